@@ -1,0 +1,186 @@
+"""The command line: `key=value` words go to Hydra, a bare first word is a verb.
+
+The only module that knows Hydra and OmegaConf. Below it a config is a `RunConfig`, whole and typed.
+Exit status: 0 completed, 1 failed, 2 refused before it began, 130 interrupted.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tunix_exp import config as configs
+from tunix_exp.errors import UserError
+
+COMPLETED, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+MANIFEST = "run_manifest.json"
+
+
+def conf_folder() -> Path:
+    """The Hydra tree: inside an installed package, at the top of a checkout."""
+    package = Path(__file__).resolve().parent
+    installed, checkout = package / "conf", package.parents[1] / "conf"
+    for folder in (installed, checkout):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise UserError(f"no config.yaml in {installed} or {checkout}", remedy="install the package again")
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit status of one command."""
+    try:
+        if argv and not argv[0].startswith("-") and "=" not in argv[0]:
+            return _verb(argv[0], list(argv[1:]))
+        return _experiment(argv)
+    except UserError as error:
+        return _refuse(error)
+
+
+def _refuse(error: UserError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return REFUSED
+
+
+# ── verbs ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _verify(words: list[str]) -> int:
+    from tunix_exp.evidence.verify import verify_tree
+
+    if not words:
+        raise UserError("verify needs a run directory", remedy="python -m tunix_exp verify outputs/NAME/DATE")
+    faults = 0
+    for word in words:
+        for run, disagreements in verify_tree(Path(word)).items():
+            print(f"{run}: {'verified' if not disagreements else f'{len(disagreements)} disagreements'}")
+            for disagreement in disagreements:
+                print(f"  {disagreement.file}: {disagreement.what}")
+            faults += len(disagreements)
+    return FAILED if faults else COMPLETED
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {"verify": _verify}
+
+
+def _verb(word: str, rest: list[str]) -> int:
+    if word not in VERBS:
+        close = difflib.get_close_matches(word, VERBS, n=1)
+        raise UserError(
+            f"`{word}` is neither a verb nor key=value" + (f" — did you mean `{close[0]}`?" if close else ""),
+            where="the command line",
+            remedy=f"verbs: {', '.join(VERBS)}; an experiment takes key=value words; --help lists them",
+        )
+    return VERBS[word](rest)
+
+
+# ── experiments ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _experiment(argv: Sequence[str]) -> int:
+    import hydra
+
+    # Hydra then raises instead of printing, and the message is ours to make plain.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = [sys.argv[0], *argv]
+    try:
+        hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")(_job)()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else FAILED
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _plain(error) from None
+    return COMPLETED
+
+
+def _job(composed: DictConfig) -> None:
+    """One experiment inside the directory that Hydra made for it; single runs end with their status."""
+    from tunix_exp.launch import launch
+
+    hydra = HydraConfig.get()
+    status = launch(_resolved(composed), Path(hydra.runtime.output_dir), command=_command())
+    if hydra.mode is not RunMode.MULTIRUN or status == INTERRUPTED:
+        raise SystemExit(status)
+
+
+def _resolved(composed: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _command() -> list[str]:
+    return ["python", "-m", "tunix_exp", *sys.argv[1:]]
+
+
+class Door(Callback):
+    """Stands before Hydra makes a directory: a config that is refused leaves nothing behind."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Refuse a wrong config, or a directory in which a run already lies."""
+        try:
+            without_hydra = OmegaConf.masked_copy(config, [k for k in map(str, config) if k != "hydra"])
+            configs.validate(_resolved(without_hydra))
+            _refuse_used(Path(config.hydra.run.dir))
+        except UserError as error:
+            # Hydra turns a callback's exceptions into warnings; SystemExit is none.
+            raise SystemExit(_refuse(error)) from None
+        except OmegaConfBaseException as error:
+            raise SystemExit(_refuse(_plain(error))) from None
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Refuse a sweep directory in which runs already lie."""
+        try:
+            sweep = Path(config.hydra.sweep.dir)
+            for used in (sweep, *(sweep.iterdir() if sweep.is_dir() else ())):
+                _refuse_used(used)
+        except UserError as error:
+            raise SystemExit(_refuse(error)) from None
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Say how each job ended; the sweep fails when one of them did."""
+        from tunix_exp.evidence.sweep import outcomes, table
+
+        rows = outcomes(Path(config.hydra.sweep.dir))
+        print(table(rows))
+        if any(row.status != "completed" for row in rows):
+            raise SystemExit(FAILED)
+
+
+def _refuse_used(directory: Path) -> None:
+    if (directory / MANIFEST).exists():
+        raise UserError(
+            f"{directory} already holds a run",
+            where="hydra.run.dir / hydra.sweep.dir",
+            remedy="name another directory; to continue a run, training.resume=<its directory>",
+        )
+
+
+def _plain(error: Exception) -> UserError:
+    """Hydra's or OmegaConf's complaint as what, where and remedy."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        options = list(error.options or ())
+        close = difflib.get_close_matches(option, options, n=1)
+        return UserError(
+            f"`{group}` has no option `{option}`" + (f" — did you mean `{close[0]}`?" if close else ""),
+            where=f"{group}={option}",
+            remedy=f"options: {', '.join(options)}",
+        )
+    cause = error.__cause__
+    full_key = getattr(cause, "full_key", None) or getattr(error, "full_key", None)
+    if full_key and isinstance(error, ConfigCompositionException):
+        return UserError(
+            f"`{full_key}` is not a key{configs.nearest(full_key)}",
+            where="the command line",
+            remedy="`python -m tunix_exp --cfg job` shows every key with its value",
+        )
+    text = str(error) if cause is None else f"{error} ({cause})"
+    return UserError(" ".join(text.split()), where="the command line", remedy="--help shows the grammar")

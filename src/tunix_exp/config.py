@@ -1,0 +1,221 @@
+"""`RunConfig`: the sum of the groups' configs, and the checks between them.
+
+Whatever the command line says ends here, as plain values, or is refused with every fault at once.
+"""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from pydantic import Field, NonNegativeInt, ValidationError
+from pydantic_core import ErrorDetails
+
+from tunix_exp.data.config import DataConfig
+from tunix_exp.device.config import DeviceConfig
+from tunix_exp.errors import UserError
+from tunix_exp.evaluation.config import EvalConfig, ItemsEvalConfig
+from tunix_exp.models.adapter import AdapterConfig
+from tunix_exp.models.config import ModelConfig
+from tunix_exp.schema import Config
+from tunix_exp.training.config import OptimConfig, TrainingConfig
+
+Plain = dict[str, Any]
+
+
+class ModeConfig(Config):
+    """How much of the run is done: `smoke` differs from `full` in sizes alone (conf/sizes/)."""
+
+    name: Literal["full", "smoke", "eval", "preflight"]
+
+    @property
+    def trains(self) -> bool:
+        """Whether parameters are updated."""
+        return self.name in ("full", "smoke")
+
+    @property
+    def computes(self) -> bool:
+        """Whether weights are loaded at all."""
+        return self.name != "preflight"
+
+
+class RunConfig(Config):
+    """Everything that decides what a run does."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    seed: NonNegativeInt
+    model: ModelConfig
+    adapter: AdapterConfig
+    data: DataConfig
+    optim: OptimConfig
+    training: TrainingConfig
+    device: DeviceConfig
+    eval: EvalConfig
+    mode: ModeConfig
+
+
+class Rule(NamedTuple):
+    """Keys that contradict each other when `broken` holds, and what to do about it."""
+
+    keys: str
+    broken: Callable[[RunConfig], bool]
+    says: str
+
+
+def _items(config: RunConfig) -> ItemsEvalConfig | None:
+    return config.eval if isinstance(config.eval, ItemsEvalConfig) else None
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "training.steps, training.epochs",
+        lambda c: (c.training.steps is None) == (c.training.epochs is None),
+        "exactly one of them is the budget; set the other to null",
+    ),
+    Rule(
+        "training.batch_size, optim.accumulation_steps",
+        lambda c: c.training.batch_size % c.optim.accumulation_steps != 0,
+        "the batch is split into accumulation_steps equal parts; make it a multiple",
+    ),
+    Rule(
+        "optim.warmup_steps, training.steps",
+        lambda c: c.training.steps is not None and c.optim.warmup_steps >= c.training.steps,
+        "the warm-up must end before training does",
+    ),
+    Rule(
+        "training.stop_at_step, training.steps",
+        lambda c: (
+            c.training.stop_at_step is not None
+            and c.training.steps is not None
+            and c.training.stop_at_step >= c.training.steps
+        ),
+        "a run that is to stop early must stop before its last step; use null to run to the end",
+    ),
+    Rule(
+        "optim.schedule, optim.final_lr_ratio",
+        lambda c: (c.optim.schedule == "constant") != (c.optim.final_lr_ratio is None),
+        "a constant rate has no final ratio (null); every other schedule needs one",
+    ),
+    Rule(
+        "optim.schedule, optim.wsd_decay_fraction",
+        lambda c: (c.optim.schedule == "wsd") != (c.optim.wsd_decay_fraction is not None),
+        "the decay fraction belongs to schedule=wsd and to no other (null)",
+    ),
+    Rule(
+        "data.max_tokens, model.num_positions",
+        lambda c: c.data.max_tokens > c.model.num_positions,
+        "an example must fit the model's positions; lower data.max_tokens",
+    ),
+    Rule(
+        "eval.max_new_tokens, model.num_positions",
+        lambda c: (items := _items(c)) is not None and items.max_new_tokens >= c.model.num_positions,
+        "the answer and a prompt must fit the model's positions; lower eval.max_new_tokens",
+    ),
+    Rule(
+        "eval.heldout_every_steps, mode.name",
+        lambda c: (
+            c.mode.name == "eval" and (items := _items(c)) is not None and items.heldout_every_steps is not None
+        ),
+        "mode=eval trains nothing, so that no held-out loss falls due; set it to null",
+    ),
+    Rule(
+        "mode.name, eval.kind",
+        lambda c: c.mode.name == "eval" and c.eval.kind == "none",
+        "mode=eval needs items to score; choose an eval option other than none",
+    ),
+    Rule(
+        "model.width, model.num_heads",
+        lambda c: c.model.width % c.model.num_heads != 0,
+        "the width is split between the heads; make it a multiple",
+    ),
+    Rule(
+        "device.param_dtype, device.state_dtype",
+        lambda c: c.device.param_dtype == "float32" and c.device.state_dtype == "bfloat16"
+        and c.optim.name == "sgd" and c.optim.momentum == 0,
+        "SGD without momentum keeps no state; leave device.state_dtype at float32",
+    ),
+)  # fmt: skip
+
+
+def validate(plain: Mapping[str, Any]) -> RunConfig:
+    """The typed config, or one `UserError` that lists every fault with its key."""
+    try:
+        config = RunConfig.model_validate(dict(plain))
+    except ValidationError as error:
+        raise UserError(
+            "\n".join(_explain(fault) for fault in error.errors()),
+            where="config",
+            remedy="`python -m tunix_exp --cfg job` shows every key with its value",
+        ) from None
+    broken = [rule for rule in RULES if rule.broken(config)]
+    if broken:
+        raise UserError(
+            "\n".join(
+                f"{rule.keys}: {', '.join(str(value_at(config, key)) for key in rule.keys.split(', '))}"
+                f" contradict each other: {rule.says}"
+                for rule in broken
+            ),
+            where="config",
+        )
+    return config
+
+
+def value_at(config: Config, key: str) -> Any:
+    """The value under a dotted key; `None` where a variant of the group has no such key."""
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part) if part in type(value).model_fields else None
+    return value
+
+
+def leaves(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every dotted leaf key with its value."""
+    for key, value in plain.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def classes(annotation: Any) -> Iterator[type[Config]]:
+    """The config classes that an annotation admits: one, or the members of a union."""
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        yield annotation
+    elif get_origin(annotation) in (Annotated, Union) or get_args(annotation):
+        for member in get_args(annotation):
+            yield from classes(member)
+
+
+def known_keys(cls: type[Config] = RunConfig, prefix: str = "") -> set[str]:
+    """Every dotted key that some config may hold."""
+    keys: set[str] = set()
+    for name, field in cls.model_fields.items():
+        members = list(classes(field.annotation))
+        keys.add(f"{prefix}{name}")
+        for member in members:
+            keys |= known_keys(member, f"{prefix}{name}.")
+    return keys
+
+
+def nearest(key: str) -> str:
+    """` — did you mean …?` for a key that is not there, or nothing when none is near."""
+    known = sorted(known_keys())
+    last = key.rsplit(".", 1)[-1]
+    same_leaf = [k for k in known if k.rsplit(".", 1)[-1] == last]
+    close = same_leaf or difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+    if not close:
+        by_leaf = {k.rsplit(".", 1)[-1]: k for k in known}
+        close = [by_leaf[m] for m in difflib.get_close_matches(last, by_leaf, n=1, cutoff=0.75)]
+    return f" — did you mean `{close[0]}`?" if close else ""
+
+
+def _explain(fault: ErrorDetails) -> str:
+    location = fault["loc"]
+    tags = {"adamw", "adafactor", "lion", "sgd", "items", "none"}
+    # A union's tag is part of pydantic's location but not of the key that the user typed.
+    parts = [str(p) for i, p in enumerate(location) if not (i == 1 and p in tags and len(location) > 2)]
+    key = ".".join(parts)
+    if fault["type"] == "extra_forbidden":
+        return f"`{key}` is not a key{nearest(key)}"
+    if fault["type"] == "missing":
+        return f"`{key}` is missing"
+    return f"`{key}` = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"

@@ -1,0 +1,58 @@
+"""The data group: where training examples come from and how they become text and tokens."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from tunix_exp.schema import Config
+
+
+class FieldsConfig(Config):
+    """The names that a row's parts go by in the source; `null` where the source has no such part.
+
+    A dot reaches into an object: `meta.category`. With an `answer_marker` the answer field holds the
+    worked text, the marker, and the answer; `reasoning` is then `null`.
+    """
+
+    id: str | None
+    question: str
+    reasoning: str | None
+    answer: str
+    answer_marker: str | None
+    strip_calculator_marks: bool
+    section: str | None
+    category: str | None
+    difficulty: str | None
+
+    @model_validator(mode="after")
+    def _one_source_of_reasoning(self) -> "FieldsConfig":
+        if self.answer_marker is not None and self.reasoning is not None:
+            raise ValueError(
+                "`reasoning` and `answer_marker` cannot both be set: the text before the marker is the reasoning; "
+                "set one of them to null"
+            )
+        if self.answer_marker == "":
+            raise ValueError("`answer_marker` is empty: write the mark (GSM8K's is ####) or null")
+        return self
+
+
+class TemplateConfig(Config):
+    """The text of an example; `{question}`, `{reasoning}` and `{answer}` are filled in."""
+
+    prompt: str
+    response: str
+    response_without_reasoning: str
+    step_separator: str
+
+
+class DataConfig(Config):
+    """The training set; evaluation renders its items with the same template."""
+
+    name: str
+    source: str
+    fields: FieldsConfig
+    template: TemplateConfig
+    max_tokens: Annotated[int, Field(ge=8)]
+    too_long: Literal["error", "drop", "shorten"]
+    max_rows: PositiveInt | None
+    allow_eval_overlap: bool

@@ -1,0 +1,106 @@
+"""The only place that makes text of an example: training and evaluation both render here."""
+
+from dataclasses import dataclass
+from string import Formatter
+
+from tunix_exp.data.config import TemplateConfig
+from tunix_exp.data.example import Example
+from tunix_exp.errors import UserError
+
+_NEEDED = {
+    "prompt": ("question",),
+    "response": ("reasoning", "answer"),
+    "response_without_reasoning": ("answer",),
+}
+
+Piece = tuple[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseParts:
+    """A response cut where its reasoning stands; `before + reasoning + after` is the response."""
+
+    before: str
+    reasoning: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renderer:
+    """Templates, taken apart once; braces in the data are text like any other."""
+
+    template: TemplateConfig
+    key: str = "data.template"
+
+    def __post_init__(self) -> None:
+        """Refuse a template that names what does not exist, or leaves out what must be there."""
+        for name in _NEEDED:
+            self._pieces(name)
+
+    def prompt(self, example: Example) -> str:
+        """What the model is given; evaluation's prompt is training's prompt."""
+        return self._fill("prompt", {"question": example.question})
+
+    def response(self, example: Example) -> str:
+        """What the model is to write after the prompt, without the end token."""
+        parts = self.response_parts(example)
+        return parts.before + parts.reasoning + parts.after
+
+    def response_parts(self, example: Example) -> ResponseParts:
+        """The response, cut so that its reasoning can be shortened; empty reasoning where there is none."""
+        if not example.steps:
+            filled = self._fill("response_without_reasoning", {"answer": example.answer})
+            return ResponseParts("", "", filled)
+        pieces = self._pieces("response")
+        place = next(index for index, (_, name) in enumerate(pieces) if name == "reasoning")
+        values = {"answer": example.answer, "reasoning": ""}
+        return ResponseParts(
+            before=_join(pieces[: place + 1], values),
+            reasoning=self.template.step_separator.join(example.steps),
+            after=_join(pieces[place + 1 :], values),
+        )
+
+    def _fill(self, name: str, values: dict[str, str]) -> str:
+        return _join(self._pieces(name), values)
+
+    def _pieces(self, name: str) -> list[Piece]:
+        """The template `name` as literal text and placeholders by turns, each placeholder seen once."""
+        text: str = getattr(self.template, name)
+        where = f"{self.key}.{name}"
+        needed = _NEEDED[name]
+        spelled = " and ".join(f"{{{field}}}" for field in needed)
+        try:
+            parsed = list(Formatter().parse(text))
+        except ValueError as error:
+            raise UserError(
+                f"the template {text!r} has a brace without its partner",
+                where=where,
+                remedy="write a literal brace twice: {{ or }}",
+            ) from error
+        pieces: list[Piece] = []
+        found: list[str] = []
+        for literal, field, spec, conversion in parsed:
+            pieces.append((literal, field))
+            if field is None:
+                continue
+            if field not in needed or spec or conversion:
+                shown = field + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+                raise UserError(
+                    f"the template {text!r} has an unknown placeholder {{{shown}}}",
+                    where=where,
+                    remedy=f"here stands {spelled} and no other; write a literal brace twice: {{{{ or }}}}",
+                )
+            found.append(field)
+        for field in needed:
+            if found.count(field) != 1:
+                how_often = "lacks" if field not in found else "repeats"
+                raise UserError(
+                    f"the template {text!r} {how_often} {{{field}}}",
+                    where=where,
+                    remedy=f"put {spelled} into it, once",
+                )
+        return pieces
+
+
+def _join(pieces: list[Piece], values: dict[str, str]) -> str:
+    return "".join(literal + ("" if field is None else values[field]) for literal, field in pieces)

@@ -1,0 +1,186 @@
+"""Text to token ids and back, the same way for every tokenizer."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from tunix_exp import references
+from tunix_exp.errors import UserError
+
+END_OF_TEXT = "<|endoftext|>"
+_NEEDLESS_NOTICE = "PyTorch was not found"
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """A tokenizer and its special ids.
+
+    `bos_ids` is what stands in front of every prompt: one id for the Gemmas, none for GPT-2. `vocab_size` is
+    the highest id plus one. `digest` is the sha256 of the tokenizer's serialised form.
+    """
+
+    reference: str
+    eos_id: int
+    pad_id: int
+    bos_ids: tuple[int, ...]
+    vocab_size: int
+    digest: str
+    backend: tokenizers.Tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of the text, nothing added in front or behind."""
+        return self.backend.encode(text, add_special_tokens=False).ids
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text, as `encode` gives them, on all cores."""
+        encoded = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encoded]
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """The ids of a prompt, with exactly one `<bos>` where the tokenizer wants one."""
+        return self.with_bos(self.encode(text))
+
+    def with_bos(self, ids: list[int]) -> list[int]:
+        """The ids behind `bos_ids`, once, though the text may have spelled `<bos>` itself."""
+        begins = tuple(ids[: len(self.bos_ids)]) == self.bos_ids
+        return ids if begins else [*self.bos_ids, *ids]
+
+    def decode(self, ids: Sequence[int], *, special: bool = True) -> str:
+        """The text of the ids; special tokens spelled out, or left out with `special=False`."""
+        return self.backend.decode(list(ids), skip_special_tokens=not special)
+
+    def check_fits(self, vocab_size: int) -> None:
+        """Nothing, or UserError when the model has no row for an id of this tokenizer."""
+        if self.vocab_size > vocab_size:
+            raise UserError(
+                f"the tokenizer has ids up to {self.vocab_size - 1}, the model's vocabulary ends at {vocab_size - 1}",
+                where="model.tokenizer and model.vocab_size",
+                remedy="name the tokenizer that belongs to the model's weights",
+            )
+
+
+def load_tokenizer(reference: str, *, key: str = "model.tokenizer") -> Tokenizer:
+    """The tokenizer that the reference names: bundled:bytes, a folder, or one on the Hub."""
+    match references.parse(reference, key=key):
+        case references.Bundled("bytes"):
+            return _byte_tokenizer(reference)
+        case references.Bundled(name):
+            raise UserError(
+                f"no tokenizer named `{name}` is bundled", where=key, remedy="bundled is one: bundled:bytes"
+            )
+        case references.Local(path):
+            return _from_folder(path, reference, key)
+        case references.Hub(repo, revision):
+            return _pretrained(repo, revision, reference, key)
+        case references.Random():
+            raise UserError(
+                "a tokenizer cannot be drawn at random",
+                where=key,
+                remedy="name bundled:bytes, a folder, or hub:ORG/NAME@REVISION",
+            )
+
+
+def _byte_tokenizer(reference: str) -> Tokenizer:
+    """One id for each byte of UTF-8, in the order of the bytes, and 256 for the end of text."""
+    vocabulary = {character: byte for byte, character in enumerate(_byte_characters())}
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[]))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = tokenizers.decoders.ByteLevel()
+    backend.add_special_tokens([tokenizers.AddedToken(END_OF_TEXT, special=True, normalized=False)])
+    end = backend.token_to_id(END_OF_TEXT)
+    return _wrapped(backend, reference, eos_id=end, pad_id=end, bos_ids=())
+
+
+def _byte_characters() -> list[str]:
+    """The printable character that stands for each byte in byte-level vocabularies (Radford et al. 2019)."""
+    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    substitutes = iter(range(256, 512))
+    return [chr(byte) if byte in printable else chr(next(substitutes)) for byte in range(256)]
+
+
+def _from_folder(path: Path, reference: str, key: str) -> Tokenizer:
+    if not path.is_dir():
+        raise UserError(
+            f"`{path}` is not a folder" if path.exists() else f"the folder `{path}` does not exist",
+            where=key,
+            remedy="name the folder that holds tokenizer.json, or bundled:bytes",
+        )
+    if not (path / "tokenizer.json").is_file():
+        # From other files transformers builds something close, and Gemma's tabs then encode differently.
+        raise UserError(
+            f"`{path}` holds no tokenizer.json",
+            where=key,
+            remedy="save the tokenizer there with its save_pretrained()",
+        )
+    return _pretrained(str(path), None, reference, key)
+
+
+def _pretrained(name: str, revision: str | None, reference: str, key: str) -> Tokenizer:
+    auto_tokenizer = _auto_tokenizer()
+    try:
+        pretrained: Any = auto_tokenizer.from_pretrained(name, revision=revision or "main", use_fast=True)
+    # The library lets errors of a dozen packages through; each means that there is no tokenizer.
+    except Exception as error:
+        raise UserError(
+            f"the tokenizer `{reference}` cannot be loaded: {type(error).__name__}: "
+            f"{(str(error).strip().splitlines() or [''])[0]}",
+            where=key,
+            remedy="check the name, the commit and the network; a gated model needs `hf auth login` "
+            "and its terms accepted on the Hub",
+        ) from error
+    if not pretrained.is_fast:
+        raise UserError(
+            f"the tokenizer `{reference}` has no tokenizer.json form",
+            where=key,
+            remedy="convert it once with transformers and name the saved folder",
+        )
+    if pretrained.eos_token_id is None:
+        raise UserError(
+            f"the tokenizer `{reference}` has no end-of-sequence token, so nothing would teach the model to stop",
+            where=key,
+            remedy="set eos_token in its tokenizer_config.json",
+        )
+    eos_id: int = pretrained.eos_token_id
+    pad_id = eos_id if pretrained.pad_token_id is None else pretrained.pad_token_id
+    with_specials: list[int] = pretrained("a", add_special_tokens=True)["input_ids"]
+    adds_bos = pretrained.bos_token_id is not None and with_specials[:1] == [pretrained.bos_token_id]
+    backend: tokenizers.Tokenizer = pretrained.backend_tokenizer
+    backend.no_padding()
+    backend.no_truncation()
+    bos_ids = (pretrained.bos_token_id,) if adds_bos else ()
+    return _wrapped(backend, reference, eos_id=eos_id, pad_id=pad_id, bos_ids=bos_ids)
+
+
+def _wrapped(
+    backend: tokenizers.Tokenizer, reference: str, *, eos_id: int, pad_id: int, bos_ids: tuple[int, ...]
+) -> Tokenizer:
+    highest = max(backend.get_vocab(with_added_tokens=True).values())
+    return Tokenizer(
+        reference=reference,
+        eos_id=eos_id,
+        pad_id=pad_id,
+        bos_ids=bos_ids,
+        vocab_size=highest + 1,
+        digest=hashlib.sha256(backend.to_str().encode()).hexdigest(),
+        backend=backend,
+    )
+
+
+def _auto_tokenizer() -> Any:
+    """transformers' AutoTokenizer; its notice that PyTorch is absent, which is meant, stays unsaid."""
+
+    def is_needed(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(_NEEDLESS_NOTICE)
+
+    logger = logging.getLogger("transformers")
+    logger.addFilter(is_needed)
+    try:
+        from transformers import AutoTokenizer
+    finally:
+        logger.removeFilter(is_needed)
+    return AutoTokenizer

@@ -1,0 +1,43 @@
+"""What must stand in the process environment before JAX is imported."""
+
+import os
+import sys
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from tunix_exp.device.config import DeviceConfig
+from tunix_exp.errors import UserError
+
+_PLATFORM = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
+
+
+def wanted(config: DeviceConfig) -> dict[str, str]:
+    """The variables that `config` asks for."""
+    variables: dict[str, str] = {}
+    if config.platform != "auto":
+        variables["JAX_PLATFORMS"] = _PLATFORM[config.platform]
+    if config.xla_flags:
+        variables["XLA_FLAGS"] = " ".join(config.xla_flags)
+    if config.compilation_cache is not None:
+        variables["JAX_COMPILATION_CACHE_DIR"] = str(Path(config.compilation_cache).expanduser())
+    return variables
+
+
+def apply(config: DeviceConfig, environ: MutableMapping[str, str] = os.environ) -> dict[str, str]:
+    """Set the variables and return them; with JAX already imported they must stand as wanted.
+
+    XLA reads them once. A second job of this process that needs others is refused.
+    """
+    variables = wanted(config)
+    if "jax" in sys.modules:
+        wrong = {k: environ.get(k) for k, v in variables.items() if environ.get(k) != v}
+        if wrong:
+            raise UserError(
+                "this process has JAX running with another environment: "
+                + ", ".join(f"{k} is {v!r}, wanted {variables[k]!r}" for k, v in wrong.items()),
+                where="device",
+                remedy="one process serves one device config; sweep over devices with a launcher that has"
+                " processes of its own (uv sync --extra sweep; hydra/launcher=joblib)",
+            )
+    environ.update(variables)
+    return variables

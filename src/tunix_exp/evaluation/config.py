@@ -1,0 +1,35 @@
+"""The eval group: the held-out items and how base and trained model answer them."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from tunix_exp.data.config import FieldsConfig
+from tunix_exp.schema import Config
+
+
+class ItemsEvalConfig(Config):
+    """Greedy answers to held-out items, extracted and scored."""
+
+    kind: Literal["items"]
+    name: str
+    source: str
+    fields: FieldsConfig
+    max_items: PositiveInt | None
+    batch_size: PositiveInt
+    max_new_tokens: PositiveInt
+    heldout_every_steps: PositiveInt | None
+    extractor: Literal["v1"]
+    num_beams: Literal[1]
+    do_sample: Literal[False]
+
+
+class NoEvalConfig(Config):
+    """No evaluation: the run trains and shows losses only."""
+
+    kind: Literal["none"]
+    name: Literal["none"]
+
+
+EvalConfig = Annotated[ItemsEvalConfig | NoEvalConfig, Field(discriminator="kind")]
+

@@ -1,0 +1,102 @@
+"""One model against the held-out items: answers, scores, held-out loss.
+
+Base and trained model go through this one function with the same settings and the same compute type.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from tunix_exp.data.tokenize import TokenizedExample
+from tunix_exp.data.tokenizer import Tokenizer
+from tunix_exp.evaluation.config import ItemsEvalConfig
+from tunix_exp.evaluation.generate import generate
+from tunix_exp.models.loss import response_nll
+from tunix_exp.scoring.scorecard import Prediction, score
+
+_LENGTH_MULTIPLE = 16
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one model did; loss is nats per response token of the items' own reasoning and answer."""
+
+    predictions: list[Prediction]
+    heldout_loss_nats: float
+
+
+def evaluate(
+    model: nnx.Module,
+    items: Sequence[TokenizedExample],
+    tokenizer: Tokenizer,
+    config: ItemsEvalConfig,
+    *,
+    on_batch: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Predictions in the items' order, and the held-out loss."""
+    answers = generate(
+        model,
+        [item.tokens[: item.prompt_length].tolist() for item in items],
+        max_new_tokens=config.max_new_tokens,
+        eos_ids=(tokenizer.eos_id,),
+        pad_id=tokenizer.pad_id,
+        batch_size=config.batch_size,
+        on_batch=on_batch,
+    )
+    predictions = []
+    for item, answer in zip(items, answers, strict=True):
+        example = item.example
+        kept = [t for t in answer.tokens if t != tokenizer.eos_id]
+        output = tokenizer.decode(kept)
+        extracted, correct = score(output, example.answer)
+        predictions.append(
+            Prediction(
+                id=example.id,
+                prompt=tokenizer.decode(item.tokens[: item.prompt_length].tolist()),
+                expected_answer=example.answer,
+                output=output,
+                extracted_answer=extracted,
+                correct=correct,
+                section=example.section,
+                category=example.category,
+                difficulty=example.difficulty,
+                tokens=len(answer.tokens),
+                stop_reason=answer.stop_reason,
+            )
+        )
+    return Evaluation(predictions, heldout_loss(model, items, batch_size=config.batch_size))
+
+
+def heldout_loss(model: nnx.Module, items: Sequence[TokenizedExample], *, batch_size: int) -> float:
+    """Mean negative log-likelihood (nats) of all the items' response tokens, in fixed shapes."""
+    graphdef, params = nnx.split(model)
+    width = _round_up(max(len(item.tokens) for item in items))
+    nll: list[float] = []
+    tokens = 0
+    for start in range(0, len(items), batch_size):
+        part = items[start : start + batch_size]
+        rows = np.zeros((3, batch_size, width), np.int32)
+        for row, item in enumerate(part):
+            length = len(item.tokens)
+            rows[0, row, :length] = item.tokens
+            rows[1, row, :length] = 1
+            rows[2, row, item.prompt_length : length] = 1
+        nll_B, count_B = _nll(graphdef)(params, rows[0], rows[1], rows[2].astype(bool))
+        nll.extend(np.asarray(nll_B[: len(part)]).tolist())
+        tokens += int(np.asarray(count_B).sum())
+    return math.fsum(nll) / tokens
+
+
+@functools.cache
+def _nll(graphdef: nnx.GraphDef[Any]) -> Any:
+    return jax.jit(lambda params, *batch: response_nll(nnx.merge(graphdef, params), *batch))
+
+
+def _round_up(length: int) -> int:
+    return -(-length // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE

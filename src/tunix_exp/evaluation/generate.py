@@ -1,0 +1,195 @@
+"""Greedy continuations, the same for every batch size and every order of the prompts.
+
+A matrix product's last bits depend on its number of rows: XLA picks other kernels and orders of summation
+for one row than for sixteen or sixty-four, and an arg-max near a tie turns such a bit into another answer.
+So every compiled call has the same number of rows, `BLOCK_ROWS`, and a prompt's padded length depends on
+that prompt alone. Blocks are cut from the prompts in one canonical order, so that equal sets make equal
+calls, which makes equal bits; `batch_size` says how many rows are handed to the device before the host
+waits for the answers.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Int
+
+from tunix_exp.errors import UserError
+from tunix_exp.models.architecture import LanguageModel
+from tunix_exp.models.attention import Cache
+
+# Sixteen rows cost little more than one where weights are read from memory; more would be idle in small sets.
+BLOCK_ROWS = 16
+SHORTEST_BUCKET = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """The new tokens, without the end-of-sequence, and whether that or the limit ended them."""
+
+    tokens: tuple[int, ...]
+    stop_reason: Literal["eos", "length"]
+
+
+def generate(
+    model: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    eos_ids: tuple[int, ...],
+    pad_id: int,
+    batch_size: int,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> list[Generation]:
+    """The arg-max continuation of every prompt, in the order given.
+
+    `on_batch(done, total)` is called after every `batch_size` prompts (rounded up to whole blocks).
+    Raises UserError, naming every such prompt, when one is empty, has a token outside the vocabulary, or
+    does not fit the model together with `max_new_tokens`.
+    """
+    _check(prompts, max_new_tokens=max_new_tokens, model=model)
+    graphdef, params = nnx.split(model)
+    answer = partial(
+        _answer, graphdef, params, jnp.asarray(eos_ids, jnp.int32), max_new_tokens=max_new_tokens
+    )
+    blocks = list(_blocks(prompts))
+    blocks_in_flight = -(-batch_size // BLOCK_ROWS)
+    generations: list[Generation | None] = [None] * len(prompts)
+    done = 0
+    for first in range(0, len(blocks), blocks_in_flight):
+        batch = blocks[first : first + blocks_in_flight]
+        # All calls are handed over before the first answer is waited for.
+        answers = [answer(*_left_padded([prompts[i] for i in block], pad_id)) for block in batch]
+        for block, (new_RN, lengths_R, stopped_R) in zip(batch, jax.device_get(answers), strict=True):
+            for row, index in enumerate(block):
+                generations[index] = Generation(
+                    tokens=tuple(new_RN[row, : lengths_R[row]].tolist()),
+                    stop_reason="eos" if stopped_R[row] else "length",
+                )
+            done += len(block)
+        if on_batch is not None:
+            on_batch(done, len(prompts))
+    return [generation for generation in generations if generation is not None]
+
+
+def bucket(length: int) -> int:
+    """The padded length of a prompt of `length` tokens: powers of two and their half-way points, from 16.
+
+    Few distinct lengths, so few compilations, at no more than a half more tokens.
+    """
+    size = SHORTEST_BUCKET
+    while size < length:
+        size = size + size // 2 if size & (size - 1) == 0 else size // 3 * 4
+    return size
+
+
+def _blocks(prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Indices of at most BLOCK_ROWS prompts of one bucket, shortest first, ties by their tokens."""
+    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), tuple(prompts[i])))
+    block: list[int] = []
+    for index in order:
+        is_full = len(block) == BLOCK_ROWS
+        if block and (is_full or bucket(len(prompts[block[0]])) != bucket(len(prompts[index]))):
+            yield block
+            block = []
+        block.append(index)
+    if block:
+        yield block
+
+
+def _left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """BLOCK_ROWS rows, prompts at the right end; what is missing is segment 0."""
+    length = bucket(max(len(prompt) for prompt in prompts))
+    tokens_RP = np.full((BLOCK_ROWS, length), pad_id, np.int32)
+    segment_ids_RP = np.zeros((BLOCK_ROWS, length), np.int32)
+    for row, prompt in enumerate(prompts):
+        tokens_RP[row, length - len(prompt) :] = prompt
+        segment_ids_RP[row, length - len(prompt) :] = 1
+    return tokens_RP, segment_ids_RP
+
+
+@partial(jax.jit, static_argnums=0, static_argnames="max_new_tokens")
+def _answer(
+    graphdef: nnx.GraphDef,
+    params: nnx.State,
+    eos_E: Int[Array, " E"],
+    tokens_RP: Int[Array, "R P"],
+    segment_ids_RP: Int[Array, "R P"],
+    *,
+    max_new_tokens: int,
+) -> tuple[Int[Array, "R N"], Int[Array, " R"], Bool[Array, " R"]]:
+    """New tokens, how many count, and whether the end-of-sequence came; one program for a shape.
+
+    The graph is static and equal for equal configs, so base and trained model share the program.
+    """
+    model: LanguageModel = nnx.merge(graphdef, params)
+    R, P = tokens_RP.shape
+    real_R = segment_ids_RP.any(axis=1)
+
+    def best(x_RTD: Array) -> Int[Array, " R"]:
+        return jnp.argmax(model.logits(x_RTD[:, -1:])[:, 0], axis=-1).astype(jnp.int32)
+
+    def ends(token_R: Array) -> Bool[Array, " R"]:
+        return (token_R[:, None] == eos_E[None, :]).any(axis=1)
+
+    def unfinished(carry: tuple) -> Bool[Array, ""]:
+        step, stopped_R = carry[0], carry[3]
+        return (step < max_new_tokens) & ~stopped_R.all()
+
+    def decode(carry: tuple) -> tuple:
+        step, token_R, position_R, stopped_R, length_R, new_RN, cache = carry
+        x_R1D, cache = model.hidden(token_R[:, None], position_R[:, None], jnp.ones((R, 1), jnp.int32), cache)
+        token_R = best(x_R1D)
+        new_RN = jax.lax.dynamic_update_slice(new_RN, token_R[:, None], (0, step))
+        stopped_R |= ends(token_R)
+        length_R += (~stopped_R).astype(jnp.int32)
+        return step + 1, token_R, position_R + 1, stopped_R, length_R, new_RN, cache
+
+    positions_RP = jnp.maximum(jnp.cumsum(segment_ids_RP, axis=1) - 1, 0)
+    # The last new token is never fed back, so it needs no slot.
+    cache: Cache | None = model.init_cache(R, P + max_new_tokens - 1)
+    x_RPD, cache = model.hidden(tokens_RP, positions_RP, segment_ids_RP, cache)
+    token_R = best(x_RPD)
+    new_RN = jnp.zeros((R, max_new_tokens), jnp.int32).at[:, 0].set(token_R)
+    stopped_R = ends(token_R) | ~real_R
+    start = (
+        jnp.asarray(1),
+        token_R,
+        positions_RP[:, -1] + 1,
+        stopped_R,
+        (~stopped_R).astype(jnp.int32),
+        new_RN,
+        cache,
+    )
+    _, _, _, stopped_R, length_R, new_RN, _ = jax.lax.while_loop(unfinished, decode, start)
+    return new_RN, length_R, stopped_R
+
+
+def _check(prompts: Sequence[Sequence[int]], *, max_new_tokens: int, model: LanguageModel) -> None:
+    limit, vocabulary = model.num_positions, model.vocab_size
+    faults = []
+    for index, prompt in enumerate(prompts):
+        if not len(prompt):
+            faults.append(f"prompt {index} is empty")
+        elif len(prompt) + max_new_tokens > limit:
+            faults.append(
+                f"prompt {index} has {len(prompt)} tokens, with {max_new_tokens} new ones"
+                f" {len(prompt) + max_new_tokens}; the model has {limit} positions"
+            )
+        elif min(prompt) < 0 or max(prompt) >= vocabulary:
+            faults.append(
+                f"prompt {index} has a token outside 0 … {vocabulary - 1}, the model's vocabulary:"
+                f" {min(prompt) if min(prompt) < 0 else max(prompt)}"
+            )
+    if faults:
+        raise UserError(
+            "\n".join(faults),
+            where="the prompts that evaluation renders",
+            remedy="lower eval.max_new_tokens, shorten the items or the template, or name the model's own"
+            " tokenizer in model.tokenizer",
+        )

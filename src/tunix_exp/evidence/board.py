@@ -1,0 +1,199 @@
+"""The run on TensorBoard: one event file with the scalars, the hyperparameters and sample predictions.
+
+Written record by record through tensorboardX's protos rather than its `SummaryWriter`, which queues in a
+thread, names its file by host and time, and puts hyperparameters into a second run.
+"""
+
+import importlib
+import json
+import struct
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunix_exp.evidence.manifest import Headline
+from tunix_exp.evidence.strict_json import BrokenFile, refuse_non_finite
+from tunix_exp.scoring.scorecard import Prediction
+
+FOLDER = "tensorboard"
+EVENT_FILE = "events.out.tfevents.run"
+FINAL = "final/"
+HELDOUT = "heldout/"
+
+_FLUSH_EVERY_S = 5.0
+_SAMPLE_CHARACTERS = 300
+
+
+class Board:
+    """The event file of one run, open for writing."""
+
+    def __init__(self, folder: Path) -> None:
+        """Begin the event file in `folder`, which must hold none yet."""
+        from tensorboardX.record_writer import RecordWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / EVENT_FILE
+        if file.exists():
+            raise FileExistsError(file)
+        self._records = RecordWriter(str(file))
+        self._flushed_at = time.monotonic()
+        self._is_open = True
+        self._write(file_version="brain.Event:2")
+
+    def scalars(self, step: int, figures: Mapping[str, float]) -> None:
+        """Each figure is a point of its curve at `step`; a number that is not finite is refused."""
+        refuse_non_finite(dict(figures), file=f"{FOLDER}/{EVENT_FILE}")
+        self._write(step=step, summary=_scalars(figures))
+
+    def hyperparameters(self, config: Mapping[str, Any], *, started_at_s: float) -> None:
+        """The run stands in the HParams tab with every leaf of `config` under its full key.
+
+        No experiment summary is written: TensorBoard takes the first one it finds for all runs, so that
+        a run with other keys would lose its own; without one it reads keys and metrics off every run.
+        """
+        start = _proto("plugin_hparams").SessionStartInfo(start_time_secs=started_at_s)
+        for key, value in flatten(config).items():
+            if isinstance(value, bool):
+                start.hparams[key].bool_value = value
+            elif isinstance(value, int | float):
+                start.hparams[key].number_value = value
+            else:
+                start.hparams[key].string_value = value if isinstance(value, str) else json.dumps(value)
+        self._hparams("_hparams_/session_start_info", session_start_info=start)
+
+    def text(self, tag: str, markdown: str, *, step: int) -> None:
+        """`markdown` is in the Text tab under `tag`."""
+        summary, shape = _proto("summary"), _proto("tensor_shape").TensorShapeProto
+        plugin = summary.SummaryMetadata.PluginData(
+            plugin_name="text", content=_proto("plugin_text").TextPluginData(version=0).SerializeToString()
+        )
+        tensor = _proto("tensor").TensorProto(
+            dtype="DT_STRING",
+            string_val=[markdown.encode()],
+            tensor_shape=shape(dim=[shape.Dim(size=1)]),
+        )
+        metadata = summary.SummaryMetadata(plugin_data=plugin)
+        value = summary.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
+        self._write(step=step, summary=summary.Summary(value=[value]))
+
+    def result(self, headline: Headline, *, step: int) -> None:
+        """The headline's figures are the run's final metrics.
+
+        The HParams session is left without an end: how a run ended, its manifest alone may say.
+        """
+        self.scalars(step, final_figures(headline))
+
+    def close(self) -> None:
+        """Every record is on disk."""
+        if self._is_open:
+            self._records.flush()
+            self._records.close()
+            self._is_open = False
+
+    def _hparams(self, tag: str, **data: Any) -> None:
+        content = _proto("plugin_hparams").HParamsPluginData(version=0, **data).SerializeToString()
+        summary = _proto("summary")
+        plugin = summary.SummaryMetadata.PluginData(plugin_name="hparams", content=content)
+        value = summary.Summary.Value(tag=tag, metadata=summary.SummaryMetadata(plugin_data=plugin))
+        self._write(summary=summary.Summary(value=[value]))
+
+    def _write(self, **fields: Any) -> None:
+        if not self._is_open:
+            raise RuntimeError("the event file is closed")
+        event = _proto("event").Event(wall_time=time.time(), **fields)
+        self._records.write(event.SerializeToString())
+        if time.monotonic() - self._flushed_at > _FLUSH_EVERY_S:
+            self._records.flush()
+            self._flushed_at = time.monotonic()
+
+
+def final_figures(headline: Headline) -> dict[str, float]:
+    """The headline's numbers by the tags that they have on the board."""
+    figures = {
+        "base_score": headline.base_score,
+        "trained_score": headline.trained_score,
+        "difference": headline.difference,
+    }
+    return {FINAL + name: value for name, value in figures.items() if value is not None}
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every leaf of `config` by its full key: `{"optim": {"peak_lr": 1}}` gives `optim.peak_lr`."""
+    leaves: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            leaves |= flatten(value, f"{prefix}{name}.")
+        else:
+            leaves[prefix + name] = value
+    return leaves
+
+
+def sample_table(base: Sequence[Prediction], trained: Sequence[Prediction] | None, *, rows: int) -> str:
+    """A Markdown table of the first `rows` items with what each model said."""
+    after = list(base) if trained is None else list(trained)
+    names = ["base"] if trained is None else ["base", "trained"]
+    lines = ["| item | prompt | expected | " + " | ".join(names) + " |", "|---" * (3 + len(names)) + "|"]
+    for old, new in list(zip(base, after, strict=True))[:rows]:
+        answers = [old] if trained is None else [old, new]
+        cells = [old.id, old.prompt, old.expected_answer]
+        cells += [f"{'✓' if answer.correct else '✗'} {answer.output}" for answer in answers]
+        lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def read_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Every curve in the event files of `folder`: its tag, and (step, float32 value) as written.
+
+    A record that is cut or whose checksum does not match is a `BrokenFile`.
+    """
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for path in sorted(folder.glob("*tfevents*")):
+        name = f"{folder.name}/{path.name}"
+        for record in _records(path.read_bytes(), name):
+            event = _proto("event").Event.FromString(record)
+            for value in event.summary.value:
+                if value.WhichOneof("value") == "simple_value":
+                    curves.setdefault(value.tag, []).append((event.step, value.simple_value))
+    return curves
+
+
+def as_float32(value: float) -> float:
+    """`value` as a scalar event holds it."""
+    try:
+        return struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def _records(content: bytes, name: str) -> Iterator[bytes]:
+    # TFRecord: length (8 bytes), its checksum (4), the record, its checksum (4)
+    from tensorboardX.record_writer import masked_crc32c
+
+    at = 0
+    while at < len(content):
+        header, header_sum = content[at : at + 8], content[at + 8 : at + 12]
+        if len(header_sum) < 4 or struct.unpack("<I", header_sum)[0] != masked_crc32c(header):
+            raise BrokenFile(name, f"the record at byte {at} is cut or its length is damaged")
+        length = struct.unpack("<Q", header)[0]
+        record, record_sum = content[at + 12 : at + 12 + length], content[at + 12 + length : at + 16 + length]
+        if len(record_sum) < 4 or struct.unpack("<I", record_sum)[0] != masked_crc32c(record):
+            raise BrokenFile(name, f"the record at byte {at} is cut or its content is damaged")
+        yield record
+        at += 16 + length
+
+
+def _proto(name: str) -> Any:
+    # on use: the import takes longer than all else that a config check or `verify` of a small run does
+    return importlib.import_module(f"tensorboardX.proto.{name}_pb2")
+
+
+def _scalars(figures: Mapping[str, float]) -> Any:
+    summary = _proto("summary").Summary
+    return summary(value=[summary.Value(tag=tag, simple_value=value) for tag, value in figures.items()])
+
+
+def _cell(text: str) -> str:
+    short = text if len(text) <= _SAMPLE_CHARACTERS else text[:_SAMPLE_CHARACTERS] + " …"
+    escaped = short.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return escaped.replace("\r", "").replace("\n", "<br>")

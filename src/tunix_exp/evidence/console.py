@@ -1,0 +1,105 @@
+"""What a run says: to the terminal, and as plain UTF-8 lines into `training_log.txt`."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+# Without a terminal a bar becomes lines: one per tenth, and one at least this often.
+_LINE_EVERY_S = 15.0
+
+
+class Advance(Protocol):
+    """Something that counts what is done and shows the newest figures beside it."""
+
+    def advance(self, n: int = 1, **figures: float) -> None:
+        """Count `n` more as done."""
+        ...
+
+
+class RunLog:
+    """The tee: every text goes to the terminal and, line by line with its time offset, into the file."""
+
+    def __init__(
+        self, path: Path, *, console: Console | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Begin the file at `path`, which must not exist; offsets count from now."""
+        self._console = Console() if console is None else console
+        self._clock = clock
+        self._start = clock()
+        self._file = path.open("x", encoding="utf-8", newline="\n", buffering=1)
+
+    def say(self, text: str) -> None:
+        """`text` is on the terminal and in the file; after `close` on the terminal alone."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.note(text)
+
+    def note(self, text: str) -> None:
+        """`text` is in the file alone: settled figures, which the progress bar already shows."""
+        if self._file.closed:
+            return
+        offset = f"{self._clock() - self._start:10.3f}s"
+        for line in text.splitlines() or [""]:
+            printable = "".join(c if c.isprintable() else " " for c in line)
+            self._file.write(f"{offset}  {printable}".rstrip() + "\n")
+
+    @contextmanager
+    def progress(self, total: int, description: str) -> Iterator[Advance]:
+        """A bar on a terminal, elsewhere a line now and then; nothing of it goes into the file."""
+        if not self._console.is_terminal:
+            yield _Lines(self._console, total, description, self._clock)
+            return
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}", markup=False),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._console, transient=True) as bars:
+            yield _Bar(bars, total, description)
+
+    def close(self) -> None:
+        """The file is complete and on disk."""
+        self._file.close()
+
+
+class _Bar:
+    def __init__(self, bars: Progress, total: int, description: str) -> None:
+        self._bars = bars
+        self._task = bars.add_task(description, total=total, figures="")
+
+    def advance(self, n: int = 1, **figures: float) -> None:
+        if figures:
+            self._bars.update(self._task, advance=n, figures=_figures(figures))
+        else:
+            self._bars.update(self._task, advance=n)
+
+
+class _Lines:
+    def __init__(self, console: Console, total: int, description: str, clock: Callable[[], float]) -> None:
+        self._console, self._total, self._description, self._clock = console, total, description, clock
+        self._done = 0
+        self._start = self._said_at = clock()
+        self._said_tenth = 0
+
+    def advance(self, n: int = 1, **figures: float) -> None:
+        self._done += n
+        now = self._clock()
+        tenth = 10 * self._done // max(self._total, 1)
+        if tenth == self._said_tenth and now - self._said_at < _LINE_EVERY_S:
+            return
+        self._said_tenth, self._said_at = tenth, now
+        left_s = (now - self._start) / self._done * (self._total - self._done)
+        parts = [f"{self._description} {self._done}/{self._total}", _figures(figures), f"{left_s:.0f} s left"]
+        self._console.print(
+            "  ".join(part for part in parts if part), markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def _figures(figures: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())

@@ -1,0 +1,97 @@
+"""Which files a run directory must hold, by status and mode, and the hash of each."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from tunix_exp.evidence.manifest import Mode, Status
+
+MANIFEST = "run_manifest.json"
+CONFIG = "config.json"
+LOG = "training_log.txt"
+METRICS = "metrics.jsonl"
+HELDOUT = "heldout.jsonl"
+DATA_CARD = "data_card.json"
+PLAN = "plan.json"
+BASE_PREDICTIONS = "predictions/base.jsonl"
+TRAINED_PREDICTIONS = "predictions/trained.jsonl"
+EVAL_SUMMARY = "eval_summary.json"
+CURVES = "curves.png"
+FAILURE_ANALYSIS = "failure_analysis.md"
+CODE_DIFF = "code.diff"
+TENSORBOARD = "tensorboard/"
+CHECKPOINTS = "checkpoints/"
+
+# A name that ends in a slash is a folder with at least one file in it.
+_ALWAYS = frozenset(
+    {
+        MANIFEST,
+        LOG,
+        CONFIG,
+        ".hydra/config.yaml",
+        ".hydra/overrides.yaml",
+        ".hydra/hydra.yaml",
+        "env_info.txt",
+        "device_check.txt",
+        PLAN,
+        "README.md",
+    }
+)
+_DATA = frozenset({DATA_CARD, "example.txt", TENSORBOARD})
+_TRAINING = frozenset({METRICS, CHECKPOINTS, CURVES})
+_BASE_EVAL = frozenset({BASE_PREDICTIONS, EVAL_SUMMARY})
+_TRAINED_EVAL = frozenset({TRAINED_PREDICTIONS})
+
+REQUIRED_WHEN_COMPLETED: dict[Mode, frozenset[str]] = {
+    "full": _ALWAYS | _DATA | _TRAINING | _BASE_EVAL | _TRAINED_EVAL,
+    "smoke": _ALWAYS | _DATA | _TRAINING | _BASE_EVAL | _TRAINED_EVAL,
+    "eval": _ALWAYS | _DATA | _BASE_EVAL,
+    "preflight": _ALWAYS,
+}
+_WITHOUT_EVAL = _BASE_EVAL | _TRAINED_EVAL
+
+# These claim that something was trained or scored; where the mode does neither, they may not lie there.
+_CLAIMS = _TRAINING | _BASE_EVAL | _TRAINED_EVAL | {HELDOUT}
+
+
+def required_files(status: Status, mode: Mode, *, evaluates: bool) -> frozenset[str]:
+    """The files without which a run of this status and mode is not whole."""
+    if status == "failed":
+        return frozenset({MANIFEST, LOG, FAILURE_ANALYSIS})
+    if status in ("running", "interrupted"):
+        return frozenset({MANIFEST, LOG})
+    required = REQUIRED_WHEN_COMPLETED[mode]
+    return required if evaluates else required - _WITHOUT_EVAL
+
+
+def forbidden_files(status: Status, mode: Mode, *, evaluates: bool) -> frozenset[str]:
+    """The files that a run of this status and mode cannot have made."""
+    if status != "completed":
+        return frozenset()
+    trains = METRICS in REQUIRED_WHEN_COMPLETED[mode]
+    claims = _CLAIMS - {HELDOUT} if trains else _CLAIMS
+    return (claims - required_files(status, mode, evaluates=evaluates)) | {FAILURE_ANALYSIS}
+
+
+def files_of(root: Path) -> list[str]:
+    """Every file below `root` but the manifest, by its relative path with `/`, sorted."""
+    found = []
+    for folder, _, names in os.walk(root):
+        found += [(Path(folder) / name).relative_to(root).as_posix() for name in names]
+    return sorted(name for name in found if name != MANIFEST)
+
+
+def has_file(name: str, files: set[str]) -> bool:
+    """Whether `files` hold `name`; a folder counts when something lies in it."""
+    return any(file.startswith(name) for file in files) if name.endswith("/") else name in files
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of the file's raw bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def file_hashes(root: Path) -> dict[str, str]:
+    """The sha256 of every file below `root` but the manifest, by its relative path."""
+    return {name: file_digest(root / name) for name in files_of(root)}

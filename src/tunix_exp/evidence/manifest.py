@@ -1,0 +1,292 @@
+"""`run_manifest.json`: what a run says about itself, and which of it must be known by when."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tunix_exp.errors import UserError
+from tunix_exp.evidence.strict_json import canonical_json
+
+Status = Literal["running", "completed", "failed", "interrupted"]
+Mode = Literal["full", "smoke", "eval", "preflight"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Timestamp = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")]
+Word = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class Code(_Section):
+    """The code that ran; the git fields are null outside a checkout."""
+
+    version: Word
+    git_commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40,64}$")] | None
+    git_dirty: bool | None
+    git_diff_sha256: Sha256 | None
+
+
+class Model(_Section):
+    """The model that was loaded; a hash covers the parameters as the run held them."""
+
+    name: Word
+    family: Word
+    weights: Word
+    revision: Word | None
+    parameter_count: Count | None
+    base_weight_hash: Sha256 | None
+    trained_weight_hash: Sha256 | None
+    tokenizer_digest: Sha256 | None
+    files: dict[str, Sha256]
+
+
+class Data(_Section):
+    """The training set: sha256 of its LF bytes, and the rows that training draws from."""
+
+    name: Word
+    source: Word
+    rows: Count
+    sha256: Sha256
+
+
+class ItemsEval(_Section):
+    """The held-out items: sha256 of their LF bytes, and how many were asked."""
+
+    kind: Literal["items"]
+    name: Word
+    source: Word
+    rows: Count
+    sha256: Sha256
+
+
+class NoEval(_Section):
+    """Nothing was asked."""
+
+    kind: Literal["none"]
+
+
+class Compiles(_Section):
+    """How often XLA compiled, and how long that took."""
+
+    count: Count
+    seconds: Amount
+
+
+class ResumedFrom(_Section):
+    """The run and the step whose checkpoint this run began with."""
+
+    run_id: Word
+    step: Count
+
+
+class Headline(_Section):
+    """The result in one line; scores are fractions from 0 to 1."""
+
+    base_score: float
+    trained_score: float | None
+    difference: float | None
+    n_items: Count
+    text: Word
+
+
+class Kaggle(_Section):
+    """Where on Kaggle the run took place; null outside."""
+
+    kaggle_notebook_url: Word | None
+    kaggle_notebook_version: Word | None
+    kaggle_run_id: Word | None
+
+
+class ErrorRecord(_Section):
+    """What ended the run before it was complete."""
+
+    stage: Word
+    type: Word
+    message: Word
+    where: Word | None
+    remedy: Word | None
+
+
+class RunManifest(_Section):
+    """The whole of `run_manifest.json`, schema version 1; what is not known yet is null."""
+
+    schema_version: Literal[1]
+    run_id: Word
+    name: Word
+    status: Status
+    mode: Mode
+    command: Annotated[tuple[str, ...], Field(min_length=1)]
+    config_hash: Sha256
+    code: Code
+    started_at: Timestamp
+    finished_at: Timestamp | None
+    seed: int
+    model: Model | None
+    data: Data | None
+    eval: Annotated[ItemsEval | NoEval, Field(discriminator="kind")] | None
+    devices: tuple[Word, ...] | None
+    platform: Word | None
+    versions: dict[str, Word] | None
+    times_s: dict[str, Amount] | None
+    compiles: Compiles | None
+    peak_memory_bytes: Count | None
+    tokens_per_s: Amount | None
+    steps_done: Count | None
+    resumed_from: ResumedFrom | None
+    headline: Headline | None
+    kaggle: Kaggle
+    error: ErrorRecord | None
+    files: dict[str, Sha256] | None
+
+    @classmethod
+    def opening(
+        cls,
+        *,
+        run_id: str,
+        name: str,
+        mode: Mode,
+        command: tuple[str, ...],
+        config_hash: str,
+        code: Code,
+        seed: int,
+        kaggle: Kaggle,
+    ) -> "RunManifest":
+        """A manifest of a run that begins now: `running`, and every section that comes later null."""
+        known: dict[str, Any] = dict.fromkeys(cls.model_fields)
+        known |= {"schema_version": 1, "status": "running", "started_at": utc_now()}
+        known |= {"run_id": run_id, "name": name, "mode": mode, "command": command, "seed": seed}
+        known |= {"config_hash": config_hash, "code": code, "kaggle": kaggle}
+        return cls.model_validate(known)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRule:
+    """Which fields must be known, and which must be null, once a run has a status."""
+
+    known: frozenset[str] | Literal["all"]
+    null: frozenset[str]
+
+
+STATUS_RULES: dict[Status, StatusRule] = {
+    "running": StatusRule(known=frozenset(), null=frozenset({"error"})),
+    "completed": StatusRule(known="all", null=frozenset({"error"})),
+    "failed": StatusRule(known=frozenset({"error", "finished_at"}), null=frozenset()),
+    "interrupted": StatusRule(known=frozenset({"error", "finished_at"}), null=frozenset()),
+}
+
+# What a completed run may leave null, with the reason. Everything else must be known.
+NULL_BY_NATURE: dict[str, str] = {
+    "error": "nothing failed",
+    "resumed_from": "the run began at step 0",
+    "code.git_commit": "outside a git checkout",
+    "code.git_dirty": "outside a git checkout",
+    "code.git_diff_sha256": "nothing differs from the commit, or outside a git checkout",
+    "model.revision": "the weights are not from the Hub",
+    "kaggle.kaggle_notebook_url": "outside Kaggle",
+    "kaggle.kaggle_notebook_version": "outside Kaggle",
+    "kaggle.kaggle_run_id": "outside Kaggle",
+}
+NULL_BY_MODE: dict[Mode, frozenset[str]] = {
+    "full": frozenset(),
+    "smoke": frozenset(),
+    "eval": frozenset(
+        {
+            "model.trained_weight_hash",
+            "steps_done",
+            "tokens_per_s",
+            "headline.trained_score",
+            "headline.difference",
+        }
+    ),
+    "preflight": frozenset(
+        {
+            "model.base_weight_hash",
+            "model.trained_weight_hash",
+            "model.tokenizer_digest",
+            "data",
+            "eval",
+            "peak_memory_bytes",
+            "tokens_per_s",
+            "steps_done",
+            "headline",
+        }
+    ),
+}
+NULL_WITHOUT_EVAL = frozenset({"headline"})
+
+
+def utc_now() -> str:
+    """The present as an ISO timestamp in UTC, to the microsecond."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """The sha256 of the config's canonical JSON: the same for every order of its keys."""
+    return hashlib.sha256(canonical_json(config, file="config.json").encode()).hexdigest()
+
+
+def parse_manifest(text: str) -> RunManifest:
+    """The manifest that `text` spells; a `UserError` lists every key that is wrong."""
+    try:
+        return RunManifest.model_validate_json(text)
+    except ValidationError as error:
+        faults = [f"`{'.'.join(map(str, e['loc'])) or 'the file'}`: {e['msg']}" for e in error.errors()]
+        raise UserError(
+            "the manifest does not follow its schema: " + "; ".join(faults),
+            where="run_manifest.json",
+            remedy="a manifest is written by the run alone; take it from where it was made, or run again",
+        ) from error
+
+
+def rule_breaches(manifest: RunManifest, *, status: Status) -> list[str]:
+    """Every way in which `manifest` breaks the rules that a run of `status` must meet."""
+    rule = STATUS_RULES[status]
+    plain = manifest.model_dump(mode="json")
+    nulls = {key for key in _null_keys(plain, "") if key in rule.null or key.split(".")[0] not in rule.null}
+    unknown = nulls - _allowed_nulls(manifest) if rule.known == "all" else nulls & rule.known
+    breaches = [f"`{key}` is null, but the run is `{status}`" for key in sorted(unknown)]
+    breaches += [
+        f"`{key}` is not null, but the run is `{status}`"
+        for key in sorted(rule.null)
+        if plain[key] is not None
+    ]
+    return breaches + list(_contradictions(manifest))
+
+
+def _allowed_nulls(manifest: RunManifest) -> set[str]:
+    allowed = set(NULL_BY_NATURE) | NULL_BY_MODE[manifest.mode]
+    if isinstance(manifest.eval, NoEval):
+        allowed |= NULL_WITHOUT_EVAL
+    return allowed
+
+
+def _null_keys(value: dict[str, Any], prefix: str) -> Iterator[str]:
+    for name, part in value.items():
+        if part is None:
+            yield prefix + name
+        elif isinstance(part, dict):
+            yield from _null_keys(part, f"{prefix}{name}.")
+
+
+def _contradictions(manifest: RunManifest) -> Iterator[str]:
+    code = manifest.code
+    if (code.git_commit is None) != (code.git_dirty is None):
+        yield "`code.git_commit` and `code.git_dirty` must both be known or both be null"
+    if (code.git_diff_sha256 is not None) != (code.git_dirty is True):
+        yield "`code.git_diff_sha256` must be known exactly when `code.git_dirty` is true"
+    model = manifest.model
+    if model is not None and model.revision is None and model.weights.startswith("hub:"):
+        yield "`model.revision` is null, but the weights are from the Hub"
+    if manifest.finished_at is not None and manifest.finished_at < manifest.started_at:
+        yield "`finished_at` is before `started_at`"
+    if isinstance(manifest.eval, NoEval) and manifest.headline is not None:
+        yield "`headline` is not null, but nothing was evaluated"

@@ -1,0 +1,250 @@
+"""The one door to a run directory: claimed once, written atomically, finished last."""
+
+import os
+import traceback
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TextIO
+
+from pydantic import BaseModel
+from rich.console import Console
+
+from tunix_exp.errors import UserError
+from tunix_exp.evidence.board import Board
+from tunix_exp.evidence.console import RunLog
+from tunix_exp.evidence.layout import FAILURE_ANALYSIS, LOG, MANIFEST, TENSORBOARD, file_hashes
+from tunix_exp.evidence.manifest import ErrorRecord, RunManifest, Status, parse_manifest, utc_now
+from tunix_exp.evidence.strict_json import json_line, json_text
+from tunix_exp.evidence.surroundings import without_home
+from tunix_exp.evidence.verify import Disagreement, verify
+
+# Sections that only the end of a run may set.
+_ENDING = frozenset({"status", "error", "finished_at", "files"})
+
+
+class RunDirectory:
+    """A run directory that this process holds; every file in it is written through here."""
+
+    def __init__(self, root: Path, manifest: RunManifest, log: RunLog) -> None:
+        """Use `claim`; a directory that is not claimed may belong to another run."""
+        self.root = root
+        self.log = log
+        self._manifest = manifest
+        self._appending: dict[str, TextIO] = {}
+        self._is_closed = False
+
+    @classmethod
+    def claim(cls, root: Path, manifest: RunManifest, *, console: Console | None = None) -> "RunDirectory":
+        """The directory is this run's alone, and says `running`.
+
+        The claim is the exclusive creation of the manifest: of two processes one gets the directory, the
+        other a `UserError`. Hydra's own `.hydra/` and `*.log` may lie there already, nothing else.
+        """
+        file = root / MANIFEST
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            claimed = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            raise _in_use(root) from None
+        except OSError as error:
+            raise UserError(
+                f"the run directory cannot be written: {error.strerror}",
+                where=str(root),
+                remedy="name another place with hydra.run.dir=… (sweeps: hydra.sweep.dir=…)",
+            ) from error
+        with os.fdopen(claimed, "wb") as stream:
+            stream.write(_manifest_bytes(manifest))
+            stream.flush()
+            os.fsync(stream.fileno())
+        strangers = sorted(entry.name for entry in root.iterdir() if not _may_precede(entry))
+        if strangers:
+            file.unlink()
+            raise UserError(
+                f"the run directory is not empty: {', '.join(strangers[:5])}",
+                where=str(root),
+                remedy="name another directory with hydra.run.dir=…, or move these files away",
+            )
+        return cls(root, manifest, RunLog(root / LOG, console=console))
+
+    @property
+    def manifest(self) -> RunManifest:
+        """The manifest as it stands on disk."""
+        return self._manifest
+
+    @cached_property
+    def board(self) -> Board:
+        """The TensorBoard writer; `tensorboard/` appears with its first use."""
+        self._refuse_when_closed()
+        return Board(self.root / TENSORBOARD)
+
+    def path(self, name: str) -> Path:
+        """Where a library may write `name` itself; the folder above it exists."""
+        self._refuse_when_closed()
+        relative = Path(name)
+        if relative.is_absolute() or ".." in relative.parts or name in ("", ".", MANIFEST):
+            raise ValueError(f"not a file of the run directory: {name!r}")
+        path = self.root / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def write_text(self, name: str, text: str) -> None:
+        """The file holds `text`, whole, in UTF-8; after a crash it holds this or what it held before."""
+        _replace(self.path(name), text.encode("utf-8"))
+
+    def write_json(self, name: str, value: object) -> None:
+        """The file holds `value` in its own key order; a number that is not finite is refused by its key."""
+        self.write_text(name, json_text(value, file=name))
+
+    def write_jsonl(self, name: str, rows: Iterable[object]) -> None:
+        """The file holds one line per row, all of them or, after a crash, none."""
+        self.write_text(name, "".join(json_line(row, file=name) for row in rows))
+
+    def append_jsonl(self, name: str, row: object) -> None:
+        """The file has one more line, already handed to the system, so that a kill loses none."""
+        line = json_line(row, file=name)
+        if name not in self._appending:
+            self._appending[name] = self.path(name).open("x", encoding="utf-8", newline="\n", buffering=1)
+        self._refuse_when_closed()
+        self._appending[name].write(line)
+
+    def update(self, **sections: object) -> None:
+        """The manifest says `sections` too; a dict is merged into the section as it stands."""
+        self._refuse_when_closed()
+        if _ENDING & sections.keys():
+            raise ValueError(f"only the end of a run sets {sorted(_ENDING & sections.keys())}")
+        self._rewrite(**sections)
+
+    def complete(self, **sections: object) -> None:
+        """The run is `completed`: the verifier has read everything back and disagrees with nothing.
+
+        Otherwise the run is `failed`, its error record lists the disagreements, and a `UserError` says so.
+        Nothing can be written afterwards, except the `failure_analysis.md` of a failed run through `fail`.
+        """
+        self.update(**sections)
+        self._close_writers()
+        # Hashes first, still `running`: a kill between here and the last line leaves no finished run.
+        self._rewrite(files=file_hashes(self.root), finished_at=utc_now())
+        found = verify(self.root, as_status="completed")
+        if not found:
+            self._rewrite(status="completed")
+            return
+        error = _disagreement_error(self.root, found)
+        self._rewrite(status="failed", error=_record("verify", error))
+        raise error
+
+    def fail(self, stage: str, error: BaseException, *, analysis: str) -> None:
+        """The run is `failed`, with its error record and `analysis` as `failure_analysis.md`.
+
+        After a `complete` that failed, the error record stays and the analysis is added.
+        """
+        if self._manifest.status not in ("running", "failed"):
+            raise RuntimeError(f"the run is already {self._manifest.status}")
+        self._close_writers()
+        _replace(self.root / FAILURE_ANALYSIS, analysis.encode("utf-8"))
+        self._end("failed", stage, error)
+
+    def interrupt(self, stage: str, error: BaseException) -> None:
+        """The run is `interrupted`, with an error record that says where it stopped."""
+        if self._manifest.status != "running":
+            raise RuntimeError(f"the run is already {self._manifest.status}")
+        self._close_writers()
+        self._end("interrupted", stage, error)
+
+    def _end(self, status: Status, stage: str, error: BaseException) -> None:
+        record = self._manifest.error if self._manifest.error is not None else _record(stage, error)
+        try:
+            files = file_hashes(self.root)
+        except OSError:
+            # a disk that fails here must not hide why the run failed: null hashes are allowed then
+            files = None
+        self._rewrite(status=status, error=record, files=files, finished_at=utc_now())
+
+    def _rewrite(self, **sections: object) -> None:
+        plain = self._manifest.model_dump(mode="json")
+        for name, value in sections.items():
+            if name not in plain:
+                raise ValueError(f"the manifest has no section {name!r}")
+            new = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            if isinstance(new, Mapping) and isinstance(plain[name], dict) and name != "files":
+                new = {**plain[name], **new}
+            plain[name] = new
+        manifest = parse_manifest(json_text(plain, file=MANIFEST))
+        _replace(self.root / MANIFEST, _manifest_bytes(manifest))
+        self._manifest = manifest
+
+    def _close_writers(self) -> None:
+        for stream in self._appending.values():
+            stream.close()
+        if "board" in self.__dict__:
+            self.board.close()
+        self.log.close()
+        self._is_closed = True
+
+    def _refuse_when_closed(self) -> None:
+        if self._is_closed:
+            raise RuntimeError("the run directory is closed: nothing is written once its files are hashed")
+
+
+def _manifest_bytes(manifest: RunManifest) -> bytes:
+    return json_text(manifest.model_dump(mode="json"), file=MANIFEST).encode("utf-8")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    # the same folder, because a rename is atomic only within one file system
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _may_precede(entry: Path) -> bool:
+    return entry.name in (".hydra", MANIFEST) or entry.suffix == ".log"
+
+
+def _in_use(root: Path) -> UserError:
+    try:
+        status = f"`{parse_manifest((root / MANIFEST).read_text(encoding='utf-8')).status}`"
+    except (OSError, UserError, UnicodeDecodeError):
+        status = "unreadable"
+    return UserError(
+        f"run directory in use: the run that lies there is {status}",
+        where=str(root),
+        remedy="name another directory with hydra.run.dir=…; to go on from its checkpoint, training.resume=…",
+    )
+
+
+def _disagreement_error(root: Path, found: list[Disagreement]) -> UserError:
+    listed = "; ".join(f"{one.file}: {one.what}" for one in found)
+    return UserError(
+        f"the run's files disagree ({len(found)}): {listed}",
+        where=str(root),
+        remedy="the run is kept as failed; nothing in it counts as a result",
+    )
+
+
+def _record(stage: str, error: BaseException) -> ErrorRecord:
+    if isinstance(error, UserError):
+        message, where, remedy = error.what, error.where, error.remedy
+    else:
+        message, where, remedy = str(error), _place(error), None
+    return ErrorRecord(
+        stage=stage,
+        type=type(error).__name__,
+        message=without_home(message) or type(error).__name__,
+        where=None if where is None else without_home(where),
+        remedy=remedy,
+    )
+
+
+def _place(error: BaseException) -> str | None:
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return None
+    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name}"

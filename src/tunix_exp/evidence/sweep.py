@@ -1,0 +1,67 @@
+"""How the runs of one directory ended, a row each: what a sweep prints last."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunix_exp.errors import UserError
+from tunix_exp.evidence.layout import MANIFEST
+from tunix_exp.evidence.manifest import RunManifest, parse_manifest
+from tunix_exp.evidence.strict_json import read_text
+from tunix_exp.evidence.verify import runs_below
+
+NO_MANIFEST = "no manifest"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run: its folder, what its command overrode, its status, and its result or its error."""
+
+    run: str
+    overrides: str
+    status: str
+    says: str
+
+
+def outcomes(directory: Path) -> list[Outcome]:
+    """How every run at or below `directory` ended, in order of their paths.
+
+    A job that Hydra began and that never claimed its directory has the status `no manifest`.
+    """
+    return [_outcome(directory, run) for run in runs_below(directory)]
+
+
+def table(rows: Sequence[Outcome]) -> str:
+    """The rows as aligned text under a heading."""
+    heading = Outcome("run", "overrides", "status", "result")
+    cells = [(row.run, row.overrides, row.status, row.says) for row in (heading, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(3)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip()
+        for row in cells
+    )
+
+
+def _outcome(directory: Path, run: Path) -> Outcome:
+    try:
+        manifest = parse_manifest(read_text(run / MANIFEST, file=MANIFEST))
+        status, says = manifest.status, _says(manifest)
+    except FileNotFoundError:
+        status, says = NO_MANIFEST, "the job ended before it began its run"
+    except UserError as error:
+        status, says = "unreadable", " ".join(error.what.split())
+    return Outcome(run.relative_to(directory).as_posix(), _overrides(run), status, says)
+
+
+def _says(manifest: RunManifest) -> str:
+    if manifest.error is not None:
+        return f"{manifest.error.stage}: {' '.join(manifest.error.message.split())}"
+    return "" if manifest.headline is None else manifest.headline.text
+
+
+def _overrides(run: Path) -> str:
+    file = run / ".hydra" / "overrides.yaml"
+    if not file.is_file():
+        return ""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return " ".join(line.removeprefix("- ") for line in lines if line.startswith("- "))

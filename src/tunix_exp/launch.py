@@ -1,0 +1,81 @@
+"""From composed config to exit status: claim the directory, set the environment, run, and say how it ended.
+
+Imports no JAX: a config that is wrong, or a directory in use, is refused before anything heavy loads.
+"""
+
+import os
+import secrets
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tunix_exp import config as configs
+from tunix_exp.device import environment
+from tunix_exp.errors import Interrupted, UserError
+from tunix_exp.evidence import surroundings
+from tunix_exp.evidence.manifest import RunManifest, config_hash
+from tunix_exp.evidence.run_directory import RunDirectory
+from tunix_exp.evidence.stages import Stages
+from tunix_exp.report.failure import failure_analysis
+
+COMPLETED, FAILED, INTERRUPTED = 0, 1, 130
+
+
+def launch(plain: Mapping[str, Any], directory: Path, *, command: list[str]) -> int:
+    """Run the experiment that `plain` spells in `directory`; returns 0, 1 (failed) or 130 (interrupted)."""
+    evidence = _claim(plain, directory, command)
+    stages = Stages("config")
+    try:
+        config = configs.validate(plain)
+        stages.current = "device"
+        environment.apply(config.device)
+        # Only now: importing JAX reads the environment.
+        from tunix_exp.run import run
+
+        evidence.log.say(f"{config.name} → {directory}")
+        run(config, evidence, stages)
+    except (KeyboardInterrupt, Interrupted) as error:
+        evidence.interrupt(stages.current, error)
+        print(f"interrupted ({stages.current}): {error}\nto go on: training.resume={directory}", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        evidence.log.say(f"failed ({stages.current}): {error}")
+        evidence.fail(stages.current, error, analysis=_analysis(stages.current, error))
+        if not isinstance(error, UserError):
+            traceback.print_exc()
+        print(f"{directory / 'failure_analysis.md'} says what to do next", file=sys.stderr)
+        return FAILED
+    return COMPLETED
+
+
+def _claim(plain: Mapping[str, Any], directory: Path, command: list[str]) -> RunDirectory:
+    state = surroundings.git_state(Path(__file__).resolve().parent)
+    manifest = RunManifest.opening(
+        run_id=f"{directory.name}-{secrets.token_hex(4)}",
+        name=str(plain["name"]),
+        mode=plain["mode"]["name"],
+        command=tuple(command),
+        config_hash=config_hash(dict(plain)),
+        code=surroundings.code_record(state),
+        seed=plain["seed"],
+        kaggle=surroundings.kaggle_fields(os.environ),
+    )
+    evidence = RunDirectory.claim(directory, manifest)
+    evidence.write_json("config.json", dict(plain))
+    if state is not None and state.dirty:
+        evidence.write_text("code.diff", state.diff)
+    return evidence
+
+
+def _analysis(stage: str, error: Exception) -> str:
+    expected = isinstance(error, UserError)
+    return failure_analysis(
+        stage=stage,
+        error_type=type(error).__name__,
+        message=error.what if expected else str(error),
+        where=error.where if expected else None,
+        remedy=error.remedy if expected else None,
+        traceback_text=None if expected else surroundings.without_home(traceback.format_exc()),
+    )

@@ -1,0 +1,62 @@
+"""From a model config to a model: drawn at random, or as shapes alone."""
+
+from functools import partial
+from typing import Protocol
+
+import jax
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from tunix_exp.models.attention import Cache
+from tunix_exp.models.config import ModelConfig
+from tunix_exp.models.gpt2 import GPT2
+
+
+class LanguageModel(Protocol):
+    """What training and evaluation ask of every family."""
+
+    vocab_size: int
+    num_positions: int
+
+    def hidden(
+        self,
+        tokens_BT: Int[Array, "B T"],
+        positions_BT: Int[Array, "B T"],
+        segment_ids_BT: Int[Array, "B T"],
+        cache: Cache | None = None,
+    ) -> tuple[Float[Array, "B T D"], Cache | None]:
+        """The stream after the final norm, and the cache after this call."""
+        ...
+
+    def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+        """Scores over the vocabulary, float32."""
+        ...
+
+    def init_cache(self, batch: int, length: int) -> Cache:
+        """An empty cache of `length` slots."""
+        ...
+
+
+FAMILIES = {"gpt2": GPT2}
+
+
+def build(config: ModelConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike, seed: int) -> GPT2:
+    """A model whose parameters are drawn from `seed`, in `param_dtype` from the first byte.
+
+    The draw is compiled, so no second copy in another type ever exists; the seed is an input of the
+    compiled program. Equal for both layer loops.
+    """
+    graphdef, _ = nnx.split(abstract(config, param_dtype=param_dtype, compute_dtype=compute_dtype))
+    draw = jax.jit(lambda key: nnx.state(_make(config, param_dtype, compute_dtype, key)))
+    return nnx.merge(graphdef, draw(jax.random.key(seed)))
+
+
+def abstract(config: ModelConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike) -> GPT2:
+    """The same model with `jax.ShapeDtypeStruct`s for parameters; nothing is allocated."""
+    return nnx.eval_shape(partial(_make, config, param_dtype, compute_dtype, jax.random.key(0)))
+
+
+def _make(config: ModelConfig, param_dtype: DTypeLike, compute_dtype: DTypeLike, key: Array) -> GPT2:
+    family = FAMILIES[config.family]
+    return family(config, param_dtype=param_dtype, compute_dtype=compute_dtype, rngs=nnx.Rngs(key))

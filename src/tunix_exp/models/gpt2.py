@@ -1,0 +1,153 @@
+"""GPT-2 (Radford et al. 2019): learned positions, pre-norm blocks, fused query-key-value, tied embeddings."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+from tunix_exp.models.attention import Cache, LayerCache, attend, empty_cache, visible
+from tunix_exp.models.config import GPT2Config
+from tunix_exp.models.layers import Dense, Embedding, LayerNorm
+from tunix_exp.models.stack import LayerLoop, Remat, make_blocks, run_blocks
+
+
+class Attention(nnx.Module):
+    """Causal self-attention; query, key and value come from one kernel, in this order."""
+
+    def __init__(self, config: GPT2Config, dense: Callable[..., Dense]) -> None:
+        self.qkv = dense(config.width, 3 * config.width, std=config.init_std)
+        self.out = dense(config.width, config.width, std=_residual_std(config))
+        self.num_heads = config.num_heads
+
+    def __call__(
+        self,
+        x_BTD: Float[Array, "B T D"],
+        visible_BTS: Bool[Array, "B T S"],
+        layer: LayerCache | None,
+        slot: Int[Array, ""] | int,
+    ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
+        """What each token gathers from those it sees, and the cache with this call's keys and values."""
+        B, T, D = x_BTD.shape
+        qkv_BT3NH = self.qkv(x_BTD).reshape(B, T, 3, self.num_heads, D // self.num_heads)
+        q_BTNH, k_BSKH, v_BSKH = qkv_BT3NH[:, :, 0], qkv_BT3NH[:, :, 1], qkv_BT3NH[:, :, 2]
+        if layer is not None:
+            layer = layer.write(k_BSKH, v_BSKH, jnp.asarray(slot))
+            k_BSKH, v_BSKH = layer.k_BSKH, layer.v_BSKH
+        y_BTNH = attend(q_BTNH, k_BSKH, v_BSKH, visible_BTS, scale=1 / math.sqrt(q_BTNH.shape[-1]))
+        return self.out(y_BTNH.reshape(B, T, D)), layer
+
+
+class MLP(nnx.Module):
+    """Two dense layers with the tanh form of gelu between them ("gelu_new")."""
+
+    def __init__(self, config: GPT2Config, dense: Callable[..., Dense]) -> None:
+        self.up = dense(config.width, config.mlp_width, std=config.init_std)
+        self.down = dense(config.mlp_width, config.width, std=_residual_std(config))
+
+    def __call__(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        """Each token's own update."""
+        return self.down(jax.nn.gelu(self.up(x_BTD), approximate=True))
+
+
+class Block(nnx.Module):
+    """Attention and MLP, each added to the stream that it reads through a norm."""
+
+    def __init__(
+        self, config: GPT2Config, *, param_dtype: DTypeLike, compute_dtype: DTypeLike, rngs: nnx.Rngs
+    ) -> None:
+        dtypes = {"param_dtype": param_dtype, "compute_dtype": compute_dtype}
+        dense = partial(Dense, **dtypes, rngs=rngs)
+        self.attention_norm = LayerNorm(config.width, epsilon=config.norm_epsilon, **dtypes)
+        self.attention = Attention(config, dense)
+        self.mlp_norm = LayerNorm(config.width, epsilon=config.norm_epsilon, **dtypes)
+        self.mlp = MLP(config, dense)
+
+    def __call__(
+        self,
+        x_BTD: Float[Array, "B T D"],
+        visible_BTS: Bool[Array, "B T S"],
+        layer: LayerCache | None,
+        slot: Int[Array, ""] | int,
+    ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
+        """The stream after this block, and its cache."""
+        update_BTD, layer = self.attention(self.attention_norm(x_BTD), visible_BTS, layer, slot)
+        x_BTD = x_BTD + update_BTD
+        return x_BTD + self.mlp(self.mlp_norm(x_BTD)), layer
+
+
+class GPT2(nnx.Module):
+    """A decoder that `hidden` runs and `logits` reads."""
+
+    def __init__(
+        self, config: GPT2Config, *, param_dtype: DTypeLike, compute_dtype: DTypeLike, rngs: nnx.Rngs
+    ) -> None:
+        dtypes = {"param_dtype": param_dtype, "compute_dtype": compute_dtype}
+        embedding = partial(Embedding, width=config.width, std=config.init_std, rngs=rngs, **dtypes)
+        self.token_embedding = embedding(config.vocab_size)
+        self.position_embedding = embedding(config.num_positions)
+        self.blocks = make_blocks(
+            lambda rngs: Block(config, rngs=rngs, **dtypes),
+            config.num_layers,
+            layer_loop=config.layer_loop,
+            rngs=rngs,
+        )
+        self.final_norm = LayerNorm(config.width, epsilon=config.norm_epsilon, **dtypes)
+        self.vocab_size = config.vocab_size
+        self.num_positions = config.num_positions
+        self.num_layers = config.num_layers
+        self.num_heads = config.num_heads
+        self.head_width = config.width // config.num_heads
+        self.layer_loop: LayerLoop = config.layer_loop
+        self.remat: Remat = config.remat
+        self.compute_dtype = jnp.dtype(compute_dtype)
+
+    def hidden(
+        self,
+        tokens_BT: Int[Array, "B T"],
+        positions_BT: Int[Array, "B T"],
+        segment_ids_BT: Int[Array, "B T"],
+        cache: Cache | None = None,
+    ) -> tuple[Float[Array, "B T D"], Cache | None]:
+        """The stream after the final norm; a cache gets its next T slots written and is seen whole."""
+        slot = 0 if cache is None else cache.length
+        layers = None if cache is None else cache.layers
+        if cache is not None:
+            cache = cache.advance(segment_ids_BT)
+        visible_BTS = visible(segment_ids_BT, segment_ids_BT if cache is None else cache.segment_ids_BS, slot)
+        x_BTD = self.token_embedding(tokens_BT) + self.position_embedding(positions_BT)
+        x_BTD, layers = run_blocks(
+            self.blocks,
+            x_BTD,
+            lambda block, x_BTD, layer: block(x_BTD, visible_BTS, layer, slot),
+            layers,
+            remat=self.remat,
+        )
+        if cache is not None:
+            cache = Cache(layers, cache.segment_ids_BS, cache.length)
+        return self.final_norm(x_BTD), cache
+
+    def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+        """Scores over the vocabulary, float32, from the tied embedding."""
+        return self.token_embedding.logits(x_BTD)
+
+    def init_cache(self, batch: int, length: int) -> Cache:
+        """An empty cache of `length` slots in the compute dtype."""
+        return empty_cache(
+            batch=batch,
+            length=length,
+            num_layers=self.num_layers,
+            key_heads=self.num_heads,
+            head_width=self.head_width,
+            stacked=self.layer_loop == "scan",
+            dtype=self.compute_dtype,
+        )
+
+
+def _residual_std(config: GPT2Config) -> float:
+    """The initial scale of what is added to the stream 2L times (GPT-2 report, §2.3)."""
+    return config.init_std / math.sqrt(2 * config.num_layers)

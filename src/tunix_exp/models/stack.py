@@ -1,0 +1,58 @@
+"""Equal blocks one after another: a Python loop over a list, or one scan over stacked parameters.
+
+"unroll" compiles to the faster program, "scan" compiles in a time that does not grow with the layers.
+Both draw the same initial values and compute the same function.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float, PyTree
+
+LayerLoop = Literal["unroll", "scan"]
+Remat = Literal["none", "block"]
+
+
+def make_blocks(
+    make: Callable[[nnx.Rngs], nnx.Module], num_layers: int, *, layer_loop: LayerLoop, rngs: nnx.Rngs
+) -> Any:
+    """A list of `num_layers` blocks, or for "scan" one block whose parameters have a leading L axis."""
+    keys_L = jax.random.split(rngs.params(), num_layers)
+    if layer_loop == "scan":
+        return nnx.vmap(lambda key: make(nnx.Rngs(key)))(keys_L)
+    return nnx.List([make(nnx.Rngs(key)) for key in keys_L])
+
+
+def run_blocks(
+    blocks: Any,
+    x_BTD: Float[Array, "B T D"],
+    call: Callable[[Any, Array, Any], tuple[Array, Any]],
+    layers: PyTree | None,
+    *,
+    remat: Remat,
+) -> tuple[Float[Array, "B T D"], PyTree | None]:
+    """`x_BTD` after all blocks, and what `call(block, x_BTD, layer)` returned beside it for each layer.
+
+    `layers` holds what differs between layers (cache, traits): a sequence over the layers for a list of
+    blocks, a tree of arrays with a leading L for stacked ones; the second result has the same form.
+    """
+
+    def body(graphdef: nnx.GraphDef, params: nnx.State, x_BTD: Array, layer: Any) -> tuple[Array, Any]:
+        return call(nnx.merge(graphdef, params), x_BTD, layer)
+
+    if remat == "block":
+        body = jax.checkpoint(body, static_argnums=0, prevent_cse=isinstance(blocks, nnx.List))
+
+    if isinstance(blocks, nnx.List):
+        after = []
+        for block, layer in zip(blocks, layers or [None] * len(blocks), strict=True):
+            x_BTD, left = body(*nnx.split(block), x_BTD, layer)
+            after.append(left)
+        return x_BTD, None if layers is None else tuple(after)
+
+    graphdef, params = nnx.split(blocks)
+    return jax.lax.scan(
+        lambda x_BTD, layer: body(graphdef, layer[0], x_BTD, layer[1]), x_BTD, (params, layers)
+    )

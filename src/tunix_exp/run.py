@@ -1,0 +1,353 @@
+"""One experiment, top to bottom.
+
+Check the device, read and check the data, plan the memory, load the weights, score the base model,
+train, score the trained model, and leave evidence of each.
+"""
+
+import io
+import math
+import os
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+from rich.console import Console
+from rich.table import Table
+
+from tunix_exp.config import RunConfig
+from tunix_exp.data.batches import Batches
+from tunix_exp.data.card import data_card, example_text
+from tunix_exp.data.render import Renderer
+from tunix_exp.data.sources import overlap, read, read_items
+from tunix_exp.data.tokenize import Tokenized, TokenizedExample, tokenize
+from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer
+from tunix_exp.device import plan as plans
+from tunix_exp.device.check import Device, check, peak_memory_bytes
+from tunix_exp.evaluation.config import ItemsEvalConfig
+from tunix_exp.evaluation.evaluate import Evaluation, evaluate, heldout_loss
+from tunix_exp.evidence import manifest as records
+from tunix_exp.evidence import surroundings
+from tunix_exp.evidence.board import HELDOUT, sample_table
+from tunix_exp.evidence.run_directory import RunDirectory
+from tunix_exp.evidence.stages import Stages
+from tunix_exp.evidence.summary import eval_summary, headline
+from tunix_exp.models.architecture import abstract
+from tunix_exp.models.digest import parameter_count, weight_hash
+from tunix_exp.models.weights import load
+from tunix_exp.report.curves import draw_curves
+from tunix_exp.report.tables import comparison_table, readme
+from tunix_exp.training import optim, resume
+from tunix_exp.training.checkpoint import Checkpoints
+from tunix_exp.training.compiles import CompileCount
+from tunix_exp.training.loop import Row, Schedule, train
+from tunix_exp.training.step import BatchArrays, TrainState, compile_step, init_state
+
+_SAMPLE_ROWS = 20
+
+
+def run(config: RunConfig, evidence: RunDirectory, stages: Stages) -> None:
+    """The run directory is complete and verified; anything else is an exception."""
+    compiles = CompileCount()
+    jax.config.update("jax_default_matmul_precision", config.device.matmul_precision)
+    with stages("device"):
+        device = _checked_device(config, evidence)
+    with stages("data"):
+        texts = _prepared_texts(config, evidence)
+    with stages("plan"):
+        step = _planned_step(config, texts, device, evidence)
+    if config.mode.computes:
+        _compute(config, texts, step, evidence, stages)
+    with stages("report"):
+        evidence.update(
+            times_s=stages.times_s,
+            compiles=records.Compiles(count=compiles.count, seconds=compiles.seconds),
+            peak_memory_bytes=peak_memory_bytes(device.platform),
+        )
+        if config.mode.trains:
+            draw_curves(evidence.root, evidence.path("curves.png"))
+        evidence.write_text("README.md", readme(evidence.root))
+    stages.current = "verify"
+    evidence.complete()
+    evidence.log.say(f"completed and verified: {evidence.root}")
+
+
+def _compute(
+    config: RunConfig, texts: "Texts", step: "PlannedStep", evidence: RunDirectory, stages: Stages
+) -> None:
+    """Weights, base evaluation, training, trained evaluation, comparison: as far as the mode goes."""
+    evidence.board.hyperparameters(
+        config.model_dump(mode="json"),
+        started_at_s=datetime.fromisoformat(evidence.manifest.started_at).timestamp(),
+    )
+    with stages("weights"):
+        model = _loaded_model(config, texts.tokenizer, evidence)
+    base = trained = None
+    steps_done = 0
+    if texts.items:
+        with stages("base evaluation"):
+            base = _evaluated("base", model, config, texts, evidence)
+    if config.mode.trains:
+        with stages("training"):
+            model = _trained_model(model, config, texts, step, evidence)
+            steps_done = step.total_steps
+        if texts.items:
+            with stages("trained evaluation"):
+                trained = _evaluated("trained", model, config, texts, evidence)
+    result = None if base is None else _compared(base, trained, evidence)
+    evidence.board.finish(result, step=steps_done)
+
+
+# ── before any weight is loaded ──────────────────────────────────────────────────────────────────────
+
+
+class Texts(NamedTuple):
+    """Training rows and held-out items as tokens; `items` is empty when nothing is evaluated."""
+
+    tokenizer: Tokenizer
+    rows: Tokenized
+    items: tuple[TokenizedExample, ...]
+    batches: "BatchSource"
+
+
+class BatchSource:
+    """The data package's batches in the form that the training loop asks for."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def arrays(self, step: int) -> BatchArrays:
+        """Arrays of shape B × T."""
+        batch = self._batches[step]
+        return BatchArrays(batch.tokens_BT, batch.segment_ids_BT, batch.loss_mask_BT)
+
+    def names(self, step: int) -> tuple[str, ...]:
+        """The examples' ids."""
+        return tuple(self._batches[step].example_ids)
+
+
+def _checked_device(config: RunConfig, evidence: RunDirectory) -> Device:
+    evidence.write_text("env_info.txt", surroundings.environment_text(os.environ))
+    device = check(config.device)
+    evidence.write_text("device_check.txt", device.report)
+    evidence.update(devices=device.kinds, platform=device.platform, versions=surroundings.versions())
+    evidence.log.say(f"device: {device.report.splitlines()[0]}")
+    return device
+
+
+def _prepared_texts(config: RunConfig, evidence: RunDirectory) -> Texts:
+    tokenizer = load_tokenizer(config.model.tokenizer)
+    tokenizer.check_fits(config.model.vocab_size)
+    renderer = Renderer.of(config.data.template)
+    source = read(config.data)
+    rows = tokenize(
+        source.examples, renderer, tokenizer, max_tokens=config.data.max_tokens, too_long=config.data.too_long
+    )
+    items_source, items, shared = None, (), 0
+    if isinstance(config.eval, ItemsEvalConfig):
+        items_source = read_items(config.eval.source, config.eval.fields, max_items=config.eval.max_items)
+        shared = overlap(source.examples, items_source.examples, allowed=config.data.allow_eval_overlap)
+        room = config.model.num_positions
+        items = tuple(
+            tokenize(items_source.examples, renderer, tokenizer, max_tokens=room, too_long="error").kept
+        )
+    evidence.write_json(
+        "data_card.json", data_card(config.data, source, rows, items_source, tokenizer, shared=shared)
+    )
+    evidence.write_text("example.txt", example_text(rows.kept[0], tokenizer))
+    evidence.update(
+        data=records.Data(
+            name=config.data.name, source=config.data.source, rows=len(rows.kept), sha256=source.sha256
+        ),
+        eval=records.NoEval(kind="none")
+        if items_source is None
+        else records.ItemsEval(
+            kind="items", name=config.eval.name, source=config.eval.source, rows=len(items), sha256=items_source.sha256
+        ),
+    )  # fmt: skip
+    evidence.log.say(f"data: {len(rows.kept)} of {source.rows} rows, {len(items)} held-out items")
+    batches = Batches(
+        rows.kept, tokenizer, seed=config.seed, batch_size=config.training.batch_size, max_tokens=config.data.max_tokens
+    )  # fmt: skip
+    return Texts(tokenizer, rows, items, BatchSource(batches))
+
+
+class PlannedStep(NamedTuple):
+    """The compiled update with its scalar inputs, and the number of updates in the budget."""
+
+    call: Any
+    scalars: optim.Scalars
+    total_steps: int
+
+
+def _planned_step(
+    config: RunConfig, texts: Texts, device: Device, evidence: RunDirectory
+) -> PlannedStep:
+    """Compile the update from shapes alone, write plan.json, and refuse what does not fit."""
+    total_steps = config.training.steps or math.ceil(
+        config.training.epochs * len(texts.rows.kept) / config.training.batch_size  # pyright: ignore
+    )
+    graphdef, params = nnx.split(
+        abstract(config.model, param_dtype=config.device.param_dtype, compute_dtype=config.device.compute_dtype)
+    )
+    structure = optim.structure(config.optim)
+    state = jax.eval_shape(lambda p: init_state(structure, p, config.device.state_dtype), params)
+    shape = (config.training.batch_size, config.data.max_tokens)
+    batch = BatchArrays(*(jax.ShapeDtypeStruct(shape, kind) for kind in (np.int32, np.int32, np.bool_)))
+    scalars = optim.scalars(config.optim, total_steps=total_steps)
+    compiled = compile_step(graphdef, structure, state, batch, scalars)
+    plan = plans.memory_plan(
+        params=params,
+        opt_state=state.opt_state,
+        batch=batch,
+        compiled=compiled,
+        memory_bytes=device.memory_bytes,
+        platform=device.platform,
+    )
+    evidence.write_json("plan.json", plan)
+    evidence.log.say(f"plan: {plans.describe(plan)}")
+    warning = plans.guard(plan, config.device.guardrail)
+    if warning:
+        evidence.log.say(f"warning: {warning}")
+    evidence.update(
+        model=records.Model(
+            name=config.model.name,
+            family=config.model.family,
+            weights=config.model.weights,
+            revision=None,
+            parameter_count=parameter_count(params),
+            base_weight_hash=None,
+            trained_weight_hash=None,
+            tokenizer_digest=texts.tokenizer.digest,
+            files={},
+        )
+    )
+    return PlannedStep(compiled, scalars, total_steps)
+
+
+# ── the experiment ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _loaded_model(config: RunConfig, tokenizer: Tokenizer, evidence: RunDirectory) -> nnx.Module:
+    loaded = load(
+        config.model,
+        param_dtype=config.device.param_dtype,
+        compute_dtype=config.device.compute_dtype,
+        seed=config.seed,
+    )
+    evidence.update(
+        model={
+            "revision": loaded.revision,
+            "base_weight_hash": weight_hash(nnx.state(loaded.model)),
+            "files": loaded.files,
+        }
+    )
+    evidence.log.say(
+        f"model: {config.model.name}, {parameter_count(nnx.state(loaded.model)):,} parameters, "
+        f"weights {config.model.weights}"
+    )
+    return loaded.model
+
+
+def _evaluated(
+    which: str, model: nnx.Module, config: RunConfig, texts: Texts, evidence: RunDirectory
+) -> Evaluation:
+    assert isinstance(config.eval, ItemsEvalConfig)
+    with evidence.log.progress(len(texts.items), f"{which} answers") as bar:
+        result = evaluate(
+            model, texts.items, texts.tokenizer, config.eval, on_batch=lambda n: bar.advance(n)
+        )
+    evidence.write_jsonl(f"predictions/{which}.jsonl", [p.to_dict() for p in result.predictions])
+    return result
+
+
+def _trained_model(
+    model: nnx.Module, config: RunConfig, texts: Texts, step: PlannedStep, evidence: RunDirectory
+) -> nnx.Module:
+    graphdef, params = nnx.split(model)
+    state = init_state(optim.structure(config.optim), params, config.device.state_dtype)
+    parent = resume.find(config.training.resume, config.model_dump(mode="json"), evidence.root)
+    if parent is not None:
+        with Checkpoints(parent.folder / "checkpoints", keep=None) as saved:
+            state = saved.restore(state, step=parent.step)
+        evidence.update(resumed_from=records.ResumedFrom(run_id=parent.run_id, step=parent.step))
+        evidence.log.say(f"resumed from {parent.folder} at step {parent.step}")
+    elif config.training.resume == "auto":
+        evidence.log.say("training.resume=auto found no unfinished run with this config; begins at step 0")
+    first = int(state.step)
+    rows: list[Row] = []
+    items_eval = config.eval if isinstance(config.eval, ItemsEvalConfig) else None
+
+    def write(row: Row) -> None:
+        rows.append(row)
+        evidence.append_jsonl("metrics.jsonl", row._asdict())
+        evidence.board.scalars(row.step, {k: v for k, v in row._asdict().items() if k != "step"})
+        evidence.log.note(f"step {row.step}: loss {row.loss:.4f}, {row.tokens_per_s:.0f} tokens/s")
+
+    def held_out(state: TrainState, done: int) -> None:
+        assert items_eval is not None
+        loss = heldout_loss(nnx.merge(graphdef, state.params), texts.items, batch_size=items_eval.batch_size)
+        evidence.append_jsonl("heldout.jsonl", {"step": done, "loss_nats": loss})
+        evidence.board.scalars(done, {HELDOUT + "loss_nats": loss})
+
+    tokens = [0]
+    with (
+        Checkpoints(evidence.path("checkpoints"), keep=config.training.keep_checkpoints) as checkpoints,
+        evidence.log.progress(step.total_steps - first, "training") as bar,
+    ):
+
+        def show(row: Row) -> None:
+            tokens[0] += row.tokens
+            evidence.update(steps_done=row.step) if row.step % 100 == 0 else None
+            bar.advance(loss=row.loss, **{"tokens/s": row.tokens_per_s})
+
+        state = train(
+            state,
+            step.call,
+            texts.batches,
+            step.scalars,
+            schedule=Schedule(
+                last_step=step.total_steps,
+                log_every=config.training.log_every_steps,
+                save_every=config.training.save_every_steps,
+                heldout_every=items_eval.heldout_every_steps if items_eval else None,
+                stop_at=config.training.stop_at_step,
+            ),
+            checkpoints=checkpoints,
+            on_row=write,
+            on_step=show,
+            heldout=held_out,
+        )
+    evidence.update(
+        steps_done=int(state.step),
+        tokens_per_s=tokens[0] / rows[-1].time_s,
+        model={"trained_weight_hash": weight_hash(state.params)},
+    )
+    evidence.log.say(f"trained {len(rows)} logged steps: loss {rows[0].loss:.4f} → {rows[-1].loss:.4f}")
+    return nnx.merge(graphdef, state.params)
+
+
+def _compared(base: Evaluation, trained: Evaluation | None, evidence: RunDirectory) -> records.Headline:
+    summary = eval_summary(
+        base.predictions,
+        None if trained is None else trained.predictions,
+        base_heldout_loss_nats=base.heldout_loss_nats,
+        trained_heldout_loss_nats=None if trained is None else trained.heldout_loss_nats,
+    )
+    result = headline(summary)
+    evidence.write_json("eval_summary.json", summary)
+    evidence.update(headline=result)
+    evidence.board.text(
+        "predictions",
+        sample_table(base.predictions, None if trained is None else trained.predictions, rows=_SAMPLE_ROWS),
+        step=0,
+    )
+    evidence.log.say(_as_text(comparison_table(summary)))
+    return result
+
+
+def _as_text(table: Table) -> str:
+    sink = io.StringIO()
+    Console(file=sink, width=100).print(table)
+    return sink.getvalue().rstrip()

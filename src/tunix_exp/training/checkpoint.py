@@ -1,0 +1,68 @@
+"""Checkpoints through Orbax: parameters, optimizer, step.
+
+The step is also the data position and there is no other random state: weights are drawn from
+(seed), batches from (seed, step), and the models have no dropout.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import orbax.checkpoint as ocp
+
+from tunix_exp.errors import UserError
+from tunix_exp.training.step import TrainState
+
+
+class Checkpoints:
+    """The checkpoints of one run; `save` returns when the bytes are on their way, `close` when they are there."""
+
+    def __init__(self, folder: Path, *, keep: int | None) -> None:
+        """Open `folder` (made if absent) and keep the newest `keep`, or all."""
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Wait for what is being written, then close."""
+        self._manager.close()
+
+    def save(self, state: TrainState, *, step: int) -> None:
+        """The state after `step` updates is being written; it may be donated at once."""
+        self._manager.save(step, args=ocp.args.StandardSave(dict(_named(state))))
+
+    def wait(self) -> None:
+        """Every save has reached the disk."""
+        self._manager.wait_until_finished()
+
+    def newest(self) -> int | None:
+        """The step of the newest complete checkpoint."""
+        return self._manager.latest_step()
+
+    def restore(self, like: TrainState, *, step: int) -> TrainState:
+        """The saved state, in the shapes, types and shardings of `like` (arrays or ShapeDtypeStructs)."""
+        wanted = {name: _abstract(leaf) for name, leaf in _named(like)}
+        try:
+            saved: Mapping[str, Any] = self._manager.restore(step, args=ocp.args.StandardRestore(wanted))
+        except (ValueError, KeyError) as error:
+            raise UserError(
+                f"the checkpoint at step {step} does not hold this model and optimizer: {error}",
+                where=str(self._manager.directory),
+                remedy="resume with the config of the run that wrote it",
+            ) from error
+        structure = jax.tree.structure(like)
+        return jax.tree.unflatten(structure, [saved[name] for name, _ in _named(like)])
+
+
+def _named(state: TrainState) -> list[tuple[str, Any]]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves]
+
+
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None))

@@ -1,0 +1,143 @@
+"""Properties of the architecture; test_gpt2_goldens.py has the numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.models.toys import toy_model
+
+B, T = 2, 9
+
+
+def tokens(seed=0, shape=(B, T)):
+    return jax.random.randint(jax.random.key(seed), shape, 0, 31)
+
+
+def positions(shape=(B, T)):
+    return jnp.broadcast_to(jnp.arange(shape[1])[None], shape)
+
+
+@nnx.jit
+def logits_of(model, tokens_BT, positions_BT, segment_ids_BT):
+    x_BTD, _ = model.hidden(tokens_BT, positions_BT, segment_ids_BT)
+    return model.logits(x_BTD)
+
+
+def full_logits(model, tokens_BT):
+    shape = tokens_BT.shape
+    return logits_of(model, tokens_BT, positions(shape), jnp.ones(shape, jnp.int32))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return toy_model()
+
+
+def test_no_output_depends_on_a_later_token(model):
+    """By gradient: exactly zero at later tokens, not zero at the token itself and the one before."""
+
+    def output(delta_TD, at):
+        table_VD = model.token_embedding.embedding[...]
+        embedded_BTD = table_VD[tokens()] + delta_TD[None]
+        copy = nnx.clone(model)
+        copy.token_embedding = lambda _: embedded_BTD
+        x_BTD, _ = copy.hidden(tokens(), positions(), jnp.ones((B, T), jnp.int32))
+        return (x_BTD[:, at] * jnp.arange(1.0, 17.0)[None]).sum()
+
+    at = 4
+    gradient_TD = jax.jit(jax.grad(output), static_argnums=1)(jnp.zeros((T, 16)), at)
+    assert (gradient_TD[at + 1 :] == 0).all()
+    assert (jnp.abs(gradient_TD[: at + 1]).sum(axis=1) > 1e-3).all()
+
+
+def test_no_output_depends_on_another_segment(model):
+    segment_ids_BT = jnp.array([[1] * 4 + [2] * 5] * B)
+    positions_BT = jnp.array([[0, 1, 2, 3, 0, 1, 2, 3, 4]] * B)
+    packed = logits_of(model, tokens(), positions_BT, segment_ids_BT)
+    np.testing.assert_allclose(packed[:, :4], full_logits(model, tokens()[:, :4]), atol=1e-5)
+    np.testing.assert_allclose(packed[:, 4:], full_logits(model, tokens()[:, 4:]), atol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_does_not_matter(model, side):
+    pad = [(0, 0), (3, 0) if side == "left" else (0, 3)]
+    real = slice(3, None) if side == "left" else slice(0, T)
+    expected = full_logits(model, tokens())
+    for pad_id in (0, 17):
+        padded = logits_of(
+            model,
+            jnp.pad(tokens(), pad, constant_values=pad_id),
+            jnp.pad(positions(), pad),
+            jnp.pad(jnp.ones((B, T), jnp.int32), pad),
+        )
+        assert jnp.isfinite(padded).all()
+        np.testing.assert_allclose(padded[:, real], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer_loop", ["unroll", "scan"])
+def test_decoding_with_the_cache_equals_the_whole_forward(layer_loop):
+    model = toy_model(layer_loop=layer_loop)
+    graphdef, params = nnx.split(model)
+    pads_B = np.array([0, 3])  # the second row has three slots of left padding
+    slots_BT = np.arange(T)[None] - pads_B[:, None]
+    positions_BT, segments_BT = (
+        jnp.asarray(np.maximum(slots_BT, 0)),
+        jnp.asarray((slots_BT >= 0).astype("int32")),
+    )
+
+    @jax.jit
+    def step(params, tokens_BT, positions_BT, segments_BT, cache):
+        model = nnx.merge(graphdef, params)
+        x_BTD, cache = model.hidden(tokens_BT, positions_BT, segments_BT, cache)
+        return model.logits(x_BTD), cache
+
+    cache, seen = model.init_cache(B, T + 2), []
+    for part in (slice(0, 5), *(slice(t, t + 1) for t in range(5, T))):
+        logits, cache = step(params, tokens()[:, part], positions_BT[:, part], segments_BT[:, part], cache)
+        seen.append(logits)
+    assert cache.length == T
+    expected = logits_of(model, tokens(), positions_BT, segments_BT)
+    np.testing.assert_allclose(jnp.concatenate(seen, axis=1), expected, atol=1e-5)
+
+
+def loss_and_gradients(**changes):
+    model = toy_model(**changes)
+    graphdef, params = nnx.split(model)
+
+    @jax.jit
+    def compute(params):
+        return jax.value_and_grad(
+            lambda params: jnp.square(full_logits(nnx.merge(graphdef, params), tokens())).mean()
+        )(params)
+
+    return compute(params)
+
+
+def test_scan_and_remat_change_neither_loss_nor_gradients():
+    loss, gradients = loss_and_gradients()
+    plain = nnx.to_pure_dict(gradients)
+    layers = plain.pop("blocks")
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(layers[i] for i in sorted(layers)))
+    for layer_loop, remat in (("unroll", "block"), ("scan", "none"), ("scan", "block")):
+        other_loss, other = loss_and_gradients(layer_loop=layer_loop, remat=remat)
+        other = nnx.to_pure_dict(other)
+        np.testing.assert_allclose(other_loss, loss, rtol=1e-6)
+        blocks = other.pop("blocks")
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+            blocks,
+            stacked if layer_loop == "scan" else layers,
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), other, plain)
+
+
+def test_bfloat16_compute_keeps_float32_parameters_and_logits():
+    model = toy_model(compute_dtype=jnp.bfloat16)
+    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model))} == {jnp.dtype("float32")}
+    logits = full_logits(model, tokens())
+    assert logits.dtype == jnp.float32
+    x_BTD, _ = model.hidden(tokens(), positions(), jnp.ones((B, T), jnp.int32))
+    assert x_BTD.dtype == jnp.bfloat16
+    np.testing.assert_allclose(logits, full_logits(toy_model(), tokens()), atol=0.2)

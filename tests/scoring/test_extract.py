@@ -1,0 +1,67 @@
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tunix_exp.scoring.extract import extract
+
+PIECES = [
+    "answer to ", "Answer:", "answer is ", "the answer is correct ", "answer:\n", "answer : \t",
+    "ans**", "1,234", "1 234 ", "1 ", "1.1", "1/", "1/2 ", "2 3/", "1:2", "1-", "1^", "1e", "1e9",
+    "12,", "- 1", "-", "+", "\\boxed{", "\\boxed{1}", "{", "}", "\\", "\\\\", "\\frac{1",
+    "\\frac{1}{2}", "\\text{", "$", "\\$", "$5 ", "<answer>", "</answer>", "<answer></answer>",
+    "<ANSWER>1", "<|", "<|a|>", "</s>", "#### 1", "####", "\n####", "a", " ", "\n", "\t\n", ".",
+    ". A", "A. ", "½", "²", "٠", "ﬁ", "\u0301", "(", ")", "*", "_", "per ", "one ", "square ",
+    "US$", "%", "°",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_a_megabyte_of_anything_takes_under_a_tenth_of_a_second(piece):
+    text = piece * (1_000_000 // len(piece))
+    fastest = min(_seconds(text) for _ in range(3))  # of three: other processes share the machine
+    assert fastest < 0.1
+
+
+def _seconds(text):
+    begin = time.perf_counter()
+    extract(text)
+    return time.perf_counter() - begin
+
+
+@given(st.text())
+def test_any_text_is_extracted_from_without_a_crash(text):
+    found = extract(text)
+    assert (found.answer is None) == (found.rule == "none")
+    assert found.answer is None or found.answer.strip()
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
+def test_any_mixture_of_markers_is_extracted_from_without_a_crash(text):
+    assert (extract(text).answer is None) == (extract(text).rule == "none")
+
+
+@given(st.text(), st.integers(-(10**9), 10**9))
+def test_a_closing_tag_decides_whatever_stands_before(text, number):
+    found = extract(f"{text}\n<answer>{number}</answer>")
+    assert (found.answer, found.rule) == (str(number), "tag")
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="<#\\{}$")), st.integers(-(10**9), 10**9))
+def test_a_last_answer_line_decides_where_nothing_stronger_stands(text, number):
+    found = extract(f"{text}\nAnswer: {number}")
+    assert (found.answer, found.rule) == (str(number), "answer-line")
+
+
+def test_an_answer_further_from_the_end_than_any_generation_is_not_read():
+    assert extract("Answer: 42\n" + "word " * 10_000).answer is None
+
+
+def test_a_whole_page_in_a_tag_is_no_answer():
+    assert extract("<answer>" + "word " * 1_000 + "</answer>").rule == "none"
+
+
+def test_a_line_of_more_than_eight_words_is_no_whole_line_answer():
+    assert extract("a b c d e f g h").rule == "whole-line"
+    assert extract("a b c d e f g h i").rule == "none"

@@ -1,0 +1,78 @@
+"""Imports point downwards, and what must start fast imports nothing heavy."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "src" / "tunix_exp"
+LAYERS = {
+    "errors": 0, "schema": 0,
+    "references": 1,
+    "hub": 2, "scoring": 2,
+    "models": 3, "data": 3, "device": 3, "evidence": 3,
+    "training": 4, "evaluation": 4,
+    "report": 5, "config": 5,
+    "run": 6, "launch": 6,
+    "cli": 7, "__main__": 8,
+}  # fmt: skip
+MODULES = sorted(ROOT.rglob("*.py"))
+HEAVY = {"jax", "jaxlib", "flax", "optax", "orbax", "grain", "transformers", "datasets", "matplotlib", "scipy"}
+
+
+def package_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that `path` imports, at whatever depth of the code."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            assert node.module is not None
+            found.add(node.module)
+            if node.module == "tunix_exp":
+                found |= {f"tunix_exp.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_the_modules_were_found():
+    assert len(MODULES) > 40
+    assert {package_of(path) for path in MODULES} - {"__init__"} == LAYERS.keys()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_layer_imports_from_lower_layers_or_its_own_package_alone(path):
+    own = package_of(path)
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "tunix_exp" or len(parts) == 1:
+            continue
+        other = parts[1]
+        if own in ("__init__", other):
+            continue
+        if (own, other) == ("launch", "run"):  # the one import that waits for the environment
+            continue
+        assert LAYERS[other] < LAYERS[own], f"{path.name} (layer {LAYERS[own]}) imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_hydra_and_omegaconf_stay_at_the_door(path):
+    outer = {name.split(".")[0] for name in imports(path)}
+    assert package_of(path) == "cli" or not outer & {"hydra", "omegaconf"}
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["tunix_exp.cli", "tunix_exp.config", "tunix_exp.launch", "tunix_exp.evidence.verify"]
+    + [f"tunix_exp.{name}" for name in ("models", "data", "device", "training", "evaluation", "scoring", "hub")],
+)  # fmt: skip
+def test_what_must_start_fast_imports_nothing_heavy(module):
+    code = f"import sys, {module}; print(*sorted({{m.split('.')[0] for m in sys.modules}} & {HEAVY!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

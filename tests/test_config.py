@@ -1,0 +1,151 @@
+"""The config tree and the classes that read it are one."""
+
+import pytest
+import yaml
+
+from tests.composing import GROUPS, composed, options
+from tunix_exp.cli import conf_folder
+from tunix_exp.config import RULES, RunConfig, classes, known_keys, leaves, validate
+from tunix_exp.errors import UserError
+
+ALL_OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
+EXPERIMENTS = options("experiment")
+
+
+def test_every_group_and_experiment_was_found():
+    assert len(ALL_OPTIONS) >= 30
+    assert len(EXPERIMENTS) >= 2
+    folders = {path.name for path in conf_folder().iterdir() if path.is_dir()}
+    assert folders == {*GROUPS, "experiment", "sizes", "hydra"}
+
+
+@pytest.mark.parametrize(("group", "option"), ALL_OPTIONS)
+def test_every_option_composes_and_validates(group, option):
+    plain = composed(f"{group}={option}", *COMPANIONS.get((group, option), ()))
+    config = validate(plain)
+    assert getattr(config, group) is not None
+
+
+# What an option cannot do without when it is put into the default experiment of a small model.
+COMPANIONS = {
+    ("data", "gsm8k"): ["model=gpt2"],
+    ("data", "golden-v1"): ["model=gpt2"],
+    ("data", "golden-v2"): ["model=gpt2"],
+    ("data", "dev-reasoning-v1"): ["model=gpt2"],
+    ("data", "dev-reasoning-v2"): ["model=gpt2"],
+    ("data", "jsonl"): ["model=gpt2"],
+    ("data", "hub"): ["model=gpt2"],
+    ("eval", "gsm8k"): ["model=gpt2"],
+    ("eval", "eval-v1"): ["model=gpt2"],
+    ("eval", "eval-v2"): ["model=gpt2"],
+    ("mode", "eval"): ["eval.heldout_every_steps=null"],
+}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_and_opens_as_a_document(name):
+    assert validate(composed(f"experiment={name}")).name == name
+    text = (conf_folder() / "experiment" / f"{name}.yaml").read_text()
+    for word in ("# Question", f"# Command    python -m tunix_exp experiment={name}", "# Expected"):
+        assert word in text
+
+
+@pytest.mark.parametrize(("group", "option"), [o for o in ALL_OPTIONS if o[0] != "mode"])
+def test_an_option_file_spells_every_field_of_its_class(group, option):
+    document = yaml.safe_load((conf_folder() / group / f"{option}.yaml").read_text())
+    body = document[group] if "defaults" in document or group in document else document
+    spelled = {key for key, _ in leaves(body)}
+    fields = {key.removeprefix(f"{group}.") for key in known_keys() if key.startswith(f"{group}.")}
+    assert spelled <= fields
+    member = [c for c in classes(RunConfig.model_fields[group].annotation) if _matches(c, body)]
+    assert len(member) == 1
+    inner = {k for k in known_keys(member[0]) if not any(o.startswith(f"{k}.") for o in known_keys(member[0]))}
+    assert spelled == inner
+
+
+def _matches(cls, body):
+    for tag in ("family", "kind", "name"):
+        field = cls.model_fields.get(tag)
+        literal = getattr(field.annotation, "__args__", None) if field else None
+        if literal and all(isinstance(value, str) for value in literal):
+            return body.get(tag) in literal
+    return True
+
+
+def test_interpolations_and_targets_stand_in_the_root_alone():
+    for path in conf_folder().rglob("*.yaml"):
+        inside = path.relative_to(conf_folder())
+        if inside.parts[0] in ("config.yaml", "hydra"):
+            continue
+        assert "${" not in path.read_text(), inside
+        assert "_target_" not in path.read_text(), inside
+
+
+def test_a_model_chooses_its_training_and_the_command_line_wins():
+    assert composed()["training"]["name"] == "scratch"
+    assert composed("model=gpt2")["training"]["name"] == "finetune"
+    assert composed("training=finetune")["training"]["name"] == "finetune"
+    assert composed("optim=lion")["optim"]["name"] == "lion"
+
+
+def test_smoke_wins_over_an_experiment_s_sizes_and_the_command_line_over_smoke():
+    assert composed("experiment=m24-distilgpt2")["training"]["steps"] == 40
+    assert composed("experiment=m24-distilgpt2", "mode=smoke")["training"]["steps"] == 2
+    assert composed("mode=smoke", "training.steps=3")["training"]["steps"] == 3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (["+optim.peak_rl=1"], "`optim.peak_rl` is not a key — did you mean `optim.peak_lr`?"),
+        (["+batch_size=1"], "`batch_size` is not a key — did you mean `training.batch_size`?"),
+        (["seed=abc"], "`seed` = 'abc': input should be a valid integer"),
+        (["training.batch_size=0"], "`training.batch_size` = 0: input should be greater than 0"),
+        (["optim.peak_lr=fast"], "`optim.peak_lr` = 'fast': input should be a valid number"),
+        (["optim.schedule=cosin"], "`optim.schedule` = 'cosin': input should be 'constant', 'linear'"),
+        (["~optim.b1"], "`optim.b1` is missing"),
+        (["training.epochs=1"], "training.steps, training.epochs: 400, 1 contradict each other"),
+    ],
+)
+def test_a_wrong_config_is_refused_by_key(overrides, text):
+    with pytest.raises(UserError, match="(?s).*") as caught:
+        validate(composed(*overrides))
+    assert text in str(caught.value)
+
+
+def test_every_fault_is_named_at_once():
+    with pytest.raises(UserError) as caught:
+        validate(composed("seed=-1", "training.batch_size=0", "+bogus=1"))
+    for key in ("`seed`", "`training.batch_size`", "`bogus`"):
+        assert key in str(caught.value)
+
+
+CONTRADICTIONS = {
+    "training.steps, training.epochs": ["training.steps=null"],
+    "training.batch_size, optim.accumulation_steps": ["optim.accumulation_steps=3"],
+    "optim.warmup_steps, training.steps": ["optim.warmup_steps=400"],
+    "training.stop_at_step, training.steps": ["training.stop_at_step=400"],
+    "optim.schedule, optim.final_lr_ratio": ["optim.schedule=constant"],
+    "optim.schedule, optim.wsd_decay_fraction": ["optim.schedule=wsd"],
+    "data.max_tokens, model.num_positions": ["model.num_positions=32", "eval.max_new_tokens=16"],
+    "eval.max_new_tokens, model.num_positions": ["eval.max_new_tokens=4096"],
+    "eval.heldout_every_steps, mode.name": ["mode=eval", "eval.heldout_every_steps=5"],
+    "mode.name, eval.kind": ["mode=eval", "eval=none"],
+    "model.width, model.num_heads": ["model.num_heads=7"],
+    "device.param_dtype, device.state_dtype": [
+        "optim=sgd", "optim.momentum=0", "optim.nesterov=false", "device.state_dtype=bfloat16",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.keys)
+def test_every_contradiction_is_refused_with_keys_values_and_remedy(rule):
+    with pytest.raises(UserError) as caught:
+        validate(composed(*CONTRADICTIONS[rule.keys]))
+    assert f"{rule.keys}: " in str(caught.value)
+    assert rule.says in str(caught.value)
+
+
+def test_a_config_cannot_be_changed_once_made():
+    with pytest.raises(Exception, match="frozen"):
+        validate(composed()).optim.peak_lr = 1.0

@@ -1,0 +1,89 @@
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from tests.training.toy import ADAMW, Batches, toy
+from tunix_exp.errors import Interrupted, UserError
+from tunix_exp.training import optim
+from tunix_exp.training.checkpoint import Checkpoints
+from tunix_exp.training.loop import NonFinite, Schedule, logged, train
+from tunix_exp.training.step import make_step
+
+SCHEDULE = Schedule(last_step=10, log_every=1, save_every=None, heldout_every=None, stop_at=None)
+
+
+def run(folder, *, schedule=SCHEDULE, config=ADAMW, source=None, resume=False, on_step=lambda row: None, heldout=None):
+    graphdef, state = toy(config)
+    rows = []
+    with Checkpoints(folder, keep=3) as checkpoints:
+        if resume:
+            state = checkpoints.restore(state, step=checkpoints.newest())
+        state = train(
+            state,
+            make_step(graphdef, optim.structure(config)),
+            source or Batches(),
+            optim.scalars(config, total_steps=schedule.last_step),
+            schedule=schedule,
+            checkpoints=checkpoints,
+            on_row=rows.append,
+            on_step=on_step,
+            heldout=heldout or (lambda state, step: None),
+        )
+    return state, rows
+
+
+def same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_ten_steps_equal_four_and_a_resume_and_six_bit_for_bit(tmp_path):
+    straight, rows = run(tmp_path / "straight")
+    with pytest.raises(Interrupted, match="stopped after step 4 of 10"):
+        run(tmp_path / "split", schedule=Schedule(10, 1, None, None, stop_at=4))
+    resumed, later = run(tmp_path / "split", resume=True)
+    same(straight, resumed)
+    assert [r.loss for r in rows[4:]] == [r.loss for r in later]
+
+
+def test_every_logged_step_comes_once_and_in_order(tmp_path):
+    _, rows = run(tmp_path, schedule=Schedule(10, 4, None, None, None))
+    assert [row.step for row in rows] == [1, 4, 8, 10]
+    assert [step for step in range(1, 11) if logged(step, 4, 10)] == [1, 4, 8, 10]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_batch(tmp_path):
+    config = ADAMW.model_copy(update={"peak_lr": 1e30, "clip_norm": None})
+    with pytest.raises(NonFinite, match=r"(?s)at step \d+.*step\d+-row0.*lower optim\.peak_lr"):
+        run(tmp_path, config=config)
+
+
+def test_checkpoints_fall_due_and_the_oldest_go(tmp_path):
+    run(tmp_path, schedule=Schedule(10, 1, save_every=2, heldout_every=None, stop_at=None))
+    assert sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()) == [6, 8, 10]
+
+
+def test_held_out_loss_falls_due(tmp_path):
+    seen = []
+    run(tmp_path, schedule=Schedule(10, 1, None, 5, None), heldout=lambda state, step: seen.append(step))
+    assert seen == [5, 10]
+
+
+def test_an_interrupt_lets_the_step_end_and_saves(tmp_path):
+    def interrupt(row):
+        if row.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="its checkpoint is saved"):
+        run(tmp_path, on_step=interrupt)
+    assert [int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()] == [4]
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    run(tmp_path)
+    _, state = toy(ADAMW.model_copy(update={"clip_norm": None}))
+    wider = state._replace(params=jax.tree.map(lambda x: np.zeros((*x.shape, 2), np.float32), state.params))
+    with Checkpoints(tmp_path, keep=1) as checkpoints, pytest.raises(UserError, match="does not hold this model"):
+        checkpoints.restore(wider, step=10)

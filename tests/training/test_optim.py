@@ -1,0 +1,122 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tests.training.toy import ADAMW, OPTIMIZERS, SGD, batch, toy
+from tunix_exp.training import optim
+from tunix_exp.training.step import make_step
+
+
+def rate(config, step, total=100):
+    return float(optim.learning_rate(optim.structure(config), optim.scalars(config, total_steps=total), jnp.int32(step)))
+
+
+def scheduled(name, **more):
+    return ADAMW.model_copy(
+        update={"schedule": name, "peak_lr": 1.0, "warmup_steps": 10, "final_lr_ratio": 0.1, **more}
+    )
+
+
+@pytest.mark.parametrize("name", ["constant", "linear", "cosine", "wsd"])
+def test_the_warm_up_climbs_linearly_and_ends_at_the_peak(name):
+    config = scheduled(name, wsd_decay_fraction=0.2)
+    climb = [rate(config, step) for step in range(11)]
+    np.testing.assert_allclose(climb, np.arange(1, 12) / 11, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "wsd"])
+def test_a_schedule_ends_at_its_final_ratio(name):
+    assert rate(scheduled(name, wsd_decay_fraction=0.2), 100) == pytest.approx(0.1, abs=1e-6)
+
+
+def test_a_constant_rate_stays():
+    assert rate(scheduled("constant"), 99) == pytest.approx(1.0)
+
+
+def test_cosine_is_optax_s_cosine():
+    ours = [rate(scheduled("cosine"), step) for step in range(10, 101)]
+    theirs = optax.cosine_decay_schedule(1.0, 90, alpha=0.1)
+    np.testing.assert_allclose(ours, [theirs(step - 10) for step in range(10, 101)], rtol=1e-5)
+
+
+def test_wsd_is_flat_until_its_decay_and_linear_then():
+    config = scheduled("wsd", wsd_decay_fraction=0.2)
+    assert rate(config, 79) == pytest.approx(1.0)
+    assert rate(config, 90) == pytest.approx(0.55)
+
+
+def test_adamw_equals_optax_adamw_with_the_same_mask():
+    graphdef, state = toy(ADAMW)
+    structure, s = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=10)
+    grads = jax.tree.map(lambda p: jnp.cos(jnp.arange(p.size, dtype=p.dtype)).reshape(p.shape), state.params)
+    mask = optim.decay_mask(structure, state.params)
+    reference = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(1e-2, b1=0.9, b2=0.999, eps=1e-8, weight_decay=0.01, mask=mask)
+    )
+    expected, their_state = state.params, reference.init(state.params)
+    params, opt_state = state.params, state.opt_state
+    for step in range(3):
+        updates, their_state = reference.update(grads, their_state, expected)
+        expected = optax.apply_updates(expected, updates)
+        params, opt_state, _ = optim.apply(structure, s, jnp.int32(step), grads, opt_state, params)
+    # Ours rounds b1 and b2 to float32 before 1 - b is formed, optax after: 1 - 0.999 differs by 1.3e-5.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-7), params, expected)
+
+
+@pytest.mark.parametrize("config", OPTIMIZERS, ids=lambda c: c.name)
+def test_every_optimizer_lowers_the_loss_of_one_batch(config):
+    config = config.model_copy(update={"peak_lr": 3e-3})
+    graphdef, state = toy(config)
+    step, s = make_step(graphdef, optim.structure(config)), optim.scalars(config, total_steps=30)
+    losses = []
+    for _ in range(30):
+        state, metrics = step(state, batch(0), s)
+        losses.append(float(metrics.loss))
+    assert losses[-1] < losses[0] - 0.1
+
+
+def test_norms_and_biases_do_not_decay_unless_all_do():
+    _, state = toy()
+    named = {
+        jax.tree_util.keystr(path): decays
+        for path, decays in jax.tree_util.tree_leaves_with_path(
+            optim.decay_mask(optim.structure(ADAMW), state.params)
+        )
+    }
+    assert {decays for name, decays in named.items() if "norm" in name or "bias" in name} == {False}
+    assert {decays for name, decays in named.items() if "kernel" in name or "embedding" in name} == {True}
+    every = optim.structure(ADAMW.model_copy(update={"decay_mask": "all"}))
+    assert all(jax.tree.leaves(optim.decay_mask(every, state.params)))
+
+
+def test_the_state_keeps_its_type_and_the_parameters_theirs():
+    graphdef, state = toy()
+    structure = optim.structure(ADAMW)
+    half = optim.init(structure, state.params, "bfloat16")
+    grads = jax.tree.map(jnp.ones_like, state.params)
+    params, new, _ = optim.apply(
+        structure, optim.scalars(ADAMW, total_steps=9), jnp.int32(0), grads, half, state.params
+    )
+    assert {x.dtype for x in jax.tree.leaves(new)} == {jnp.dtype("bfloat16"), jnp.dtype("int32")}
+    assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+
+
+def test_structures_that_differ_in_scalars_alone_are_equal():
+    other = ADAMW.model_copy(update={"peak_lr": 5e-5, "weight_decay": 0.3, "b1": 0.5, "clip_norm": 9.0})
+    assert optim.structure(other) == optim.structure(ADAMW)
+    assert optim.structure(ADAMW.model_copy(update={"clip_norm": None})) != optim.structure(ADAMW)
+    assert optim.structure(SGD) != optim.structure(ADAMW)
+
+
+def test_clipping_bounds_the_update_by_the_global_norm():
+    config = SGD.model_copy(update={"momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "peak_lr": 1.0})
+    _, state = toy(config)
+    grads = jax.tree.map(lambda p: 10 * jnp.ones_like(p), state.params)
+    params, _, update = optim.apply(
+        optim.structure(config), optim.scalars(config, total_steps=9), jnp.int32(0), grads, state.opt_state, state.params
+    )  # fmt: skip
+    moved = optax.tree.norm(jax.tree.map(jnp.subtract, state.params, params))
+    assert float(moved) == pytest.approx(1.0, rel=1e-3)
+    assert float(update.grad_norm) == pytest.approx(float(optax.tree.norm(grads)))
