@@ -18,8 +18,21 @@ LAYERS = {
     "run": 6, "launch": 6,
     "cli": 7, "__main__": 8,
 }  # fmt: skip
+FAST = ["tunix_exp.cli", "tunix_exp.config", "tunix_exp.launch", "tunix_exp.evidence.verify"]
+FAST += [f"tunix_exp.{name}" for name in ("models", "data", "device", "training", "evaluation", "hub")]
 MODULES = sorted(ROOT.rglob("*.py"))
-HEAVY = {"jax", "jaxlib", "flax", "optax", "orbax", "grain", "transformers", "datasets", "matplotlib", "scipy"}
+HEAVY = {
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax",
+    "grain",
+    "transformers",
+    "datasets",
+    "matplotlib",
+    "scipy",
+}
 
 
 def package_of(path: Path) -> str:
@@ -67,11 +80,7 @@ def test_hydra_and_omegaconf_stay_at_the_door(path):
     assert package_of(path) == "cli" or not outer & {"hydra", "omegaconf"}
 
 
-@pytest.mark.parametrize(
-    "module",
-    ["tunix_exp.cli", "tunix_exp.config", "tunix_exp.launch", "tunix_exp.evidence.verify"]
-    + [f"tunix_exp.{name}" for name in ("models", "data", "device", "training", "evaluation", "scoring", "hub")],
-)  # fmt: skip
+@pytest.mark.parametrize("module", FAST)
 def test_what_must_start_fast_imports_nothing_heavy(module):
     code = f"import sys, {module}; print(*sorted({{m.split('.')[0] for m in sys.modules}} & {HEAVY!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

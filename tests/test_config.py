@@ -59,7 +59,9 @@ def test_an_option_file_spells_every_field_of_its_class(group, option):
     assert spelled <= fields
     member = [c for c in classes(RunConfig.model_fields[group].annotation) if _matches(c, body)]
     assert len(member) == 1
-    inner = {k for k in known_keys(member[0]) if not any(o.startswith(f"{k}.") for o in known_keys(member[0]))}
+    inner = {
+        k for k in known_keys(member[0]) if not any(o.startswith(f"{k}.") for o in known_keys(member[0]))
+    }
     assert spelled == inner
 
 
@@ -108,7 +110,7 @@ def test_smoke_wins_over_an_experiment_s_sizes_and_the_command_line_over_smoke()
     ],
 )
 def test_a_wrong_config_is_refused_by_key(overrides, text):
-    with pytest.raises(UserError, match="(?s).*") as caught:
+    with pytest.raises(UserError) as caught:
         validate(composed(*overrides))
     assert text in str(caught.value)
 
@@ -123,7 +125,6 @@ def test_every_fault_is_named_at_once():
 CONTRADICTIONS = {
     "training.steps, training.epochs": ["training.steps=null"],
     "training.batch_size, optim.accumulation_steps": ["optim.accumulation_steps=3"],
-    "optim.warmup_steps, training.steps": ["optim.warmup_steps=400"],
     "training.stop_at_step, training.steps": ["training.stop_at_step=400"],
     "optim.schedule, optim.final_lr_ratio": ["optim.schedule=constant"],
     "optim.schedule, optim.wsd_decay_fraction": ["optim.schedule=wsd"],

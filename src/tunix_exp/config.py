@@ -4,6 +4,7 @@ Whatever the command line says ends here, as plain values, or is refused with ev
 """
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -77,11 +78,6 @@ RULES: tuple[Rule, ...] = (
         "the batch is split into accumulation_steps equal parts; make it a multiple",
     ),
     Rule(
-        "optim.warmup_steps, training.steps",
-        lambda c: c.training.steps is not None and c.optim.warmup_steps >= c.training.steps,
-        "the warm-up must end before training does",
-    ),
-    Rule(
         "training.stop_at_step, training.steps",
         lambda c: (
             c.training.stop_at_step is not None
@@ -113,7 +109,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "eval.heldout_every_steps, mode.name",
         lambda c: (
-            c.mode.name == "eval" and (items := _items(c)) is not None and items.heldout_every_steps is not None
+            c.mode.name == "eval"
+            and (items := _items(c)) is not None
+            and items.heldout_every_steps is not None
         ),
         "mode=eval trains nothing, so that no held-out loss falls due; set it to null",
     ),
@@ -199,23 +197,38 @@ def known_keys(cls: type[Config] = RunConfig, prefix: str = "") -> set[str]:
 def nearest(key: str) -> str:
     """` — did you mean …?` for a key that is not there, or nothing when none is near."""
     known = sorted(known_keys())
+    leaves_of = {
+        name: [k for k in known if k.rsplit(".", 1)[-1] == name]
+        for name in (k.rsplit(".", 1)[-1] for k in known)
+    }
     last = key.rsplit(".", 1)[-1]
-    same_leaf = [k for k in known if k.rsplit(".", 1)[-1] == last]
-    close = same_leaf or difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.85)
     if not close:
-        by_leaf = {k.rsplit(".", 1)[-1]: k for k in known}
-        close = [by_leaf[m] for m in difflib.get_close_matches(last, by_leaf, n=1, cutoff=0.75)]
-    return f" — did you mean `{close[0]}`?" if close else ""
+        names = [last] if last in leaves_of else difflib.get_close_matches(last, leaves_of, n=1, cutoff=0.75)
+        close = [k for name in names for k in leaves_of[name]]
+    return f" — did you mean {' or '.join(f'`{k}`' for k in close[:3])}?" if close else ""
 
 
 def _explain(fault: ErrorDetails) -> str:
-    location = fault["loc"]
-    tags = {"adamw", "adafactor", "lion", "sgd", "items", "none"}
+    parts = [str(part) for part in fault["loc"]]
     # A union's tag is part of pydantic's location but not of the key that the user typed.
-    parts = [str(p) for i, p in enumerate(location) if not (i == 1 and p in tags and len(location) > 2)]
+    if len(parts) > 2 and f"{parts[0]}.{parts[1]}" not in known_keys() and parts[1] in _tags(parts[0]):
+        del parts[1]
     key = ".".join(parts)
     if fault["type"] == "extra_forbidden":
         return f"`{key}` is not a key{nearest(key)}"
     if fault["type"] == "missing":
         return f"`{key}` is missing"
     return f"`{key}` = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _tags(group: str) -> set[str]:
+    """The tags by which the variants of a group are told apart."""
+    field = RunConfig.model_fields[group]
+    names = {
+        str(cls.model_fields[tag].annotation)
+        for cls in classes(field.annotation)
+        for tag in ("name", "kind", "family")
+        if tag in cls.model_fields
+    }
+    return {word for name in names for word in re.findall(r"'([^']+)'", name)}

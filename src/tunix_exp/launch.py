@@ -38,7 +38,9 @@ def launch(plain: Mapping[str, Any], directory: Path, *, command: list[str]) -> 
         run(config, evidence, stages)
     except (KeyboardInterrupt, Interrupted) as error:
         evidence.interrupt(stages.current, error)
-        print(f"interrupted ({stages.current}): {error}\nto go on: training.resume={directory}", file=sys.stderr)
+        print(
+            f"interrupted ({stages.current}): {error}\nto go on: training.resume={directory}", file=sys.stderr
+        )
         return INTERRUPTED
     except Exception as error:
         evidence.log.say(f"failed ({stages.current}): {error}")

@@ -1,9 +1,9 @@
 """One string that says where something comes from.
 
-    random                                  weights drawn from the seed
-    bundled:NAME                            shipped inside the package
-    hub:ORG/NAME@REVISION[#SUBSET/SPLIT]    a Hugging Face repository, pinned
-    anything else                           a path, relative to where the command was typed
+random                                  weights drawn from the seed
+bundled:NAME                            shipped inside the package
+hub:ORG/NAME@REVISION[#SUBSET/SPLIT]    a Hugging Face repository, pinned
+anything else                           a path, relative to where the command was typed
 """
 
 import re

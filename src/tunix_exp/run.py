@@ -20,7 +20,7 @@ from tunix_exp.config import RunConfig
 from tunix_exp.data.batches import Batches
 from tunix_exp.data.card import data_card, example_text
 from tunix_exp.data.render import Renderer
-from tunix_exp.data.sources import overlap, read, read_items
+from tunix_exp.data.sources import ExampleSet, overlap, read, read_items
 from tunix_exp.data.tokenize import Tokenized, TokenizedExample, tokenize
 from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer
 from tunix_exp.device import plan as plans
@@ -33,7 +33,7 @@ from tunix_exp.evidence.board import HELDOUT, sample_table
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
 from tunix_exp.evidence.summary import eval_summary, headline
-from tunix_exp.models.architecture import abstract
+from tunix_exp.models.architecture import LanguageModel, abstract
 from tunix_exp.models.digest import parameter_count, weight_hash
 from tunix_exp.models.weights import load
 from tunix_exp.report.curves import draw_curves
@@ -137,40 +137,59 @@ def _checked_device(config: RunConfig, evidence: RunDirectory) -> Device:
 
 
 def _prepared_texts(config: RunConfig, evidence: RunDirectory) -> Texts:
+    data, evaluates = config.data, isinstance(config.eval, ItemsEvalConfig)
     tokenizer = load_tokenizer(config.model.tokenizer)
     tokenizer.check_fits(config.model.vocab_size)
-    renderer = Renderer.of(config.data.template)
-    source = read(config.data)
-    rows = tokenize(
-        source.examples, renderer, tokenizer, max_tokens=config.data.max_tokens, too_long=config.data.too_long
-    )
-    items_source, items, shared = None, (), 0
+    renderer = Renderer(data.template)
+    examples = read(data)
+    rows = tokenize(examples, renderer, tokenizer, data.max_tokens, data.too_long)
+    held_out, items, shared = None, (), None
     if isinstance(config.eval, ItemsEvalConfig):
-        items_source = read_items(config.eval.source, config.eval.fields, max_items=config.eval.max_items)
-        shared = overlap(source.examples, items_source.examples, allowed=config.data.allow_eval_overlap)
-        room = config.model.num_positions
-        items = tuple(
-            tokenize(items_source.examples, renderer, tokenizer, max_tokens=room, too_long="error").kept
-        )
-    evidence.write_json(
-        "data_card.json", data_card(config.data, source, rows, items_source, tokenizer, shared=shared)
+        held_out = read_items(config.eval.source, config.eval.fields, config.eval.max_items)
+        shared = overlap(examples, held_out, allowed=data.allow_eval_overlap)
+        items = tokenize(held_out, renderer, tokenizer, config.model.num_positions, "error", key="eval").kept
+    card = data_card(
+        data,
+        examples.facts,
+        rows.statistics,
+        tokenizer,
+        eval_name=config.eval.name if evaluates else None,
+        eval_facts=held_out.facts if held_out else None,
+        overlap_count=shared,
     )
+    evidence.write_json("data_card.json", card)
     evidence.write_text("example.txt", example_text(rows.kept[0], tokenizer))
     evidence.update(
         data=records.Data(
-            name=config.data.name, source=config.data.source, rows=len(rows.kept), sha256=source.sha256
+            name=data.name, source=data.source, rows=len(rows.kept), sha256=examples.facts.sha256
         ),
-        eval=records.NoEval(kind="none")
-        if items_source is None
-        else records.ItemsEval(
-            kind="items", name=config.eval.name, source=config.eval.source, rows=len(items), sha256=items_source.sha256
-        ),
-    )  # fmt: skip
-    evidence.log.say(f"data: {len(rows.kept)} of {source.rows} rows, {len(items)} held-out items")
+        eval=_eval_record(config, held_out, len(items)),
+    )
+    evidence.log.say(
+        f"data: {len(rows.kept)} of {examples.facts.rows} rows of {data.name}, {len(items)} held-out items"
+    )
     batches = Batches(
-        rows.kept, tokenizer, seed=config.seed, batch_size=config.training.batch_size, max_tokens=config.data.max_tokens
-    )  # fmt: skip
+        rows,
+        seed=config.seed,
+        batch_size=config.training.batch_size,
+        max_tokens=data.max_tokens,
+        pad_id=tokenizer.pad_id,
+    )
     return Texts(tokenizer, rows, items, BatchSource(batches))
+
+
+def _eval_record(
+    config: RunConfig, held_out: ExampleSet | None, n_items: int
+) -> records.NoEval | records.ItemsEval:
+    if held_out is None or not isinstance(config.eval, ItemsEvalConfig):
+        return records.NoEval(kind="none")
+    return records.ItemsEval(
+        kind="items",
+        name=config.eval.name,
+        source=config.eval.source,
+        rows=n_items,
+        sha256=held_out.facts.sha256,
+    )
 
 
 class PlannedStep(NamedTuple):
@@ -181,15 +200,15 @@ class PlannedStep(NamedTuple):
     total_steps: int
 
 
-def _planned_step(
-    config: RunConfig, texts: Texts, device: Device, evidence: RunDirectory
-) -> PlannedStep:
+def _planned_step(config: RunConfig, texts: Texts, device: Device, evidence: RunDirectory) -> PlannedStep:
     """Compile the update from shapes alone, write plan.json, and refuse what does not fit."""
     total_steps = config.training.steps or math.ceil(
         config.training.epochs * len(texts.rows.kept) / config.training.batch_size  # pyright: ignore
     )
     graphdef, params = nnx.split(
-        abstract(config.model, param_dtype=config.device.param_dtype, compute_dtype=config.device.compute_dtype)
+        abstract(
+            config.model, param_dtype=config.device.param_dtype, compute_dtype=config.device.compute_dtype
+        )
     )
     structure = optim.structure(config.optim)
     state = jax.eval_shape(lambda p: init_state(structure, p, config.device.state_dtype), params)
@@ -229,7 +248,7 @@ def _planned_step(
 # ── the experiment ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _loaded_model(config: RunConfig, tokenizer: Tokenizer, evidence: RunDirectory) -> nnx.Module:
+def _loaded_model(config: RunConfig, tokenizer: Tokenizer, evidence: RunDirectory) -> LanguageModel:
     loaded = load(
         config.model,
         param_dtype=config.device.param_dtype,
@@ -251,20 +270,30 @@ def _loaded_model(config: RunConfig, tokenizer: Tokenizer, evidence: RunDirector
 
 
 def _evaluated(
-    which: str, model: nnx.Module, config: RunConfig, texts: Texts, evidence: RunDirectory
+    which: str, model: LanguageModel, config: RunConfig, texts: Texts, evidence: RunDirectory
 ) -> Evaluation:
     assert isinstance(config.eval, ItemsEvalConfig)
     with evidence.log.progress(len(texts.items), f"{which} answers") as bar:
-        result = evaluate(
-            model, texts.items, texts.tokenizer, config.eval, on_batch=lambda n: bar.advance(n)
-        )
+        answered = 0
+
+        def advance(done: int) -> None:
+            nonlocal answered
+            bar.advance(done - answered)
+            answered = done
+
+        result = evaluate(model, texts.items, texts.tokenizer, config.eval, on_batch=advance)
     evidence.write_jsonl(f"predictions/{which}.jsonl", [p.to_dict() for p in result.predictions])
     return result
 
 
 def _trained_model(
-    model: nnx.Module, config: RunConfig, texts: Texts, step: PlannedStep, evidence: RunDirectory
-) -> nnx.Module:
+    model: LanguageModel, config: RunConfig, texts: Texts, step: PlannedStep, evidence: RunDirectory
+) -> LanguageModel:
+    if config.optim.warmup_steps >= step.total_steps:
+        evidence.log.say(
+            f"note: the warm-up ({config.optim.warmup_steps} steps) outlasts the training"
+            f" ({step.total_steps}): the rate stays below optim.peak_lr"
+        )
     graphdef, params = nnx.split(model)
     state = init_state(optim.structure(config.optim), params, config.device.state_dtype)
     parent = resume.find(config.training.resume, config.model_dump(mode="json"), evidence.root)
@@ -299,8 +328,7 @@ def _trained_model(
 
         def show(row: Row) -> None:
             tokens[0] += row.tokens
-            evidence.update(steps_done=row.step) if row.step % 100 == 0 else None
-            bar.advance(loss=row.loss, **{"tokens/s": row.tokens_per_s})
+            bar.advance(1, loss=row.loss, tokens_per_s=row.tokens_per_s)
 
         state = train(
             state,

@@ -122,7 +122,14 @@ def fill(run: RunDirectory, *, steps: int = 20, base: int = 1, trained: int = 5)
     if mode == "preflight":
         return
     digest = "a" * 64
-    run.write_json("data_card.json", {"rows": 12, "tokens": {"max": 9}})
+    run.write_json(
+        "data_card.json",
+        {
+            "train": {"name": "toy-data", "sha256": digest},
+            "eval": {"name": "toy-eval", "sha256": digest, "rows_read": 6} if evaluates else None,
+            "statistics": {"rows_kept": 12},
+        },
+    )
     run.write_text("example.txt", "What is 1? [1]\n")
     run.board.hyperparameters(plain_config_of(run), started_at_s=0.0)
     run.update(
@@ -172,7 +179,7 @@ def _evaluate(
     )
     run.write_json("eval_summary.json", summary)
     run.board.text("predictions", sample_table(base, trained, rows=3), step=steps)
-    run.board.result(headline(summary), step=steps)
+    run.board.finish(headline(summary), step=steps)
     run.update(headline=headline(summary))
 
 

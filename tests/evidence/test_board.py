@@ -19,7 +19,7 @@ def _board(folder: Path) -> Path:
     board.scalars(1, {"loss": 2.1, "lr": 1e-3})
     board.scalars(5, {"loss": 1.1, "lr": 5e-4})
     board.text("predictions", "| a | b |", step=5)
-    board.result(HEADLINE, step=5)
+    board.finish(HEADLINE, step=5)
     board.close()
     return folder
 

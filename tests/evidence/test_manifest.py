@@ -86,9 +86,7 @@ def test_a_mode_may_leave_null_what_it_does_not_make(
 
 
 @pytest.mark.parametrize("status", ["failed", "interrupted"])
-def test_a_run_that_did_not_finish_needs_an_error_record(
-    opening_manifest: RunManifest, status: Any
-) -> None:
+def test_a_run_that_did_not_finish_needs_an_error_record(opening_manifest: RunManifest, status: Any) -> None:
     breaches = rule_breaches(opening_manifest, status=status)
     assert f"`error` is null, but the run is `{status}`" in breaches
     assert f"`finished_at` is null, but the run is `{status}`" in breaches
@@ -114,7 +112,10 @@ def test_a_run_without_eval_has_no_headline(alter: Callable[..., RunManifest]) -
     [
         ({"code__git_commit": "a" * 40}, "must both be known or both be null"),
         ({"code__git_commit": "a" * 40, "code__git_dirty": True}, "exactly when `code.git_dirty` is true"),
-        ({"model__weights": "hub:org/name@main"}, "`model.revision` is null, but the weights are from the Hub"),
+        (
+            {"model__weights": "hub:org/name@main"},
+            "`model.revision` is null, but the weights are from the Hub",
+        ),
         ({"finished_at": "2020-01-01T00:00:00.000000Z"}, "`finished_at` is before `started_at`"),
     ],
 )
@@ -139,5 +140,5 @@ def test_the_config_hash_does_not_depend_on_the_order_of_keys() -> None:
 
 
 def test_the_config_hash_refuses_a_number_that_is_not_finite() -> None:
-    with pytest.raises(UserError, match="`optim.eps` is nan"):
+    with pytest.raises(UserError, match=r"`optim\.eps` is nan"):
         config_hash({"optim": {"eps": float("nan")}})

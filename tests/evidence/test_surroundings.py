@@ -51,6 +51,18 @@ def test_a_change_and_an_untracked_file_make_it_dirty(checkout: Path) -> None:
     assert record.git_dirty is True
 
 
+def test_a_large_untracked_file_is_named_by_its_size(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surroundings, "_MOST_HASHED_BYTES", 5)
+    (checkout / "weights.bin").write_bytes(bytes(6))
+    (checkout / "link").symlink_to("weights.bin")
+    state = git_state(checkout)
+    assert state is not None
+    assert state.diff.splitlines() == [
+        f"untracked {'-' * 64} link",
+        f"untracked {'6 bytes':-^64} weights.bin",
+    ]
+
+
 def test_outside_a_checkout_there_is_no_git_state(tmp_path: Path) -> None:
     assert git_state(tmp_path) is None
     assert code_record(None).git_commit is None

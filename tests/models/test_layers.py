@@ -14,7 +14,8 @@ def test_dense_multiplies_by_a_kernel_of_inputs_by_outputs():
     dense = Dense(3, 2, std=1.0, rngs=nnx.Rngs(0), **F32)
     dense.bias[...] = jnp.array([10.0, 20.0])
     x_BTI = jnp.arange(6.0).reshape(1, 2, 3)
-    np.testing.assert_allclose(dense(x_BTI), np.asarray(x_BTI @ dense.kernel[...]) + [10, 20], rtol=1e-6)
+    expected = np.asarray(x_BTI @ dense.kernel[...]) + np.array([10, 20])
+    np.testing.assert_allclose(dense(x_BTI), expected, rtol=1e-6)
 
 
 def test_layer_norm_has_zero_mean_and_unit_variance_before_scale_and_bias():

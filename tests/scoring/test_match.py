@@ -142,3 +142,9 @@ def test_a_long_answer_is_matched_in_no_time(piece):
     matches(text, "1, 2 or 3")
     matches("1, 2", text)
     assert time.perf_counter() - begin < 1.0
+
+
+def test_a_number_of_thousands_of_digits_is_compared_as_text():
+    assert matches("9" * 5_000, "9" * 5_000)
+    assert not matches("9" * 5_000, "42")
+    assert not matches("9" * 5_000, "9" * 5_000 + ".0")

@@ -10,7 +10,11 @@ from tunix_exp.training.step import make_step
 
 
 def rate(config, step, total=100):
-    return float(optim.learning_rate(optim.structure(config), optim.scalars(config, total_steps=total), jnp.int32(step)))
+    return float(
+        optim.learning_rate(
+            optim.structure(config), optim.scalars(config, total_steps=total), jnp.int32(step)
+        )
+    )
 
 
 def scheduled(name, **more):
@@ -48,12 +52,13 @@ def test_wsd_is_flat_until_its_decay_and_linear_then():
 
 
 def test_adamw_equals_optax_adamw_with_the_same_mask():
-    graphdef, state = toy(ADAMW)
+    _, state = toy(ADAMW)
     structure, s = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=10)
     grads = jax.tree.map(lambda p: jnp.cos(jnp.arange(p.size, dtype=p.dtype)).reshape(p.shape), state.params)
     mask = optim.decay_mask(structure, state.params)
     reference = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adamw(1e-2, b1=0.9, b2=0.999, eps=1e-8, weight_decay=0.01, mask=mask)
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(1e-2, b1=0.9, b2=0.999, eps=1e-8, weight_decay=0.01, mask=mask),
     )
     expected, their_state = state.params, reference.init(state.params)
     params, opt_state = state.params, state.opt_state
@@ -92,7 +97,7 @@ def test_norms_and_biases_do_not_decay_unless_all_do():
 
 
 def test_the_state_keeps_its_type_and_the_parameters_theirs():
-    graphdef, state = toy()
+    _, state = toy()
     structure = optim.structure(ADAMW)
     half = optim.init(structure, state.params, "bfloat16")
     grads = jax.tree.map(jnp.ones_like, state.params)
@@ -114,9 +119,8 @@ def test_clipping_bounds_the_update_by_the_global_norm():
     config = SGD.model_copy(update={"momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "peak_lr": 1.0})
     _, state = toy(config)
     grads = jax.tree.map(lambda p: 10 * jnp.ones_like(p), state.params)
-    params, _, update = optim.apply(
-        optim.structure(config), optim.scalars(config, total_steps=9), jnp.int32(0), grads, state.opt_state, state.params
-    )  # fmt: skip
+    structure, s = optim.structure(config), optim.scalars(config, total_steps=9)
+    params, _, update = optim.apply(structure, s, jnp.int32(0), grads, state.opt_state, state.params)
     moved = optax.tree.norm(jax.tree.map(jnp.subtract, state.params, params))
     assert float(moved) == pytest.approx(1.0, rel=1e-3)
     assert float(update.grad_norm) == pytest.approx(float(optax.tree.norm(grads)))

@@ -27,7 +27,9 @@ def test_every_split_of_one_batch_gives_the_same_update(parts):
 
 def test_what_lies_in_the_padding_changes_nothing():
     arrays = batch(5)
-    other = arrays._replace(tokens_BT=np.where(arrays.segment_ids_BT == 0, 7, arrays.tokens_BT).astype(np.int32))
+    other = arrays._replace(
+        tokens_BT=np.where(arrays.segment_ids_BT == 0, 7, arrays.tokens_BT).astype(np.int32)
+    )
     _, first = once(ADAMW, arrays)
     _, second = once(ADAMW, other)
     assert float(first.loss) == pytest.approx(float(second.loss), rel=1e-6)

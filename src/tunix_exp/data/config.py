@@ -28,8 +28,8 @@ class FieldsConfig(Config):
     def _one_source_of_reasoning(self) -> "FieldsConfig":
         if self.answer_marker is not None and self.reasoning is not None:
             raise ValueError(
-                "`reasoning` and `answer_marker` cannot both be set: the text before the marker is the reasoning; "
-                "set one of them to null"
+                "`reasoning` and `answer_marker` cannot both be set, as the text before the marker is the "
+                "reasoning: set one of them to null"
             )
         if self.answer_marker == "":
             raise ValueError("`answer_marker` is empty: write the mark (GSM8K's is ####) or null")

@@ -58,7 +58,8 @@ class Tokenizer:
         """Nothing, or UserError when the model has no row for an id of this tokenizer."""
         if self.vocab_size > vocab_size:
             raise UserError(
-                f"the tokenizer has ids up to {self.vocab_size - 1}, the model's vocabulary ends at {vocab_size - 1}",
+                f"the tokenizer has ids up to {self.vocab_size - 1}, "
+                f"the model's vocabulary ends at {vocab_size - 1}",
                 where="model.tokenizer and model.vocab_size",
                 remedy="name the tokenizer that belongs to the model's weights",
             )
@@ -92,13 +93,17 @@ def _byte_tokenizer(reference: str) -> Tokenizer:
     backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = tokenizers.decoders.ByteLevel()
     backend.add_special_tokens([tokenizers.AddedToken(END_OF_TEXT, special=True, normalized=False)])
-    end = backend.token_to_id(END_OF_TEXT)
+    end = len(vocabulary)
     return _wrapped(backend, reference, eos_id=end, pad_id=end, bos_ids=())
 
 
 def _byte_characters() -> list[str]:
     """The printable character that stands for each byte in byte-level vocabularies (Radford et al. 2019)."""
-    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    printable = {
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    }
     substitutes = iter(range(256, 512))
     return [chr(byte) if byte in printable else chr(next(substitutes)) for byte in range(256)]
 
@@ -141,18 +146,18 @@ def _pretrained(name: str, revision: str | None, reference: str, key: str) -> To
         )
     if pretrained.eos_token_id is None:
         raise UserError(
-            f"the tokenizer `{reference}` has no end-of-sequence token, so nothing would teach the model to stop",
+            f"the tokenizer `{reference}` has no end-of-sequence token: nothing would teach stopping",
             where=key,
             remedy="set eos_token in its tokenizer_config.json",
         )
     eos_id: int = pretrained.eos_token_id
     pad_id = eos_id if pretrained.pad_token_id is None else pretrained.pad_token_id
     with_specials: list[int] = pretrained("a", add_special_tokens=True)["input_ids"]
-    adds_bos = pretrained.bos_token_id is not None and with_specials[:1] == [pretrained.bos_token_id]
+    bos_id: int | None = pretrained.bos_token_id
     backend: tokenizers.Tokenizer = pretrained.backend_tokenizer
     backend.no_padding()
     backend.no_truncation()
-    bos_ids = (pretrained.bos_token_id,) if adds_bos else ()
+    bos_ids = (bos_id,) if bos_id is not None and with_specials[:1] == [bos_id] else ()
     return _wrapped(backend, reference, eos_id=eos_id, pad_id=pad_id, bos_ids=bos_ids)
 
 
@@ -172,7 +177,7 @@ def _wrapped(
 
 
 def _auto_tokenizer() -> Any:
-    """transformers' AutoTokenizer; its notice that PyTorch is absent, which is meant, stays unsaid."""
+    """AutoTokenizer of transformers; its notice that PyTorch is absent, which is meant, stays unsaid."""
 
     def is_needed(record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith(_NEEDLESS_NOTICE)

@@ -33,11 +33,12 @@ def check(config: DeviceConfig) -> Device:
         devices = jax.devices()
     except RuntimeError as error:
         raise UserError(
-            f"device={config.name} needs a {config.platform.upper()}, and JAX finds none: {_first_line(error)}",
+            f"device={config.name} needs a {config.platform.upper()}, and JAX finds none: "
+            f"{_first_line(error)}",
             where="device.platform",
             remedy=_remedy(config.platform),
         ) from None
-    found = {"cuda": "gpu", "rocm": "gpu"}.get(devices[0].platform, devices[0].platform)
+    found = "gpu" if devices[0].platform in ("gpu", "cuda", "rocm") else str(devices[0].platform)
     if config.platform not in ("auto", found):
         raise UserError(
             f"device={config.name} needs a {config.platform.upper()}, but JAX runs on {found.upper()}",
@@ -52,7 +53,9 @@ def check(config: DeviceConfig) -> Device:
         )
     error = _matmul_error(devices[0])
     memory = _memory_bytes(devices[0], config)
-    chosen = f"device=auto took {found}: the first that JAX found here.\n" if config.platform == "auto" else ""
+    chosen = (
+        f"device=auto took {found}: the first that JAX found here.\n" if config.platform == "auto" else ""
+    )
     report = (
         f"{chosen}platform {found}, {len(devices)} device(s)\n"
         + "".join(f"  {d} · {d.device_kind}\n" for d in devices)

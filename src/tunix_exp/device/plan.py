@@ -50,10 +50,10 @@ def memory_plan(
 
 def describe(plan: Mapping[str, Any]) -> str:
     """The plan in one line of words."""
-    held = plan["held"]
+    gib = {name.removesuffix("_bytes"): size / GIB for name, size in plan["held"].items()}
     return (
-        f"a step holds parameters {held['parameters_bytes'] / GIB:.3f}, gradients {held['gradients_bytes'] / GIB:.3f}, "
-        f"optimizer {held['optimizer_state_bytes'] / GIB:.3f} GiB; compiled peak {plan['peak_bytes'] / GIB:.3f} of "
+        f"a step holds parameters {gib['parameters']:.3f}, gradients {gib['gradients']:.3f}, optimizer "
+        f"{gib['optimizer_state']:.3f} GiB; compiled peak {plan['peak_bytes'] / GIB:.3f} of "
         f"{plan['device_memory_bytes'] / GIB:.2f} GiB"
     )
 

@@ -32,4 +32,3 @@ class NoEvalConfig(Config):
 
 
 EvalConfig = Annotated[ItemsEvalConfig | NoEvalConfig, Field(discriminator="kind")]
-

@@ -13,10 +13,12 @@ import jax
 import numpy as np
 from flax import nnx
 
+from tunix_exp.data.batches import padded
 from tunix_exp.data.tokenize import TokenizedExample
 from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.generate import generate
+from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.loss import response_nll
 from tunix_exp.scoring.scorecard import Prediction, score
 
@@ -32,7 +34,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: nnx.Module,
+    model: LanguageModel,
     items: Sequence[TokenizedExample],
     tokenizer: Tokenizer,
     config: ItemsEvalConfig,
@@ -42,7 +44,7 @@ def evaluate(
     """Predictions in the items' order, and the held-out loss."""
     answers = generate(
         model,
-        [item.tokens[: item.prompt_length].tolist() for item in items],
+        [item.tokens_T[: item.prompt_length].tolist() for item in items],
         max_new_tokens=config.max_new_tokens,
         eos_ids=(tokenizer.eos_id,),
         pad_id=tokenizer.pad_id,
@@ -52,13 +54,12 @@ def evaluate(
     predictions = []
     for item, answer in zip(items, answers, strict=True):
         example = item.example
-        kept = [t for t in answer.tokens if t != tokenizer.eos_id]
-        output = tokenizer.decode(kept)
+        output = tokenizer.decode(answer.tokens)
         extracted, correct = score(output, example.answer)
         predictions.append(
             Prediction(
                 id=example.id,
-                prompt=tokenizer.decode(item.tokens[: item.prompt_length].tolist()),
+                prompt=tokenizer.decode(item.tokens_T[: item.prompt_length].tolist()),
                 expected_answer=example.answer,
                 output=output,
                 extracted_answer=extracted,
@@ -73,23 +74,19 @@ def evaluate(
     return Evaluation(predictions, heldout_loss(model, items, batch_size=config.batch_size))
 
 
-def heldout_loss(model: nnx.Module, items: Sequence[TokenizedExample], *, batch_size: int) -> float:
+def heldout_loss(model: LanguageModel, items: Sequence[TokenizedExample], *, batch_size: int) -> float:
     """Mean negative log-likelihood (nats) of all the items' response tokens, in fixed shapes."""
     graphdef, params = nnx.split(model)
-    width = _round_up(max(len(item.tokens) for item in items))
+    width = _round_up(max(len(item.tokens_T) for item in items))
     nll: list[float] = []
     tokens = 0
     for start in range(0, len(items), batch_size):
-        part = items[start : start + batch_size]
-        rows = np.zeros((3, batch_size, width), np.int32)
-        for row, item in enumerate(part):
-            length = len(item.tokens)
-            rows[0, row, :length] = item.tokens
-            rows[1, row, :length] = 1
-            rows[2, row, item.prompt_length : length] = 1
-        nll_B, count_B = _nll(graphdef)(params, rows[0], rows[1], rows[2].astype(bool))
-        nll.extend(np.asarray(nll_B[: len(part)]).tolist())
-        tokens += int(np.asarray(count_B).sum())
+        part = list(items[start : start + batch_size])
+        # The last batch is filled up, so that every call has one shape; the filling is not counted.
+        rows = padded([*part, *part[:1] * (batch_size - len(part))], max_tokens=width, pad_id=0)
+        nll_B, count_B = _nll(graphdef)(params, rows.tokens_BT, rows.segment_ids_BT, rows.loss_mask_BT)
+        nll += np.asarray(nll_B)[: len(part)].tolist()
+        tokens += int(np.asarray(count_B)[: len(part)].sum())
     return math.fsum(nll) / tokens
 
 

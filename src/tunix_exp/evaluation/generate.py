@@ -23,7 +23,8 @@ from tunix_exp.errors import UserError
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.attention import Cache
 
-# Sixteen rows cost little more than one where weights are read from memory; more would be idle in small sets.
+# On a CPU, sixteen rows take a fifth of the time of sixteen single ones where weights are read from memory
+# (GPT-2, 124M), and the same time where they are not (0.6M); more rows would be idle in small sets.
 BLOCK_ROWS = 16
 SHORTEST_BUCKET = 16
 
@@ -44,13 +45,13 @@ def generate(
     eos_ids: tuple[int, ...],
     pad_id: int,
     batch_size: int,
-    on_batch: Callable[[int, int], None] | None = None,
+    on_batch: Callable[[int], None] | None = None,
 ) -> list[Generation]:
     """The arg-max continuation of every prompt, in the order given.
 
-    `on_batch(done, total)` is called after every `batch_size` prompts (rounded up to whole blocks).
-    Raises UserError, naming every such prompt, when one is empty, has a token outside the vocabulary, or
-    does not fit the model together with `max_new_tokens`.
+    `on_batch(done)` is told the number of prompts answered so far, after every `batch_size` prompts
+    (rounded up to whole blocks). Raises UserError, naming every such prompt, when one is empty, has a
+    token outside the vocabulary, or does not fit the model together with `max_new_tokens`.
     """
     _check(prompts, max_new_tokens=max_new_tokens, model=model)
     graphdef, params = nnx.split(model)
@@ -73,7 +74,7 @@ def generate(
                 )
             done += len(block)
         if on_batch is not None:
-            on_batch(done, len(prompts))
+            on_batch(done)
     return [generation for generation in generations if generation is not None]
 
 

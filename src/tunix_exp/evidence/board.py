@@ -77,12 +77,13 @@ class Board:
         value = summary.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
         self._write(step=step, summary=summary.Summary(value=[value]))
 
-    def result(self, headline: Headline, *, step: int) -> None:
-        """The headline's figures are the run's final metrics.
+    def finish(self, headline: Headline | None, *, step: int) -> None:
+        """The headline's figures, where there is one, are the run's final metrics.
 
         The HParams session is left without an end: how a run ended, its manifest alone may say.
         """
-        self.scalars(step, final_figures(headline))
+        if headline is not None:
+            self.scalars(step, final_figures(headline))
 
     def close(self) -> None:
         """Every record is on disk."""

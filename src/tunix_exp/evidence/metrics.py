@@ -47,8 +47,8 @@ def step_disagreement(rows: list[dict[str, Any]], expected: list[int]) -> str | 
     missing = sorted(set(expected) - set(found))
     extra = sorted(set(found) - set(expected))
     parts = [f"holds {len(found)} steps where {len(expected)} are due"]
-    parts += [f"step {missing[0]} is missing"] * bool(missing)
-    parts += [f"step {extra[0]} is not due"] * bool(extra)
+    parts += [f"step {step} is missing" for step in missing[:1]]
+    parts += [f"step {step} is not due" for step in extra[:1]]
     return "; ".join(parts)
 
 

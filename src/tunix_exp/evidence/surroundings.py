@@ -77,6 +77,9 @@ _KAGGLE = {
 
 _TIMEOUT_S = 30
 
+# An untracked file above this (weights, archives) is named by its size: a run begins at once.
+_MOST_HASHED_BYTES = 2**26
+
 
 @dataclass(frozen=True, slots=True)
 class GitState:
@@ -132,8 +135,7 @@ def git_state(root: Path) -> GitState | None:
         return None
     names = [name for name in untracked.split("\0") if name]
     # an untracked file is named by its hash: its content is not the run directory's to copy
-    lines = [f"untracked {_digest(Path(top.strip()) / name)} {name}\n" for name in names]
-    whole = diff + "".join(lines)
+    whole = diff + "".join(_untracked(Path(top.strip()) / name, name) for name in names)
     return GitState(commit=commit.strip(), dirty=bool(whole), diff=whole)
 
 
@@ -207,8 +209,10 @@ def _git(root: Path, *words: str) -> str | None:
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
 
 
-def _digest(path: Path) -> str:
+def _untracked(path: Path, name: str) -> str:
     if path.is_symlink() or not path.is_file():
-        return "0" * 64
+        return f"untracked {'-' * 64} {name}\n"
+    if path.stat().st_size > _MOST_HASHED_BYTES:
+        return f"untracked {f'{path.stat().st_size} bytes':-^64} {name}\n"
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return f"untracked {hashlib.file_digest(stream, 'sha256').hexdigest()} {name}\n"

@@ -51,6 +51,16 @@ _NAMED_TWICE = (
     "eval.source",
 )
 
+# The data card's keys, and the manifest's for the same fact.
+_CARD_NAMES = (
+    ("train.name", "data.name"),
+    ("train.sha256", "data.sha256"),
+    ("statistics.rows_kept", "data.rows"),
+    ("eval.name", "eval.name"),
+    ("eval.sha256", "eval.sha256"),
+    ("eval.rows_read", "eval.rows"),
+)
+
 _TEXT_SUFFIXES = (".txt", ".md", ".json", ".jsonl", ".yaml")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -147,12 +157,7 @@ class _Run:
         return [Prediction.from_dict(row, where=f"line {line}") for line, row in enumerate(rows, start=1)]
 
     def setting(self, key: str) -> Any:
-        value: Any = self.config
-        for part in key.split("."):
-            if not isinstance(value, dict) or part not in value:
-                raise BrokenFile(layout.CONFIG, f"has no `{key}`")
-            value = value[part]
-        return value
+        return _lookup(self.config, key, layout.CONFIG)
 
     def count(self, key: str) -> int | None:
         value = self.setting(key)
@@ -366,9 +371,15 @@ def _heldout_loss(summary: dict[str, Any], model: str) -> float:
 
 
 def _data_card(run: _Run) -> Iterator[Disagreement]:
-    card, data = run.json(layout.DATA_CARD), run.manifest.data
-    if data is not None and ("rows" not in card or card["rows"] != data.rows):
-        yield Disagreement(layout.DATA_CARD, f"`rows` is not the manifest's {data.rows}")
+    card, says = run.json(layout.DATA_CARD), run.manifest.model_dump(mode="json")
+    for card_key, key in _CARD_NAMES:
+        section, _, leaf = key.partition(".")
+        if says[section] is None or leaf not in says[section]:
+            continue  # nothing was evaluated, and the rules speak of data
+        found, recorded = _lookup(card, card_key, layout.DATA_CARD), says[section][leaf]
+        if found != recorded:
+            what = f"`{card_key}` is {found!r}, but `{key}` of the manifest is {recorded!r}"
+            yield Disagreement(layout.DATA_CARD, what)
 
 
 def _code_diff(run: _Run) -> Iterator[Disagreement]:
@@ -384,6 +395,14 @@ def _log(run: _Run) -> Iterator[Disagreement]:
         words = {word.strip(".,;:!?()[]*`'\"").lower() for word in line.split()}
         for word in sorted(words & set(SUCCESS_WORDS)):
             yield Disagreement(layout.LOG, f"line {number}: says `{word}`, but the run is `{run.status}`")
+
+
+def _lookup(value: Any, key: str, file: str) -> Any:
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise BrokenFile(file, f"has no `{key}`")
+        value = value[part]
+    return value
 
 
 # The file that a check speaks of, the files without which it has nothing to compare, and the check.

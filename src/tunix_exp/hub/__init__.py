@@ -1,0 +1,1 @@
+"""Pinned repositories of the Hugging Face Hub, as folders; no JAX here."""

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from tunix_exp.models.attention import Cache
 from tunix_exp.models.config import ModelConfig
+from tunix_exp.models.gemma import Gemma
 from tunix_exp.models.gpt2 import GPT2
 
 
@@ -38,10 +39,11 @@ class LanguageModel(Protocol):
         ...
 
 
-FAMILIES = {"gpt2": GPT2}
+Model = GPT2 | Gemma
+FAMILIES = {"gpt2": GPT2, "gemma": Gemma, "gemma2": Gemma, "gemma3": Gemma}
 
 
-def build(config: ModelConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike, seed: int) -> GPT2:
+def build(config: ModelConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike, seed: int) -> Model:
     """A model whose parameters are drawn from `seed`, in `param_dtype` from the first byte.
 
     The draw is compiled, so no second copy in another type ever exists; the seed is an input of the
@@ -52,11 +54,11 @@ def build(config: ModelConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLi
     return nnx.merge(graphdef, draw(jax.random.key(seed)))
 
 
-def abstract(config: ModelConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike) -> GPT2:
+def abstract(config: ModelConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike) -> Model:
     """The same model with `jax.ShapeDtypeStruct`s for parameters; nothing is allocated."""
     return nnx.eval_shape(partial(_make, config, param_dtype, compute_dtype, jax.random.key(0)))
 
 
-def _make(config: ModelConfig, param_dtype: DTypeLike, compute_dtype: DTypeLike, key: Array) -> GPT2:
+def _make(config: ModelConfig, param_dtype: DTypeLike, compute_dtype: DTypeLike, key: Array) -> Model:
     family = FAMILIES[config.family]
     return family(config, param_dtype=param_dtype, compute_dtype=compute_dtype, rngs=nnx.Rngs(key))

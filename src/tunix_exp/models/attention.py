@@ -78,7 +78,7 @@ def visible(
     key_segments_BS: Int[Array, "B S"],
     first_slot: Int[Array, ""] | int = 0,
     *,
-    window: int | None = None,
+    window: Int[Array, ""] | int | None = None,
 ) -> Bool[Array, "B T S"]:
     """True where a key has the query's segment and is not later; `window` counts the token itself.
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from tunix_exp.models.gemma_config import GemmaConfig
 from tunix_exp.schema import Config
 
 
@@ -23,7 +24,7 @@ class GPT2Config(Config):
     norm_epsilon: Annotated[float, Field(gt=0)]
     init_std: Annotated[float, Field(gt=0)]
     layer_loop: Literal["unroll", "scan"]
-    remat: Literal["none", "block"]
+    remat: Literal["none", "block", "dots"]
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:
@@ -32,4 +33,4 @@ class GPT2Config(Config):
         return self
 
 
-ModelConfig = GPT2Config
+ModelConfig = Annotated[GPT2Config | GemmaConfig, Field(discriminator="family")]

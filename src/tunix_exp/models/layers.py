@@ -18,7 +18,7 @@ def normal(key: Array, shape: tuple[int, ...], std: float, dtype: DTypeLike) -> 
 
 
 class Dense(nnx.Module):
-    """`x·kernel + bias`, with the kernel as [inputs, outputs] (as in Hugging Face's Conv1D)."""
+    """`x·kernel`, with a bias or without; the kernel is [inputs, outputs] (as in Hugging Face's Conv1D)."""
 
     def __init__(
         self,
@@ -29,15 +29,18 @@ class Dense(nnx.Module):
         param_dtype: DTypeLike,
         compute_dtype: DTypeLike,
         rngs: nnx.Rngs,
+        has_bias: bool = True,
     ) -> None:
         self.kernel = nnx.Param(normal(rngs.params(), (inputs, outputs), std, param_dtype))
-        self.bias = nnx.Param(jnp.zeros((outputs,), param_dtype))
+        self.bias = nnx.Param(jnp.zeros((outputs,), param_dtype)) if has_bias else None
         self.compute_dtype = jnp.dtype(compute_dtype)
 
     def __call__(self, x_BTI: Float[Array, "B T I"]) -> Float[Array, "B T O"]:
         """The affine image, in the compute dtype."""
         kernel_IO = self.kernel[...].astype(self.compute_dtype)
         y_BTO = jnp.einsum("bti,io->bto", x_BTI.astype(self.compute_dtype), kernel_IO)
+        if self.bias is None:
+            return y_BTO
         return y_BTO + as_last_axis(self.bias[...].astype(self.compute_dtype), y_BTO)
 
 
@@ -61,6 +64,24 @@ class LayerNorm(nnx.Module):
         scale_11D = as_last_axis(self.scale[...].astype(jnp.float32), y_BTD)
         bias_11D = as_last_axis(self.bias[...].astype(jnp.float32), y_BTD)
         return (y_BTD * scale_11D + bias_11D).astype(self.compute_dtype)
+
+
+class RMSNorm(nnx.Module):
+    """Unit mean square over the last axis, times one plus the scale; all of it in float32."""
+
+    def __init__(
+        self, width: int, *, epsilon: float, param_dtype: DTypeLike, compute_dtype: DTypeLike
+    ) -> None:
+        self.scale = nnx.Param(jnp.zeros((width,), param_dtype))
+        self.epsilon = epsilon
+        self.compute_dtype = jnp.dtype(compute_dtype)
+
+    def __call__(self, x_D: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        """The normalised `x_D`, in the compute dtype."""
+        x_D = x_D.astype(jnp.float32)
+        y_D = x_D * jax.lax.rsqrt(jnp.square(x_D).mean(axis=-1, keepdims=True) + self.epsilon)
+        scale_D = as_last_axis(self.scale[...].astype(jnp.float32), y_D)
+        return (y_D * (1 + scale_D)).astype(self.compute_dtype)
 
 
 class Embedding(nnx.Module):

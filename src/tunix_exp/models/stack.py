@@ -12,7 +12,11 @@ from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
 LayerLoop = Literal["unroll", "scan"]
-Remat = Literal["none", "block"]
+Remat = Literal["none", "block", "dots"]
+
+# What the backward pass finds saved instead of computing it again: of a block its input alone, or also
+# the products with its weights (not those of queries and keys, which grow with the square of the length).
+_SAVED = {"block": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
 
 
 def make_blocks(
@@ -42,8 +46,9 @@ def run_blocks(
     def body(graphdef: nnx.GraphDef, params: nnx.State, x_BTD: Array, layer: Any) -> tuple[Array, Any]:
         return call(nnx.merge(graphdef, params), x_BTD, layer)
 
-    if remat == "block":
-        body = jax.checkpoint(body, static_argnums=0, prevent_cse=isinstance(blocks, nnx.List))
+    if remat != "none":
+        unrolled = isinstance(blocks, nnx.List)
+        body = jax.checkpoint(body, static_argnums=0, prevent_cse=unrolled, policy=_SAVED[remat])
 
     if isinstance(blocks, nnx.List):
         after = []

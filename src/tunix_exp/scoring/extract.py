@@ -16,8 +16,8 @@ from tunix_exp.scoring.text import plain
 EXTRACTOR_VERSION = "v1"
 
 _TAIL = 20_000
-"""Characters of the output's end that are read. Only the last occurrence counts, so the answer is there;
-no generation limit of this package reaches it (about 5,000 tokens)."""
+"""Characters of the output's end that are read, about 5,000 tokens. Only the last occurrence counts, and
+what so much text follows is not the answer that the output ends on. It bounds the time."""
 
 _LONGEST_ANSWER = 2_000
 """Characters. What is longer is a text, not an answer."""

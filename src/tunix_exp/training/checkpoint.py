@@ -17,7 +17,7 @@ from tunix_exp.training.step import TrainState
 
 
 class Checkpoints:
-    """The checkpoints of one run; `save` returns when the bytes are on their way, `close` when they are there."""
+    """The checkpoints of one run; `save` returns with the bytes on their way, `wait` when they arrived."""
 
     def __init__(self, folder: Path, *, keep: int | None) -> None:
         """Open `folder` (made if absent) and keep the newest `keep`, or all."""
@@ -28,7 +28,9 @@ class Checkpoints:
         """Itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         """Wait for what is being written, then close."""
         self._manager.close()
 

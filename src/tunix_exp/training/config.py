@@ -71,6 +71,4 @@ class SGDConfig(_OptimConfig):
     nesterov: bool
 
 
-OptimConfig = Annotated[
-    AdamWConfig | AdafactorConfig | LionConfig | SGDConfig, Field(discriminator="name")
-]
+OptimConfig = Annotated[AdamWConfig | AdafactorConfig | LionConfig | SGDConfig, Field(discriminator="name")]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from tunix_exp.errors import Interrupted, UserError
+from tunix_exp.evidence.metrics import is_logged
 from tunix_exp.training.checkpoint import Checkpoints
 from tunix_exp.training.optim import Scalars
 from tunix_exp.training.step import BatchArrays, Metrics, Step, TrainState
@@ -68,7 +69,7 @@ def train(
     on_step: Callable[[Row], None],
     heldout: Callable[[TrainState, int], None],
 ) -> TrainState:
-    """The state after `schedule.last_step` updates; rows are settled one step late, while the next one runs."""
+    """The state after `schedule.last_step` updates; a row is settled one step late, while the next runs."""
     first = int(state.step)
     settle = _Settler(source, schedule, on_row=on_row, on_step=on_step)
     with _stop_requests() as stop:
@@ -82,7 +83,9 @@ def train(
                 checkpoints.save(state, step=done)
             if stopping:
                 checkpoints.wait()
-                raise Interrupted(f"stopped after step {done} of {schedule.last_step}; its checkpoint is saved")
+                raise Interrupted(
+                    f"stopped after step {done} of {schedule.last_step}; its checkpoint is saved"
+                )
             if schedule.heldout_every and done % schedule.heldout_every == 0:
                 settle.now()
                 heldout(state, done)
@@ -95,7 +98,12 @@ class _Settler:
     """Holds one step's figures back until the next step is under way, then checks and hands them on."""
 
     def __init__(
-        self, source: Source, schedule: Schedule, *, on_row: Callable[[Row], None], on_step: Callable[[Row], None]
+        self,
+        source: Source,
+        schedule: Schedule,
+        *,
+        on_row: Callable[[Row], None],
+        on_step: Callable[[Row], None],
     ) -> None:
         self._source, self._schedule, self._on_row, self._on_step = source, schedule, on_row, on_step
         self._held: tuple[int, Metrics] | None = None
@@ -132,14 +140,9 @@ class _Settler:
             time_s=now - self._start,
         )
         self._on_step(row)
-        if logged(done, self._schedule.log_every, self._schedule.last_step):
+        if is_logged(done, last=self._schedule.last_step, every=self._schedule.log_every):
             self._on_row(row)
             self._since, self._tokens = now, 0
-
-
-def logged(done: int, every: int, last: int) -> bool:
-    """Whether the figures of step `done` are written down: the first, every n-th, and the last are."""
-    return done == 1 or done % every == 0 or done == last
 
 
 def _due(done: int, every: int | None, last: int) -> bool:

@@ -93,7 +93,9 @@ def apply(
     grads = _cast(grads, jnp.dtype("float32"))
     grad_norm = optax.tree.norm(grads)
     if "clip_norm" in s:
-        grads = jax.tree.map(lambda g: g * jnp.minimum(1.0, s["clip_norm"] / jnp.maximum(grad_norm, 1e-30)), grads)
+        grads = jax.tree.map(
+            lambda g: g * jnp.minimum(1.0, s["clip_norm"] / jnp.maximum(grad_norm, 1e-30)), grads
+        )
     kinds = jax.tree.map(lambda x: x.dtype, state)
     updates, new_state = _direction(structure, s).update(grads, _cast(state, jnp.dtype("float32")), params)
     new_state = jax.tree.map(lambda x, kind: x.astype(kind), new_state, kinds)
@@ -102,9 +104,7 @@ def apply(
     decayed = jax.tree.map(
         lambda u, p, m: u + s["weight_decay"] * p.astype(jnp.float32) if m else u, updates, params, mask
     )
-    new_params = jax.tree.map(
-        lambda p, u: (p.astype(jnp.float32) - lr * u).astype(p.dtype), params, decayed
-    )
+    new_params = jax.tree.map(lambda p, u: (p.astype(jnp.float32) - lr * u).astype(p.dtype), params, decayed)
     return new_params, new_state, Update(grad_norm, lr)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.manifest import FILE, RunManifest, parse_manifest
+from tunix_exp.evidence.layout import MANIFEST
+from tunix_exp.evidence.manifest import RunManifest, parse_manifest
 
 # How far a run got, not what it computes.
 _MAY_DIFFER = frozenset({"training.resume", "training.stop_at_step"})
@@ -34,13 +35,13 @@ def find(resume: str, plain: Mapping[str, Any], directory: Path) -> Parent | Non
         return None
     if resume == "auto":
         for folder in sorted(directory.resolve().parent.iterdir(), reverse=True):
-            if folder != directory.resolve() and (folder / FILE).is_file():
+            if folder != directory.resolve() and (folder / MANIFEST).is_file():
                 parent = _unfinished(folder, plain)
                 if parent is not None:
                     return parent
         return None
     folder = Path(resume).expanduser()
-    if not (folder / FILE).is_file():
+    if not (folder / MANIFEST).is_file():
         raise UserError(
             f"{folder} holds no run",
             where="training.resume",
@@ -49,7 +50,8 @@ def find(resume: str, plain: Mapping[str, Any], directory: Path) -> Parent | Non
     changed = differences(_config(folder), plain)
     if changed:
         raise UserError(
-            "the config differs from that of the run to resume:\n" + "\n".join(f"  {line}" for line in changed),
+            "the config differs from that of the run to resume:\n"
+            + "\n".join(f"  {line}" for line in changed),
             where="training.resume",
             remedy="resume with the same config, or begin a new run with training.resume=never",
         )
@@ -102,7 +104,7 @@ def _unfinished(folder: Path, plain: Mapping[str, Any]) -> Parent | None:
 
 
 def _manifest(folder: Path) -> RunManifest:
-    return parse_manifest((folder / FILE).read_text(encoding="utf-8"))
+    return parse_manifest((folder / MANIFEST).read_text(encoding="utf-8"))
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from tunix_exp.models.loss import response_nll
@@ -24,11 +23,14 @@ class TrainState(NamedTuple):
 
 
 class BatchArrays(NamedTuple):
-    """A batch on its way to the device: int32 tokens, segment ids (0 is padding), response marks."""
+    """A batch on its way to the device: int32 tokens, segment ids (0 is padding), response marks.
 
-    tokens_BT: np.ndarray | jax.Array
-    segment_ids_BT: np.ndarray | jax.Array
-    loss_mask_BT: np.ndarray | jax.Array
+    Fields are arrays on host or device, or their shapes alone.
+    """
+
+    tokens_BT: Any
+    segment_ids_BT: Any
+    loss_mask_BT: Any
 
 
 class Metrics(NamedTuple):
@@ -64,7 +66,8 @@ def compile_step(graphdef: nnx.GraphDef[Any], structure: OptimConfig, *arguments
     One program for all jobs of this process whose shapes agree; `memory_analysis()` is the compiler's word.
     """
     leaves, treedef = jax.tree.flatten(arguments)
-    return _compiled(graphdef, structure, treedef, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
+    kinds = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
+    return _compiled(graphdef, structure, treedef, kinds)  # pyright: ignore[reportArgumentType]
 
 
 @functools.cache
@@ -72,7 +75,8 @@ def _compiled(
     graphdef: nnx.GraphDef[Any], structure: OptimConfig, treedef: Any, leaves: tuple[tuple[Any, str], ...]
 ) -> Any:
     shapes = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in leaves]
-    return make_step(graphdef, structure).lower(*jax.tree.unflatten(treedef, shapes)).compile()
+    step = make_step(graphdef, structure)  # pyright: ignore[reportArgumentType]
+    return step.lower(*jax.tree.unflatten(treedef, shapes)).compile()
 
 
 def _step(

@@ -1,0 +1,107 @@
+"""What a run says about its data: the card's figures, and one example as the model sees it."""
+
+from dataclasses import asdict
+from typing import Any
+
+from tunix_exp.data.config import DataConfig
+from tunix_exp.data.sources import SourceFacts
+from tunix_exp.data.tokenize import TokenizedExample, TokenStatistics
+from tunix_exp.data.tokenizer import Tokenizer
+
+_WIDTH = 88
+
+
+def data_card(
+    config: DataConfig,
+    facts: SourceFacts,
+    statistics: TokenStatistics,
+    tokenizer: Tokenizer,
+    *,
+    eval_name: str | None,
+    eval_facts: SourceFacts | None,
+    overlap_count: int | None,
+) -> dict[str, Any]:
+    """The sets, their hashes, what became of their rows, and how text was made, ready for JSON.
+
+    The three about evaluation are None together, where nothing is evaluated.
+    """
+    return {
+        "train": {"name": config.name, **asdict(facts)},
+        "eval": None if eval_facts is None else {"name": eval_name, **asdict(eval_facts)},
+        "overlap": {"training_questions_held_out": overlap_count, "allowed": config.allow_eval_overlap},
+        "statistics": asdict(statistics),
+        "limits": {"max_tokens": config.max_tokens, "too_long": config.too_long},
+        "fields": config.fields.model_dump(),
+        "template": config.template.model_dump(),
+        "tokenizer": {
+            "reference": tokenizer.reference,
+            "digest": tokenizer.digest,
+            "vocab_size": tokenizer.vocab_size,
+            "bos_ids": list(tokenizer.bos_ids),
+            "eos_id": tokenizer.eos_id,
+            "pad_id": tokenizer.pad_id,
+        },
+    }
+
+
+def example_text(tokenized: TokenizedExample, tokenizer: Tokenizer) -> str:
+    """The example as the model sees it: its parts, its text over the loss mask, and every token."""
+    example = tokenized.example
+    ids = [int(token) for token in tokenized.tokens_T]
+    lines = [
+        f"example   {example.id} ({example.place})",
+        f"tokens    {len(ids)}: prompt {tokenized.prompt_length}, response {tokenized.response_length}",
+        "",
+        "question",
+        *_indented(example.question),
+        "reasoning",
+        *(line for step in example.steps for line in _indented(step)),
+        *([] if example.steps else ["  (none)"]),
+        "answer",
+        *_indented(example.answer),
+        "",
+        "as the model sees it;  . is read only   ^ is learned",
+        *_masked(ids, tokenized.prompt_length, tokenizer),
+        "",
+        "place  id      loss  token",
+    ]
+    for place, token in enumerate(ids):
+        is_learned = place >= tokenized.prompt_length
+        ends = "  (end)" if token == tokenizer.eos_id and is_learned else ""
+        shown = repr(tokenizer.decode([token]))
+        lines.append(f"{place:<6} {token:<7} {'^' if is_learned else '.'}     {shown}{ends}")
+    return "\n".join(lines) + "\n"
+
+
+def _indented(text: str) -> list[str]:
+    return [f"  {line}" for line in text.split("\n")]
+
+
+def _masked(ids: list[int], prompt_length: int, tokenizer: Tokenizer) -> list[str]:
+    """Lines of text, each over a line of marks; a token's mark is as wide as its text."""
+    lines: list[str] = []
+    text = marks = ""
+    for group, mark in (
+        *((group, ".") for group in _characters(ids[:prompt_length], tokenizer)),
+        *((group, "^") for group in _characters(ids[prompt_length:], tokenizer)),
+    ):
+        shown = group.replace("\n", "⏎").replace("\t", "⇥").replace("\r", "␍")
+        text += shown
+        marks += mark * len(shown)
+        if group.endswith("\n") or len(text) >= _WIDTH:
+            lines += [f"  {text}", f"  {marks}"]
+            text = marks = ""
+    return [*lines, f"  {text}", f"  {marks}"] if text else lines
+
+
+def _characters(ids: list[int], tokenizer: Tokenizer) -> list[str]:
+    """The texts of the fewest tokens that together are whole characters."""
+    groups: list[str] = []
+    pending: list[int] = []
+    for token in ids:
+        pending.append(token)
+        text = tokenizer.decode(pending)
+        if not text.endswith("\ufffd"):
+            groups.append(text)
+            pending = []
+    return [*groups, tokenizer.decode(pending)] if pending else groups

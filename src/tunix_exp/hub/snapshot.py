@@ -1,0 +1,180 @@
+"""A pinned Hugging Face model repository as a folder on this machine.
+
+What a commit names never changes, so a commit that the cache holds whole is taken from there and the
+network is left alone. Else the Hub is asked once, with a time limit and no second try: who may read, which
+commit a revision is, and which files there are, all before the first byte of weights.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import huggingface_hub
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from tunix_exp.errors import UserError
+from tunix_exp.references import Hub
+
+TIMEOUT_S = 10.0
+# Weights, configs and tokenizers at the top of the repository; folders hold other frameworks' copies.
+WANTED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
+UNWANTED = ("*/*",)
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+
+
+class Snapshot(NamedTuple):
+    """A commit and the folder that holds its files."""
+
+    commit: str
+    folder: Path
+
+
+def resolve(reference: Hub, *, endpoint: str | None = None, timeout_s: float = TIMEOUT_S) -> Snapshot:
+    """The commit of `reference` and a folder with its weights, configs and tokenizer.
+
+    Raises UserError when access is refused, repository or revision do not exist, the Hub does not answer,
+    or the weights are only there as a pickle.
+    """
+    cached = _cached(reference)
+    if cached is not None:
+        return cached
+    try:
+        api = huggingface_hub.HfApi(endpoint=endpoint)
+        info = api.model_info(reference.repo, revision=reference.revision, timeout=timeout_s)
+        commit = str(info.sha)
+        _refuse_pickles(reference, [file.rfilename for file in info.siblings or []])
+        folder = api.snapshot_download(
+            reference.repo,
+            revision=commit,
+            allow_patterns=list(WANTED),
+            ignore_patterns=list(UNWANTED),
+            etag_timeout=timeout_s,
+        )
+    except Exception as error:
+        told = _told(error, reference, timeout_s)
+        if told is None:
+            raise
+        raise told from error
+    return Snapshot(commit, Path(folder))
+
+
+def _cached(reference: Hub) -> Snapshot | None:
+    """The snapshot without the network: of a commit always, of a branch or tag when offline is asked for."""
+    is_commit = len(reference.revision) == 40 and set(reference.revision) <= set("0123456789abcdef")
+    if not is_commit and not huggingface_hub.is_offline_mode():
+        return None
+    try:
+        folder = Path(
+            huggingface_hub.snapshot_download(
+                reference.repo,
+                revision=reference.revision,
+                allow_patterns=list(WANTED),
+                ignore_patterns=list(UNWANTED),
+                local_files_only=True,
+            )
+        )
+    except LocalEntryNotFoundError:
+        return None
+    return Snapshot(folder.name, folder)
+
+
+def _refuse_pickles(reference: Hub, files: list[str]) -> None:
+    top = [file for file in files if "/" not in file]
+    if any(file.endswith(".safetensors") for file in top):
+        return
+    pickles = [file for file in top if file.endswith(PICKLES)]
+    if pickles:
+        raise UserError(
+            f"{reference.repo} has its weights only as a pickle ({', '.join(pickles)}), and a pickle can run"
+            " any code when it is read",
+            where=_where(reference),
+            remedy="convert it where you trust it (transformers: save_pretrained writes safetensors) and name"
+            " that folder, or set model.weights=random",
+        )
+    raise UserError(
+        f"{reference.repo} has no safetensors file at its top",
+        where=_where(reference),
+        remedy="name a repository with weights in model.weights",
+    )
+
+
+def _told(error: Exception, reference: Hub, timeout_s: float) -> UserError | None:
+    """The error in plain words; None for one that is no fault of input or surroundings.
+
+    Neither the server's words nor the request are repeated, so that no token can get into a log.
+    """
+    repo, where = reference.repo, _where(reference)
+    token = "HF_TOKEN is set" if huggingface_hub.get_token() else "HF_TOKEN is not set"
+    if isinstance(error, GatedRepoError):
+        return UserError(
+            f"{repo} is gated, and this account has not been let in ({_status(error)}; {token})",
+            where=where,
+            remedy=f"accept the licence at https://huggingface.co/{repo}, make a token that may read gated"
+            " repositories at https://huggingface.co/settings/tokens, and set HF_TOKEN to it",
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return UserError(
+            f"{repo} has no revision {reference.revision} ({_status(error)})",
+            where=where,
+            remedy=f"name a commit of https://huggingface.co/{repo}/commits/main",
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return UserError(
+            f"there is no repository {repo}, or none that this account may see ({_status(error)}; {token})",
+            where=where,
+            remedy="mend the name, or set HF_TOKEN to a token of an account that may read it",
+        )
+    if isinstance(error, OfflineModeIsEnabled | LocalEntryNotFoundError):
+        return UserError(
+            f"the Hub cannot be reached, and {repo} at {reference.revision} is not whole in the cache",
+            where=where,
+            remedy="fetch it once with a connection and without HF_HUB_OFFLINE, or set model.weights=random",
+        )
+    if isinstance(error, EntryNotFoundError):
+        return UserError(
+            f"{repo} lists a file that it does not serve ({_status(error)})",
+            where=where,
+            remedy="try again later, or name another revision",
+        )
+    if isinstance(error, HfHubHTTPError):
+        if error.response.status_code in (401, 403):
+            return UserError(
+                f"the Hub refused the request for {repo} ({_status(error)}; {token})",
+                where=where,
+                remedy="set HF_TOKEN to a valid token that may read it, or unset it for a public repository",
+            )
+        return UserError(
+            f"the Hub failed the request for {repo} ({_status(error)})",
+            where=where,
+            remedy="try again later (https://status.huggingface.co)",
+        )
+    # The transport's errors: httpx's or, from huggingface_hub 2 on, httpx2's.
+    kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.startswith("httpx")}
+    if "TimeoutException" in kinds:
+        return UserError(
+            f"the Hub did not answer within {timeout_s:g} s when asked for {repo}",
+            where=where,
+            remedy="try again later; a commit that the cache holds whole needs no connection",
+        )
+    if "TransportError" in kinds:
+        return UserError(
+            f"no connection to the Hub when asked for {repo} ({type(error).__name__})",
+            where=where,
+            remedy="check the connection and HF_ENDPOINT; a commit that the cache holds whole needs neither",
+        )
+    return None
+
+
+def _status(error: Exception) -> str:
+    return f"HTTP {error.response.status_code}" if isinstance(error, HfHubHTTPError) else "no answer"
+
+
+def _where(reference: Hub) -> str:
+    return f"hub:{reference.repo}@{reference.revision}"

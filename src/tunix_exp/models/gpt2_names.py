@@ -1,0 +1,64 @@
+"""GPT-2's names on the Hugging Face Hub."""
+
+from typing import Any
+
+from tunix_exp.models.weight_map import Row, WeightMap
+
+
+def _with_mlp_width(found: dict[str, Any]) -> dict[str, Any]:
+    """`found` with `n_inner`: null or missing, it means 4 x n_embd."""
+    if found.get("n_inner") is None and "n_embd" in found:
+        return found | {"n_inner": 4 * found["n_embd"]}
+    return found
+
+
+GPT2_NAMES = WeightMap(
+    rows=(
+        Row("wte.weight", "token_embedding/embedding"),
+        Row("wpe.weight", "position_embedding/embedding"),
+        Row("h.{layer}.ln_1.weight", "blocks/{layer}/attention_norm/scale"),
+        Row("h.{layer}.ln_1.bias", "blocks/{layer}/attention_norm/bias"),
+        Row("h.{layer}.attn.c_attn.weight", "blocks/{layer}/attention/qkv/kernel"),
+        Row("h.{layer}.attn.c_attn.bias", "blocks/{layer}/attention/qkv/bias"),
+        Row("h.{layer}.attn.c_proj.weight", "blocks/{layer}/attention/out/kernel"),
+        Row("h.{layer}.attn.c_proj.bias", "blocks/{layer}/attention/out/bias"),
+        Row("h.{layer}.ln_2.weight", "blocks/{layer}/mlp_norm/scale"),
+        Row("h.{layer}.ln_2.bias", "blocks/{layer}/mlp_norm/bias"),
+        Row("h.{layer}.mlp.c_fc.weight", "blocks/{layer}/mlp/up/kernel"),
+        Row("h.{layer}.mlp.c_fc.bias", "blocks/{layer}/mlp/up/bias"),
+        Row("h.{layer}.mlp.c_proj.weight", "blocks/{layer}/mlp/down/kernel"),
+        Row("h.{layer}.mlp.c_proj.bias", "blocks/{layer}/mlp/down/bias"),
+        Row("ln_f.weight", "final_norm/scale"),
+        Row("ln_f.bias", "final_norm/bias"),
+    ),
+    prefix="transformer.",
+    # The causal mask and its fill value, which early versions of transformers saved as buffers.
+    not_parameters=("h.{layer}.attn.bias", "h.{layer}.attn.masked_bias"),
+    tied=("lm_head.weight", "wte.weight"),
+    dimensions=(
+        ("vocab_size", "vocab_size"),
+        ("n_positions", "num_positions"),
+        ("n_embd", "width"),
+        ("n_inner", "mlp_width"),
+        ("n_layer", "num_layers"),
+        ("n_head", "num_heads"),
+        ("layer_norm_epsilon", "norm_epsilon"),
+    ),
+    fixed={
+        "model_type": "gpt2",
+        "activation_function": "gelu_new",
+        "tie_word_embeddings": True,
+        "scale_attn_weights": True,
+        "scale_attn_by_inverse_layer_idx": False,
+        "add_cross_attention": False,
+    },
+    optional=frozenset(
+        {
+            "tie_word_embeddings",
+            "scale_attn_weights",
+            "scale_attn_by_inverse_layer_idx",
+            "add_cross_attention",
+        }
+    ),
+    normalise=_with_mlp_width,
+)

@@ -1,0 +1,246 @@
+"""Weights out of a Hugging Face folder, through a table of names, one tensor at a time.
+
+A folder is read only if it fits the model exactly: dimensions key by key, every tensor used, every
+parameter filled. All that does not fit is told at once.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from safetensors import safe_open
+
+from tunix_exp.errors import UserError
+from tunix_exp.models.config import ModelConfig
+from tunix_exp.models.digest import is_stacked, layer_path, path_of
+from tunix_exp.models.gpt2_names import GPT2_NAMES
+from tunix_exp.models.weight_map import WeightMap, each_layer
+
+MAPS: dict[str, WeightMap] = {"gpt2": GPT2_NAMES}
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+FLOATS = ("F16", "BF16", "F32", "F64")
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Parameters, the sha256 of every file that they came from, and the dtypes they were stored in."""
+
+    params: nnx.State
+    files: dict[str, str]
+    stored_dtypes: tuple[str, ...]
+
+
+def read(folder: Path, config: ModelConfig, params: nnx.State) -> Contents:
+    """`params`, a state of `jax.ShapeDtypeStruct`s, filled from `folder`; and what was read.
+
+    Every value gets its struct's dtype and sharding. At any time one parameter is held on the host.
+    Raises UserError with every misfit of config.json, or else of the tensors.
+    """
+    if not folder.is_dir():
+        raise UserError(
+            f"no folder {folder}", where="model.weights", remedy="name an existing folder, or hub:… or random"
+        )
+    files = _weight_files(folder)
+    weight_map = MAPS[config.family]
+    check_config(folder, config, weight_map)
+    with ExitStack() as stack:
+        tensors = _open(files, weight_map.prefix, stack)
+        sources = _sources(weight_map, params, config.num_layers)
+        _check_tensors(tensors, sources, weight_map, folder, config.num_layers)
+        stored = {tensors[part.name].dtype for parts in sources.values() for part in parts}
+        filled = _fill(tensors, sources, params)
+    files += [file for file in (folder / "config.json", folder / INDEX) if file.exists()]
+    return Contents(filled, {file.name: _sha256(file) for file in sorted(files)}, tuple(sorted(stored)))
+
+
+def check_config(folder: Path, config: ModelConfig, weight_map: WeightMap) -> None:
+    """The folder's config.json has the model config's dimensions; else UserError with every difference."""
+    file = folder / "config.json"
+    if not file.exists():
+        raise UserError(
+            f"no config.json in {folder}", where="model.weights", remedy="name a complete Hugging Face folder"
+        )
+    found = weight_map.normalise(json.loads(file.read_text(encoding="utf-8")))
+    faults, overrides = [], []
+    for key, ours in weight_map.dimensions:
+        expected = getattr(config, ours)
+        if key not in found:
+            faults.append(f"{key} is missing, model.{ours} is {expected}")
+        elif found[key] != expected:
+            faults.append(f"{key} is {found[key]}, model.{ours} is {expected}")
+            overrides.append(f"model.{ours}={json.dumps(found[key])}")
+    for key, only in weight_map.fixed.items():
+        if key not in found and key not in weight_map.optional:
+            faults.append(f"{key} is missing, model.family={config.family} computes {only!r} alone")
+        elif key in found and found[key] != only:
+            faults.append(f"{key} is {found[key]!r}, model.family={config.family} computes {only!r} alone")
+    if faults:
+        raise UserError(
+            "\n".join(["the weights are of another model than the config:", *(f"  {f}" for f in faults)]),
+            where=str(file),
+            remedy=f"type {' '.join(overrides)}, or name other weights in model.weights"
+            if overrides
+            else "name other weights in model.weights",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """A stored tensor: its open file, its name there, and what can be said of it without reading it."""
+
+    file: Any
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    def values(self) -> np.ndarray:
+        return self.file.get_tensor(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A tensor's part in a parameter: the whole of it, or one layer of a stacked one."""
+
+    name: str
+    shape: tuple[int, ...]
+    transform: Callable[[Any], Any]
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if (folder / INDEX).exists():
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        files = [folder / name for name in sorted(set(index["weight_map"].values()))]
+        absent = [file.name for file in files if not file.exists()]
+        if absent:
+            raise UserError(
+                f"{INDEX} names files that are not there: {', '.join(absent)}",
+                where=str(folder),
+                remedy="fetch the folder again, whole",
+            )
+        return files
+    if (folder / SINGLE).exists():
+        return [folder / SINGLE]
+    pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
+    if pickles:
+        raise UserError(
+            f"the weights are pickled ({', '.join(pickles)}), and a pickle can run any code when it is read",
+            where=str(folder),
+            remedy="convert them where you trust them (transformers: save_pretrained writes safetensors),"
+            " or set model.weights=random",
+        )
+    raise UserError(
+        f"neither {SINGLE} nor {INDEX} in the folder",
+        where=str(folder),
+        remedy="name a folder with safetensors in model.weights, or set model.weights=random",
+    )
+
+
+def _open(files: list[Path], prefix: str, stack: ExitStack) -> dict[str, _Tensor]:
+    """Every stored tensor under its name without the prefix."""
+    tensors: dict[str, _Tensor] = {}
+    twice = []
+    for path in files:
+        file = stack.enter_context(safe_open(path, framework="numpy"))
+        for name in file.keys():  # noqa: SIM118 (a safetensors file is no dict)
+            short, view = name.removeprefix(prefix), file.get_slice(name)
+            if short in tensors:
+                twice.append(name)
+            tensors[short] = _Tensor(file, name, tuple(view.get_shape()), view.get_dtype())
+    if twice:
+        raise UserError(
+            f"tensors are stored twice: {', '.join(sorted(twice))}",
+            where=str(files[0].parent),
+            remedy="name other weights in model.weights",
+        )
+    return tensors
+
+
+def _sources(weight_map: WeightMap, params: nnx.State, num_layers: int) -> dict[str, list[_Source]]:
+    """For every parameter's path the tensors that fill it: one, or one for every layer."""
+    rows = {}
+    for row in weight_map.rows:
+        names, paths = each_layer(row.name, num_layers), each_layer(row.path, num_layers)
+        rows |= {path: (name, row.transform) for name, path in zip(names, paths, strict=True)}
+
+    def source(path: str, shape: tuple[int, ...]) -> _Source:
+        name, transform = rows[path]
+        return _Source(name, shape, transform)
+
+    sources = {}
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(params):
+        path = path_of(keys)
+        if is_stacked(path):
+            sources[path] = [source(layer_path(path, layer), leaf.shape[1:]) for layer in range(num_layers)]
+        else:
+            sources[path] = [source(path, leaf.shape)]
+    return sources
+
+
+def _check_tensors(
+    tensors: dict[str, _Tensor],
+    sources: dict[str, list[_Source]],
+    weight_map: WeightMap,
+    folder: Path,
+    num_layers: int,
+) -> None:
+    faults = []
+    for path, parts in sources.items():
+        for part in parts:
+            if part.name not in tensors:
+                faults.append(f"{part.name} is missing, so {path} stays unfilled")
+                continue
+            tensor = tensors[part.name]
+            shape = jax.eval_shape(part.transform, jax.ShapeDtypeStruct(tensor.shape, np.float32)).shape
+            if shape != part.shape:
+                as_ours = "" if shape == tensor.shape else f" (as {list(shape)})"
+                faults.append(
+                    f"{part.name} has shape {list(tensor.shape)}{as_ours}, {path} needs {list(part.shape)}"
+                )
+            if tensor.dtype not in FLOATS:
+                faults.append(
+                    f"{part.name} is stored as {tensor.dtype}, {path} needs one of {', '.join(FLOATS)}"
+                )
+    used = {part.name for parts in sources.values() for part in parts}
+    without_effect = {name for row in weight_map.not_parameters for name in each_layer(row, num_layers)}
+    output, embedding = weight_map.tied
+    for name in sorted(set(tensors) - used - without_effect):
+        if name != output:
+            faults.append(f"{tensors[name].name} is not used by the model")
+        elif embedding in tensors and not np.array_equal(tensors[name].values(), tensors[embedding].values()):
+            faults.append(f"{output} differs from {embedding}, to which the model ties it")
+    if faults:
+        raise UserError(
+            "\n".join(["the stored tensors do not fit the model:", *(f"  {fault}" for fault in faults)]),
+            where=str(folder),
+            remedy="name weights in model.weights that are whole and of this family",
+        )
+
+
+def _fill(tensors: dict[str, _Tensor], sources: dict[str, list[_Source]], params: nnx.State) -> nnx.State:
+    def filled(keys: tuple[Any, ...], struct: jax.ShapeDtypeStruct) -> jax.Array:
+        path = path_of(keys)
+        values = (part.transform(tensors[part.name].values()).astype(struct.dtype) for part in sources[path])
+        if is_stacked(path):
+            host = np.empty(struct.shape, struct.dtype)
+            for layer, value in enumerate(values):
+                host[layer] = value
+        else:
+            host = next(values)
+        # An aliased host buffer could not be donated to the training step.
+        return jax.device_put(host, struct.sharding, may_alias=False)
+
+    return jax.tree_util.tree_map_with_path(filled, params)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,62 @@
+import json
+
+from tests.data.toys import TEMPLATE, data_config, example
+from tunix_exp.data import sources
+from tunix_exp.data.card import data_card, example_text
+from tunix_exp.data.render import Renderer
+from tunix_exp.data.tokenize import tokenize
+from tunix_exp.data.tokenizer import load_tokenizer
+
+BYTES = load_tokenizer("bundled:bytes")
+RENDERER = Renderer(TEMPLATE)
+
+
+def test_the_card_holds_sets_hashes_statistics_and_tokenizer_and_is_json(toy):
+    config = data_config(toy({"q": "1?", "a": "x"}))
+    read = sources.read(config)
+    statistics = tokenize(read, RENDERER, BYTES, 64, "error").statistics
+    card = data_card(
+        config, read.facts, statistics, BYTES, eval_name="held", eval_facts=read.facts, overlap_count=0
+    )
+    assert json.loads(json.dumps(card, allow_nan=False))["train"]["sha256"] == read.facts.sha256
+    assert (card["train"]["name"], card["eval"]["name"], card["train"]["rows"]) == ("toy", "held", 1)
+    assert card["statistics"]["total_tokens"]["max"] == 13
+    assert card["tokenizer"]["digest"] == BYTES.digest
+    assert card["template"]["prompt"] == "{question}\n"
+    assert card["overlap"] == {"training_questions_held_out": 0, "allowed": False}
+
+
+def test_the_card_of_a_run_without_evaluation_names_no_items(toy):
+    config = data_config(toy({"q": "1?", "a": "x"}))
+    read = sources.read(config)
+    statistics = tokenize(read, RENDERER, BYTES, 64, "error").statistics
+    card = data_card(
+        config, read.facts, statistics, BYTES, eval_name=None, eval_facts=None, overlap_count=None
+    )
+    assert card["eval"] is None
+
+
+def test_the_example_shows_its_parts_its_mask_and_every_token():
+    kept = tokenize([example("Né?", "s", answer="A")], RENDERER, BYTES, 64, "error").kept[0]
+    shown = example_text(kept, BYTES)
+    assert "question\n  Né?\nreasoning\n  s\nanswer\n  A\n" in shown
+    assert "tokens    17: prompt 5, response 12" in shown
+    assert "  Né?⏎\n  ....\n  s⏎\n  ^^\n  Answer: A<|endoftext|>\n  ^^^^^^^^^^^^^^^^^^^^^^\n" in shown
+    table = shown.split("place  id")[1].splitlines()[1:]
+    assert len(table) == 17
+    assert table[0].split() == ["0", "78", ".", "'N'"]
+    assert table[5].split() == ["5", "115", "^", "'s'"]
+    assert table[-1].split() == ["16", "256", "^", "'<|endoftext|>'", "(end)"]
+
+
+def test_an_example_without_reasoning_says_so():
+    kept = tokenize([example("Q?")], RENDERER, BYTES, 64, "error").kept[0]
+    assert "reasoning\n  (none)\n" in example_text(kept, BYTES)
+
+
+def test_long_text_is_broken_into_lines_and_nothing_of_it_is_lost():
+    kept = tokenize([example("word " * 60)], RENDERER, BYTES, 999, "error").kept[0]
+    shown = example_text(kept, BYTES).split("learned\n")[1].split("\n\nplace")[0].split("\n")
+    assert max(map(len, shown)) <= 100
+    assert "".join(line[2:] for line in shown[::2]) == "word " * 60 + "⏎Answer: A<|endoftext|>"
+    assert all(len(text) == len(marks) for text, marks in zip(shown[::2], shown[1::2], strict=True))

@@ -1,0 +1,177 @@
+import hashlib
+import sys
+from types import ModuleType
+
+import datasets
+import huggingface_hub
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from tests.data.toys import data_config, fields
+from tunix_exp.data import sources
+from tunix_exp.data.files import bundled_names, open_source
+from tunix_exp.errors import UserError
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def refusal(source) -> str:
+    with pytest.raises(UserError) as caught:
+        open_source(str(source), "data.source")
+    return str(caught.value)
+
+
+def row_refusal(path) -> str:
+    with pytest.raises(UserError) as caught:
+        sources.read(data_config(path))
+    return str(caught.value)
+
+
+def test_a_missing_file_suggests_its_neighbour(toy):
+    path = toy({"q": "?"}, name="train.jsonl")
+    message = refusal(path.with_name("trian.jsonl"))
+    assert "does not exist; did you mean" in message
+    assert "train.jsonl`?" in message
+    assert "relative paths start where the command was typed" in message
+
+
+def test_a_folder_is_refused_and_its_files_are_named(toy):
+    path = toy({"q": "?"}, name="train.jsonl")
+    assert "is a folder (it holds train.jsonl)" in refusal(path.parent)
+
+
+def test_an_unknown_kind_of_file_is_refused(toy):
+    message = refusal(toy("a,b", name="rows.csv"))
+    assert "neither JSON lines nor Parquet" in message
+    assert ".jsonl or .ndjson or .parquet" in message
+
+
+def test_a_file_that_cannot_be_read_is_a_user_error(toy, monkeypatch):
+    path = toy({"q": "?"})
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    assert "cannot be read: Permission denied" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("{}".encode("utf-16"), ":1 is UTF-16, not UTF-8"),
+        (b"\xef\xbb\xbf{}", ":1 begins with a byte-order mark"),
+        (b'{}\n{"q": "\xe9"}', ":2 is not UTF-8: no character holds 0xe9 there"),
+    ],
+)
+def test_other_encodings_are_refused_with_their_line(toy, content, text):
+    message = refusal(toy(content))
+    assert text in message
+    assert "save the file as UTF-8 without a byte-order mark" in message
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("", "the line is empty"),
+        ('{"q": "1", "q": "2"}', "the field `q` stands twice"),
+        ('{"q": NaN}', "NaN is not JSON"),
+        ("[" * 100_000, "the JSON is nested too deep"),
+        ("[1, 2]", "the row is a list, not an object"),
+    ],
+)
+def test_a_line_that_is_no_sound_object_is_refused(toy, line, text):
+    assert text in row_refusal(toy(line, {"q": "?", "a": "x"}))
+
+
+def test_an_unknown_bundled_set_names_the_known_ones():
+    message = refusal("bundled:nano-evil")
+    assert "did you mean `nano-eval`?" in message
+    assert ", ".join(bundled_names()) in message
+
+
+def test_random_examples_are_refused():
+    assert "examples cannot be drawn at random" in refusal("random")
+
+
+def test_a_bundled_set_is_read_by_name():
+    opened = open_source("bundled:golden-v1", "data.source")
+    assert [row.place for row in opened.rows][:1] == ["golden-v1.jsonl:1"]
+
+
+def test_parquet_rows_are_read_like_lines(tmp_path):
+    path = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"q": ["1?", "2?"], "a": ["x", "y"], "r": [["s"], []]}), path)
+    read = sources.read(data_config(path, reasoning="r"))
+    assert [(row.id, row.question, row.steps, row.answer) for row in read] == [
+        ("rows-000001", "1?", ("s",), "x"),
+        ("rows-000002", "2?", (), "y"),
+    ]
+    assert read.facts.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_file_that_only_calls_itself_parquet_is_refused(toy):
+    assert "cannot be read as Parquet" in refusal(toy("{}", name="rows.parquet"))
+
+
+def test_a_hub_set_without_subset_and_split_is_refused():
+    message = refusal(f"hub:org/set@{COMMIT}")
+    assert "names neither subset nor split" in message
+    assert f"hub:org/set@{COMMIT}#SUBSET/SPLIT" in message
+
+
+def test_a_hub_set_is_loaded_by_its_commit(monkeypatch):
+    asked = {}
+
+    def load(repo, subset, *, split, revision):
+        asked.update(repo=repo, subset=subset, split=split, revision=revision)
+        return datasets.Dataset.from_list([{"q": "1?", "a": "x"}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    read = sources.read(data_config(f"hub:org/set@{COMMIT}#main/train"))
+    assert asked == {"repo": "org/set", "subset": "main", "split": "train", "revision": COMMIT}
+    assert (read[0].place, read[0].id) == ("org/set#main/train:1", "set-000001")
+    assert read.facts.revision == COMMIT
+    assert read.facts.sha256 == hashlib.sha256(b'{"a": "x", "q": "1?"}\n').hexdigest()
+
+
+def test_a_branch_of_the_hub_is_resolved_to_its_commit_first(monkeypatch):
+    class Api:
+        def dataset_info(self, repo, *, revision):
+            assert (repo, revision) == ("org/set", "main")
+            return type("Info", (), {"sha": COMMIT})()
+
+    def load(repo, subset, *, split, revision):
+        assert revision == COMMIT
+        return datasets.Dataset.from_list([{"q": "1?", "a": "x"}])
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    assert sources.read(data_config("hub:org/set@main#main/train")).facts.revision == COMMIT
+
+
+def test_a_branch_without_a_commit_is_refused(monkeypatch):
+    class Api:
+        def dataset_info(self, repo, *, revision):
+            return type("Info", (), {"sha": None})()
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    assert "LookupError: the Hub names no commit for main" in refusal("hub:org/set@main#main/train")
+
+
+def test_a_hub_that_is_out_of_reach_is_a_user_error():
+    message = refusal(f"hub:no-such-org/no-such-set@{COMMIT}#main/train")
+    assert "cannot be loaded: " in message
+    assert "check the names, the commit and the network" in message
+
+
+def test_a_hub_set_that_is_not_one_table_is_refused(monkeypatch):
+    monkeypatch.setattr(datasets, "load_dataset", lambda *words, **names: datasets.DatasetDict())
+    assert "is not one table of rows but DatasetDict" in refusal(f"hub:org/set@{COMMIT}#main/train")
+
+
+def test_local_lines_need_neither_datasets_nor_pyarrow(toy, monkeypatch):
+    for name in ("datasets", "pyarrow", "pyarrow.parquet"):
+        monkeypatch.setitem(sys.modules, name, ModuleType("absent"))
+    assert len(sources.read_items(str(toy({"q": "1?", "a": "x"})), fields(), None)) == 1

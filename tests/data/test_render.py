@@ -1,0 +1,68 @@
+import pytest
+
+from tests.data.toys import TEMPLATE, example
+from tunix_exp.data.render import Renderer
+from tunix_exp.errors import UserError
+
+
+def refusal(**changes) -> str:
+    with pytest.raises(UserError) as caught:
+        Renderer(TEMPLATE.model_copy(update=changes))
+    return str(caught.value)
+
+
+def test_prompt_and_response_follow_the_template():
+    renderer = Renderer(TEMPLATE)
+    asked = example("Q?", "one", "two", answer="A")
+    assert renderer.prompt(asked) == "Q?\n"
+    assert renderer.response(asked) == "one\ntwo\nAnswer: A"
+
+
+def test_an_example_without_steps_has_a_response_without_reasoning():
+    assert Renderer(TEMPLATE).response(example("Q?", answer="A")) == "Answer: A"
+
+
+def test_braces_in_the_data_survive():
+    asked = example("{question} {x} {{", "{answer}", answer="{reasoning}}")
+    renderer = Renderer(TEMPLATE)
+    assert renderer.prompt(asked) == "{question} {x} {{\n"
+    assert renderer.response(asked) == "{answer}\nAnswer: {reasoning}}"
+
+
+def test_a_doubled_brace_in_a_template_is_one_brace():
+    template = TEMPLATE.model_copy(update={"response": "{reasoning} \\boxed{{{answer}}}"})
+    assert Renderer(template).response(example("Q?", "one", answer="A")) == "one \\boxed{A}"
+
+
+@pytest.mark.parametrize(
+    "response", ["{reasoning}|{answer}.", "{answer}|{reasoning}.", "<{reasoning}{answer}>"]
+)
+def test_the_parts_of_a_response_make_the_response(response):
+    renderer = Renderer(TEMPLATE.model_copy(update={"response": response}))
+    asked = example("Q?", "one", "two", answer="A")
+    parts = renderer.response_parts(asked)
+    assert parts.before + parts.reasoning + parts.after == renderer.response(asked)
+    assert parts.reasoning == "one\ntwo"
+
+
+def test_an_unknown_placeholder_is_named_with_the_known_ones():
+    message = refusal(prompt="{questoin}")
+    assert "has an unknown placeholder {questoin}" in message
+    assert "data.template.prompt" in message
+    assert "here stands {question} and no other" in message
+
+
+def test_a_placeholder_with_a_format_is_refused():
+    assert "has an unknown placeholder {question!r:>8}" in refusal(prompt="{question!r:>8}")
+
+
+def test_a_lacking_or_repeated_placeholder_is_refused():
+    assert "lacks {question}" in refusal(prompt="Q:")
+    assert "repeats {answer}" in refusal(response_without_reasoning="{answer} {answer}")
+    assert "lacks {reasoning}" in refusal(response="{answer}")
+
+
+def test_a_lone_brace_is_refused():
+    message = refusal(prompt="{question} }")
+    assert "has a brace without its partner" in message
+    assert "write a literal brace twice" in message

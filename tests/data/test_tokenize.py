@@ -1,0 +1,129 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.data.toys import TEMPLATE, example
+from tunix_exp.data.render import Renderer
+from tunix_exp.data.tokenize import encode_prompts, tokenize
+from tunix_exp.data.tokenizer import load_tokenizer
+from tunix_exp.errors import UserError
+
+BYTES = load_tokenizer("bundled:bytes")
+# The end of text serves as a begin token here: one id that a text can also spell.
+WITH_BOS = replace(BYTES, bos_ids=(0,))
+RENDERER = Renderer(TEMPLATE)
+
+
+def text(tokens_T: np.ndarray) -> str:
+    return BYTES.decode(tokens_T.tolist())
+
+
+def refusal(examples, max_tokens=64, too_long="error", tokenizer=BYTES, renderer=RENDERER) -> str:
+    with pytest.raises(UserError) as caught:
+        tokenize(examples, renderer, tokenizer, max_tokens, too_long)
+    return str(caught.value)
+
+
+def test_an_example_is_prompt_then_response_then_the_end():
+    kept = tokenize([example("Q?", "s", answer="A")], RENDERER, BYTES, 64, "error").kept[0]
+    assert text(kept.tokens_T) == "Q?\ns\nAnswer: A<|endoftext|>"
+    assert (kept.prompt_length, kept.response_length) == (3, 12)
+    assert kept.tokens_T.dtype == np.int32
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_the_prompt_of_evaluation_is_the_prefix_of_training(question, answer):
+    asked = [example(question, answer=answer)]
+    kept = (
+        tokenize(asked, RENDERER, WITH_BOS, 10_000, "error").kept[0]
+        if "\0" not in question + answer
+        else None
+    )
+    if kept is not None:
+        assert encode_prompts(asked, RENDERER, WITH_BOS)[0] == kept.tokens_T[: kept.prompt_length].tolist()
+
+
+def test_begin_tokens_stand_once_before_the_prompt():
+    for question in ("Q?", "\0Q?"):
+        kept = tokenize([example(question)], RENDERER, WITH_BOS, 64, "error").kept[0]
+        assert kept.tokens_T[:3].tolist() == [0, ord("Q"), ord("?")]
+
+
+def test_a_second_begin_token_is_refused():
+    assert "the prompt has 2 begin-of-sequence tokens, not one" in refusal(
+        [example("\0\0Q?")], tokenizer=WITH_BOS
+    )
+    assert "the response of x-1 spells the begin token" in refusal(
+        [example("Q?", answer="\0")], tokenizer=WITH_BOS
+    )
+
+
+def test_a_response_that_spells_the_end_is_refused():
+    message = refusal([example("Q?", answer="A<|endoftext|>B")])
+    assert "the response of x-1 spells the end token" in message
+    assert "toy.jsonl:1" in message
+
+
+def test_an_example_without_prompt_or_response_tokens_is_refused():
+    silent = Renderer(
+        TEMPLATE.model_copy(update={"prompt": "{question}", "response_without_reasoning": "{answer}"})
+    )
+    assert "the response of x-1 has no tokens" in refusal([example("Q?", answer="")], renderer=silent)
+    assert "the prompt has no tokens" in refusal([example("", answer="A")], renderer=silent)
+
+
+def test_too_long_examples_are_an_error_that_names_the_longest_and_the_remedies():
+    message = refusal([example("Q" * 50), example("Q?"), example("Q" * 60)], 30)
+    assert "2 of 3 examples are longer than 30 tokens" in message
+    assert "data.max_tokens=71 holds them all" in message
+    assert "data.too_long=drop" in message
+
+
+def test_more_than_ten_too_long_examples_are_counted():
+    assert "… and 2 more" in refusal([example("Q" * 50)] * 12, 30)
+
+
+def test_too_long_examples_are_dropped_and_counted():
+    short, long = example("Q?"), example("Q" * 50, name="long")
+    tokenized = tokenize([short, long], RENDERER, BYTES, 30, "drop")
+    assert [kept.example for kept in tokenized.kept] == [short]
+    assert (tokenized.statistics.rows_dropped, tokenized.statistics.dropped_ids) == (1, ("long",))
+
+
+def test_shortening_cuts_reasoning_and_keeps_prompt_answer_and_end():
+    tokenized = tokenize([example("Q?", "0123456789", answer="A")], RENDERER, BYTES, 18, "shorten")
+    assert text(tokenized.kept[0].tokens_T) == "Q?\n0123\nAnswer: A<|endoftext|>"
+    assert len(tokenized.kept[0].tokens_T) == 18
+    assert (tokenized.statistics.rows_shortened, tokenized.statistics.shortened_ids) == (1, ("x-1",))
+
+
+def test_shortening_never_cuts_inside_a_character():
+    tokenized = tokenize([example("Q?", "aé€é", answer="A")], RENDERER, BYTES, 19, "shorten")
+    assert text(tokenized.kept[0].tokens_T) == "Q?\naé\nAnswer: A<|endoftext|>"
+
+
+def test_what_shortening_cannot_save_is_dropped():
+    examples = [example("Q?"), example("Q?", "s", answer="A" * 40), example("Q" * 60)]
+    tokenized = tokenize(examples, RENDERER, BYTES, 30, "shorten")
+    statistics = tokenized.statistics
+    assert (statistics.rows_kept, statistics.rows_shortened, statistics.rows_dropped) == (1, 0, 2)
+
+
+def test_a_set_of_which_nothing_fits_is_an_error():
+    message = refusal([example("Q" * 50)], 30, "drop")
+    assert "none of the 1 examples fits 30 tokens (the longest has 61)" in message
+    assert "raise data.max_tokens" in message
+
+
+def test_the_statistics_are_of_the_kept_examples():
+    examples = [example("Q?", answer="A"), example("Q??", answer="AAA")]
+    statistics = tokenize(examples, RENDERER, BYTES, 64, "error").statistics
+    assert (statistics.prompt_tokens.min, statistics.prompt_tokens.max) == (3, 4)
+    assert (statistics.response_tokens.min, statistics.response_tokens.max) == (10, 12)
+    assert (statistics.total_tokens.mean, statistics.total_tokens.p50) == (14.5, 14.5)
+    assert statistics.total_tokens.p95 == pytest.approx(15.85)
+    assert statistics.supervised_share == pytest.approx(22 / 29)
+    assert (statistics.rows_read, statistics.rows_kept) == (2, 2)

@@ -1,0 +1,51 @@
+import subprocess
+import sys
+
+import pytest
+
+from tests.composing import composed
+from tunix_exp.config import validate
+from tunix_exp.device.environment import apply, wanted
+from tunix_exp.errors import UserError
+
+
+def device(*overrides):
+    return validate(composed(*overrides)).device
+
+
+def test_a_platform_is_demanded_of_jax_by_its_own_name():
+    assert wanted(device("device=gpu"))["JAX_PLATFORMS"] == "cuda"
+    assert wanted(device("device=tpu"))["JAX_PLATFORMS"] == "tpu"
+    assert "JAX_PLATFORMS" not in wanted(device("device=auto"))
+
+
+def test_flags_and_cache_go_into_the_environment():
+    config = device("device=cpu", "device.xla_flags=[--a=1,--b=2]", "device.compilation_cache=/c")
+    assert wanted(config) == {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--a=1 --b=2",
+        "JAX_COMPILATION_CACHE_DIR": "/c",
+    }
+
+
+def test_a_running_jax_with_another_environment_is_refused_with_the_launcher_as_remedy():
+    import jax  # noqa: F401
+
+    with pytest.raises(UserError, match=r"(?s)JAX_PLATFORMS is 'cpu', wanted 'tpu'.*hydra/launcher=joblib"):
+        apply(device("device=tpu"), {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": "x"})
+
+
+def test_variables_are_set_before_jax_comes():
+    code = """
+from tunix_exp.device.config import DeviceConfig
+from tunix_exp.device.environment import apply
+apply(DeviceConfig(
+    name="cpu", platform="cpu", min_devices=1, param_dtype="float32", compute_dtype="float32",
+    state_dtype="float32", matmul_precision="default", memory_gib=None, guardrail="off",
+    xla_flags=["--xla_force_host_platform_device_count=3"], compilation_cache=None,
+))
+import jax
+print(jax.device_count())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "3"

@@ -1,0 +1,44 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from tunix_exp.evidence.run_directory import RunDirectory
+from tunix_exp.evidence.sweep import Outcome, outcomes, table
+
+
+def test_every_job_of_a_sweep_has_a_row(
+    tmp_path: Path, completed_run: Path, claim_run: Callable[..., RunDirectory]
+) -> None:
+    shutil.copytree(completed_run, tmp_path / "0")
+    (tmp_path / "0" / ".hydra" / "overrides.yaml").write_text("- seed=1\n- optim.peak_lr=0.001\n")
+    claim_run(tmp_path / "1").fail("train", ValueError("no\nluck"), analysis="text")
+    claim_run(tmp_path / "2")
+    (tmp_path / "3" / ".hydra").mkdir(parents=True)
+    (tmp_path / "4").mkdir()
+    (tmp_path / "4" / "run_manifest.json").write_text("{")
+    rows = outcomes(tmp_path)
+    assert rows[:4] == [
+        Outcome(
+            "0",
+            "seed=1 optim.peak_lr=0.001",
+            "completed",
+            "16.7 % → 83.3 % of 6 items right (+66.7 points)",
+        ),
+        Outcome("1", "", "failed", "train: no luck"),
+        Outcome("2", "", "running", ""),
+        Outcome("3", "", "no manifest", "the job ended before it began its run"),
+    ]
+    assert rows[4].status == "unreadable"
+
+
+def test_the_table_is_aligned_under_its_heading() -> None:
+    rows = [Outcome("0", "seed=1", "completed", "50.0 %"), Outcome("10", "", "failed", "train: nan")]
+    assert table(rows) == (
+        "run  overrides  status     result\n"
+        "0    seed=1     completed  50.0 %\n"
+        "10              failed     train: nan"
+    )
+
+
+def test_a_sweep_without_runs_has_no_rows(tmp_path: Path) -> None:
+    assert outcomes(tmp_path) == []

@@ -1,0 +1,462 @@
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tunix_exp.errors import UserError
+from tunix_exp.evidence.board import Board
+from tunix_exp.evidence.manifest import config_hash
+from tunix_exp.evidence.run_directory import RunDirectory
+from tunix_exp.evidence.verify import Disagreement, verify, verify_tree
+
+Alter = Callable[[Path], None]
+
+
+def _edit(name: str, change: Callable[[Any], object]) -> Alter:
+    """Change the value in a JSON file."""
+
+    def alter(root: Path) -> None:
+        value = json.loads((root / name).read_text(encoding="utf-8"))
+        change(value)
+        (root / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+    return alter
+
+
+def _rows(name: str, change: Callable[[list[dict[str, Any]]], object]) -> Alter:
+    """Change the rows of a JSON Lines file."""
+
+    def alter(root: Path) -> None:
+        rows = [json.loads(line) for line in (root / name).read_text(encoding="utf-8").splitlines()]
+        change(rows)
+        (root / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    return alter
+
+
+def _config(change: Callable[[Any], object]) -> Alter:
+    """Change the config and, with care, its hash in the manifest."""
+
+    def alter(root: Path) -> None:
+        _edit("config.json", change)(root)
+        digest = config_hash(json.loads((root / "config.json").read_text(encoding="utf-8")))
+        _edit("run_manifest.json", lambda manifest: manifest.update(config_hash=digest))(root)
+
+    return alter
+
+
+def _bytes(name: str, content: bytes) -> Alter:
+    def alter(root: Path) -> None:
+        (root / name).write_bytes(content)
+
+    return alter
+
+
+def _remove(name: str) -> Alter:
+    def alter(root: Path) -> None:
+        shutil.rmtree(root / name) if (root / name).is_dir() else (root / name).unlink()
+
+    return alter
+
+
+def _pop_last(root: Path) -> None:
+    """Take the last item out of both predictions."""
+    for name in (BASE, TRAINED):
+        _rows(name, lambda rows: rows.pop())(root)
+
+
+def _board(*curves: tuple[str, list[tuple[int, float]]]) -> Alter:
+    """Another event file in place of the run's own."""
+
+    def alter(root: Path) -> None:
+        shutil.rmtree(root / "tensorboard")
+        board = Board(root / "tensorboard")
+        for tag, points in curves:
+            for step, value in points:
+                board.scalars(step, {tag: value})
+        board.close()
+
+    return alter
+
+
+def _manifest(change: Callable[[Any], object]) -> Alter:
+    return _edit("run_manifest.json", change)
+
+
+class Alteration(NamedTuple):
+    """A change made with care, hashes included, and the file and words that must answer it."""
+
+    file: str
+    says: str
+    alter: Alter
+
+
+BASE, TRAINED = "predictions/base.jsonl", "predictions/trained.jsonl"
+
+ALTERATIONS = {
+    "a config changed after the run": Alteration(
+        "config.json",
+        "is not the config of `config_hash`",
+        _edit("config.json", lambda config: config["optim"].update(peak_lr=1.0)),
+    ),
+    "another model in the manifest": Alteration(
+        "run_manifest.json",
+        "`model.name` is 'gemma2b', but config.json says 'toy-gpt2'",
+        _manifest(lambda manifest: manifest["model"].update(name="gemma2b")),
+    ),
+    "another seed in the config": Alteration(
+        "run_manifest.json",
+        "`seed` is 3, but config.json says 4",
+        _config(lambda config: config.update(seed=4)),
+    ),
+    "another mode in the manifest": Alteration(
+        "run_manifest.json",
+        "`mode.name` is 'smoke', but config.json says 'full'",
+        _manifest(lambda manifest: manifest.update(mode="smoke")),
+    ),
+    "a null in the manifest": Alteration(
+        "run_manifest.json",
+        "`devices` is null, but the run is `completed`",
+        _manifest(lambda manifest: manifest.update(devices=None)),
+    ),
+    "a headline typed by hand": Alteration(
+        "run_manifest.json",
+        "`headline.trained_score` is 1.0, eval_summary.json gives 0.83",
+        _manifest(lambda manifest: manifest["headline"].update(trained_score=1.0)),
+    ),
+    "a headline in other words": Alteration(
+        "run_manifest.json",
+        "`headline.text` is 'state of the art'",
+        _manifest(lambda manifest: manifest["headline"].update(text="state of the art")),
+    ),
+    "fewer steps than the config asks for": Alteration(
+        "run_manifest.json",
+        "`steps_done` is 10, but config.json has training.steps=20",
+        _manifest(lambda manifest: manifest.update(steps_done=10)),
+    ),
+    "a logged step taken out": Alteration(
+        "metrics.jsonl",
+        "holds 4 steps where 5 are due; step 10 is missing",
+        _rows("metrics.jsonl", lambda rows: rows.pop(2)),
+    ),
+    "a step twice": Alteration(
+        "metrics.jsonl",
+        "line 3: step 5 follows step 5",
+        _rows("metrics.jsonl", lambda rows: rows.insert(2, rows[1])),
+    ),
+    "a loss that is no number": Alteration(
+        "metrics.jsonl",
+        "line 2: holds NaN",
+        _rows("metrics.jsonl", lambda rows: rows[1].update(loss=float("nan"))),
+    ),
+    "a better loss": Alteration(
+        "tensorboard/",
+        "the curve `loss` differs from metrics.jsonl",
+        _rows("metrics.jsonl", lambda rows: rows[-1].update(loss=0.001)),
+    ),
+    "a metric without its key": Alteration(
+        "metrics.jsonl", "line 1: has no `lr`", _rows("metrics.jsonl", lambda rows: rows[0].pop("lr"))
+    ),
+    "a held-out loss taken out": Alteration(
+        "heldout.jsonl",
+        "holds 1 steps where 2 are due; step 16 is missing",
+        _rows("heldout.jsonl", lambda rows: rows.pop()),
+    ),
+    "no held-out losses": Alteration("heldout.jsonl", "holds 0 steps", _remove("heldout.jsonl")),
+    "a better held-out loss": Alteration(
+        "tensorboard/",
+        "the curve `heldout/loss_nats` differs from heldout.jsonl",
+        _rows("heldout.jsonl", lambda rows: rows[-1].update(loss_nats=0.001)),
+    ),
+    "an empty board": Alteration("tensorboard/", "the curve `loss` differs from metrics.jsonl", _board()),
+    "a board without the result": Alteration(
+        "tensorboard/", "`final/trained_score` of the manifest's headline is missing", _board()
+    ),
+    "a board with another result": Alteration(
+        "tensorboard/",
+        "`final/base_score` is not the headline of the manifest",
+        _board(("final/base_score", [(20, 0.9)])),
+    ),
+    "a board with a result of its own": Alteration(
+        "tensorboard/",
+        "`final/glory` is not the headline of the manifest",
+        _board(("final/glory", [(20, 1.0)])),
+    ),
+    "a damaged event file": Alteration(
+        "tensorboard/events.out.tfevents.run",
+        "the record at byte 0 is cut",
+        _bytes("tensorboard/events.out.tfevents.run", b"events"),
+    ),
+    "a right answer typed in": Alteration(
+        BASE,
+        "line 3: `correct` is True, scored again False",
+        _rows(BASE, lambda rows: rows[2].update(correct=True)),
+    ),
+    "an extracted answer typed in": Alteration(
+        TRAINED,
+        "line 6: `extracted_answer` is '5', the output gives '105'",
+        _rows(TRAINED, lambda rows: rows[5].update(extracted_answer="5", correct=True)),
+    ),
+    "an expected answer fitted to the output": Alteration(
+        TRAINED,
+        "line 6: `expected_answer` differs from predictions/base.jsonl",
+        _rows(TRAINED, lambda rows: rows[5].update(expected_answer="105", correct=True)),
+    ),
+    "a hard item taken out of both": Alteration(
+        BASE,
+        "has 5 items, the manifest 6",
+        _pop_last,
+    ),
+    "an item taken out of one": Alteration(
+        TRAINED, "has other ids than predictions/base.jsonl", _rows(TRAINED, lambda rows: rows.pop())
+    ),
+    "two items exchanged": Alteration(
+        TRAINED,
+        "has other ids than predictions/base.jsonl",
+        _rows(TRAINED, lambda rows: rows.insert(0, rows.pop(1))),
+    ),
+    "an item counted twice": Alteration(
+        BASE, "line 7: the id `item-0` is there twice", _rows(BASE, lambda rows: rows.append(rows[0]))
+    ),
+    "a prediction with a key too many": Alteration(
+        BASE,
+        "line 1: not a prediction: `note` is unknown",
+        _rows(BASE, lambda rows: rows[0].update(note="x")),
+    ),
+    "a score typed into the summary": Alteration(
+        "eval_summary.json",
+        "`trained` is not what the predictions give",
+        _edit("eval_summary.json", lambda summary: summary["trained"].update(primary_score=1.0)),
+    ),
+    "a comparison typed into the summary": Alteration(
+        "eval_summary.json",
+        "`comparison` is not what the predictions give",
+        _edit("eval_summary.json", lambda summary: summary["comparison"].update(flips_to_wrong=-1)),
+    ),
+    "a summary by another extractor": Alteration(
+        "eval_summary.json",
+        "was scored by extractor v0",
+        _edit("eval_summary.json", lambda summary: summary.update(extractor="v0")),
+    ),
+    "a summary without its extractor": Alteration(
+        "eval_summary.json",
+        "`extractor` is not what the predictions give",
+        _edit("eval_summary.json", lambda summary: summary.pop("extractor")),
+    ),
+    "a held-out loss left out of the summary": Alteration(
+        "eval_summary.json",
+        "`base.heldout_loss_nats` is no number",
+        _edit("eval_summary.json", lambda summary: summary["base"].update(heldout_loss_nats=None)),
+    ),
+    "other rows in the data card": Alteration(
+        "data_card.json",
+        "`statistics.rows_kept` is 5, but `data.rows` of the manifest is 12",
+        _edit("data_card.json", lambda card: card["statistics"].update(rows_kept=5)),
+    ),
+    "another eval set in the data card": Alteration(
+        "data_card.json",
+        "`eval.name` is 'easier', but `eval.name` of the manifest is 'toy-eval'",
+        _edit("data_card.json", lambda card: card["eval"].update(name="easier")),
+    ),
+    "a data card without its hash": Alteration(
+        "data_card.json",
+        "has no `train.sha256`",
+        _edit("data_card.json", lambda card: card["train"].pop("sha256")),
+    ),
+    "a log in UTF-16": Alteration(
+        "training_log.txt", "is not UTF-8", _bytes("training_log.txt", "größer".encode("utf-16"))
+    ),
+    "an empty log": Alteration("training_log.txt", "is empty", _bytes("training_log.txt", b"\n")),
+    "an environment with a byte order mark": Alteration(
+        "env_info.txt", "begins with a byte order mark", _bytes("env_info.txt", b"\xef\xbb\xbfpython")
+    ),
+    "a plan that is not JSON": Alteration("plan.json", "is not JSON", _bytes("plan.json", b"{")),
+    "a picture that is none": Alteration(
+        "curves.png", "is not a PNG picture", _bytes("curves.png", b"<html>")
+    ),
+    "no checkpoint": Alteration(
+        "checkpoints/", "is missing in a completed run of mode full", _remove("checkpoints")
+    ),
+    "no composed config": Alteration(
+        ".hydra/config.yaml", "is missing in a completed run", _remove(".hydra/config.yaml")
+    ),
+    "no trained predictions": Alteration(TRAINED, "is missing in a completed run", _remove(TRAINED)),
+    "an analysis of a failure": Alteration(
+        "failure_analysis.md", "cannot come from a completed run", _bytes("failure_analysis.md", b"# no")
+    ),
+    "a diff of unknown origin": Alteration(
+        "code.diff", "is not the diff of `code.git_diff_sha256`", _bytes("code.diff", b"+x\n")
+    ),
+    "a config without a key that is needed": Alteration(
+        "config.json",
+        "has no `training.log_every_steps`",
+        _config(lambda config: config["training"].pop("log_every_steps")),
+    ),
+    "a config with a count that is none": Alteration(
+        "config.json",
+        "`training.log_every_steps` is 0, not a count",
+        _config(lambda config: config["training"].update(log_every_steps=0)),
+    ),
+    "a config without an interval": Alteration(
+        "config.json",
+        "`training.log_every_steps` is null",
+        _config(lambda config: config["training"].update(log_every_steps=None)),
+    ),
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path, completed_run: Path) -> Path:
+    return Path(shutil.copytree(completed_run, tmp_path / "run"))
+
+
+def _says(found: list[Disagreement], file: str, says: str) -> bool:
+    return any(one.file == file and says in one.what for one in found)
+
+
+def test_a_completed_run_disagrees_nowhere(completed_run: Path) -> None:
+    assert verify(completed_run) == []
+
+
+@pytest.mark.parametrize("name", ALTERATIONS)
+def test_an_alteration_made_with_care_is_found(run: Path, rehash: Callable[[Path], None], name: str) -> None:
+    alteration = ALTERATIONS[name]
+    alteration.alter(run)
+    rehash(run)
+    found = verify(run)
+    assert _says(found, alteration.file, alteration.says), found
+
+
+def test_every_file_of_a_run_is_guarded_by_its_hash(run: Path) -> None:
+    files = sorted(path for path in run.rglob("*") if path.is_file() and path.name != "run_manifest.json")
+    assert len(files) == 19
+    for file in files:
+        before = file.read_bytes()
+        file.write_bytes(before + b" ")
+        assert _says(verify(run), file.relative_to(run).as_posix(), "differs from its hash"), file
+        file.unlink()
+        assert _says(verify(run), file.relative_to(run).as_posix(), "is missing: the manifest has"), file
+        file.write_bytes(before)
+    assert verify(run) == []
+
+
+def test_a_file_that_came_later_is_named(run: Path) -> None:
+    (run / "checkpoints" / "30").write_text("x")
+    assert verify(run) == [
+        Disagreement("checkpoints/30", "is not in the manifest: it came after the run ended")
+    ]
+
+
+def test_a_manifest_that_is_missing_or_broken_is_named(run: Path) -> None:
+    (run / "run_manifest.json").write_text("{}")
+    assert _says(verify(run), "run_manifest.json", "does not follow its schema")
+    (run / "run_manifest.json").write_bytes(b"\xff")
+    assert verify(run) == [Disagreement("run_manifest.json", "is not UTF-8 (byte 0)")]
+    (run / "run_manifest.json").unlink()
+    assert _says(verify(run), "run_manifest.json", "is missing: no run has claimed")
+
+
+def test_a_running_directory_says_one_thing(run: Path) -> None:
+    _manifest(lambda manifest: manifest.update(status="running"))(run)
+    (run / "metrics.jsonl").unlink()
+    assert verify(run) == [
+        Disagreement("run_manifest.json", "the run did not finish: its status is still `running`")
+    ]
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_a_run_cannot_be_called_otherwise_without_an_error_record(run: Path, status: str) -> None:
+    _manifest(lambda manifest: manifest.update(status=status))(run)
+    assert _says(verify(run), "run_manifest.json", f"`error` is null, but the run is `{status}`")
+
+
+def test_a_failed_run_cannot_be_called_completed(
+    tmp_path: Path, claim_run: Callable[..., RunDirectory]
+) -> None:
+    run = claim_run(tmp_path / "run")
+    run.fail("train", ValueError("no"), analysis="text")
+    _manifest(lambda manifest: manifest.update(status="completed"))(run.root)
+    found = verify(run.root)
+    assert _says(found, "run_manifest.json", "`error` is not null")
+    assert _says(found, "metrics.jsonl", "is missing in a completed run")
+
+
+@pytest.mark.parametrize("word", ["completed!", "SUCCESS", "**successful**", "Successfully"])
+def test_the_log_of_a_failed_run_may_not_claim_success(
+    tmp_path: Path, claim_run: Callable[..., RunDirectory], word: str
+) -> None:
+    run = claim_run(tmp_path / "run")
+    run.log.say(f"Training {word}")
+    run.fail("train", ValueError("no"), analysis="text")
+    said = word.strip("!*").lower()
+    assert verify(run.root) == [
+        Disagreement("training_log.txt", f"line 2: says `{said}`, but the run is `failed`")
+    ]
+
+
+def test_a_failed_run_needs_its_analysis_and_keeps_its_files(
+    tmp_path: Path, claim_run: Callable[..., RunDirectory]
+) -> None:
+    run = claim_run(tmp_path / "run")
+    run.fail("train", ValueError("no"), analysis="text")
+    (run.root / "failure_analysis.md").unlink()
+    (run.root / "plan.json").write_text('{"parameters": 11}\n')
+    found = verify(run.root)
+    assert _says(found, "failure_analysis.md", "is missing in a failed run")
+    assert _says(found, "plan.json", "differs from its hash")
+
+
+def test_a_resumed_run_holds_the_steps_after_its_checkpoint(
+    run: Path, rehash: Callable[[Path], None]
+) -> None:
+    _rows("metrics.jsonl", lambda rows: rows.__delitem__(slice(0, 3)))(run)
+    _rows("heldout.jsonl", lambda rows: rows.pop(0))(run)
+    _manifest(lambda manifest: manifest.update(resumed_from={"run_id": "toy-0", "step": 12}))(run)
+    rehash(run)
+    assert {one.file for one in verify(run)} == {"tensorboard/"}
+
+
+def test_a_directory_of_runs_is_verified_run_by_run(
+    tmp_path: Path, completed_run: Path, claim_run: Callable[..., RunDirectory]
+) -> None:
+    shutil.copytree(completed_run, tmp_path / "sweep" / "0")
+    inner = claim_run(tmp_path / "sweep" / "1").path("checkpoints/5/copy")
+    shutil.copytree(completed_run, inner)  # inside a run, not a run of the sweep
+    (tmp_path / "sweep" / "2" / ".hydra").mkdir(parents=True)
+    (tmp_path / "sweep" / "multirun.yaml").write_text("")
+    found = verify_tree(tmp_path)
+    assert [path.name for path in found] == ["0", "1", "2"]
+    assert [len(disagreements) for disagreements in found.values()] == [0, 1, 1]
+    assert verify_tree(tmp_path / "sweep" / "0") == {tmp_path / "sweep" / "0": []}
+
+
+@pytest.mark.parametrize("name", ["empty", "missing"])
+def test_a_place_without_runs_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="there is no run directory at or below the path") as caught:
+        verify_tree(tmp_path / name)
+    assert "outputs/NAME" in str(caught.value.remedy)
+
+
+def test_a_run_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no run directory"):
+        verify(tmp_path / "nowhere")
+
+
+def test_evidence_loads_nothing_heavy() -> None:
+    script = """
+import pkgutil, sys, importlib
+import tunix_exp.evidence as package
+names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+for name in names:
+    importlib.import_module(f"tunix_exp.evidence.{name}")
+heavy = {"jax", "flax", "transformers", "datasets", "matplotlib", "scipy", "tensorboardX", "numpy"}
+print(len(names) >= 11, sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "True []\n"

@@ -1,0 +1,100 @@
+"""What cannot work is refused: by key or place, with the remedy and a status, in time, leaving no trace."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+# Each command is a process of its own: the status is a process's, and so is what it imports.
+_PROBE = """
+import sys, time
+start = time.perf_counter()
+from tunix_exp.cli import main
+status = main(sys.argv[1:])
+print(f"seconds {time.perf_counter() - start:.3f} jax {'jax' in sys.modules}")
+sys.exit(status)
+"""
+
+
+def typed(tmp_path, *words):
+    command = [sys.executable, "-c", _PROBE, *words]
+    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+
+SHOWS = "--cfg job"
+REFUSED = [
+    ("optim.peak_lrr=1e-3", "`optim.peak_lrr` is not a key — did you mean `optim.peak_lr`?", SHOWS),
+    ("batchsize=4", "is not a key — did you mean `eval.batch_size` or `training.batch_size`?", SHOWS),
+    ("+model.bogus=1", "`model.bogus` is not a key", SHOWS),
+    ("model=distilgtp2", "`model` has no option `distilgtp2` — did you mean `distilgpt2`?", "options: "),
+    ("modell=gpt2", "`modell` is not a key — did you mean `model`?", SHOWS),
+    ("seed=abc", "`seed` = 'abc': input should be a valid integer", "where: config"),
+    ("training.steps=2.5", "`training.steps` = 2.5: input should be a valid integer", "where: config"),
+    ("training.epochs=1", "training.steps, training.epochs: 400, 1.0 contradict", "set the other to null"),
+    ("optim.accumulation_steps=7", "training.batch_size, optim.accumulation_steps: 64, 7", "a multiple"),
+    ("verfy", "`verfy` is neither a verb nor key=value — did you mean `verify`?", "verbs: verify"),
+    ("verify", "verify needs a run directory", "python -m tunix_exp verify"),
+    ("optim.peak_lr=[1", "no viable alternative at input '[1'", "--help shows the grammar"),
+]
+
+
+@pytest.mark.parametrize(("word", "text", "remedy"), REFUSED, ids=[case[0] for case in REFUSED])
+def test_a_wrong_command_is_refused_at_once_without_jax_and_leaves_nothing(tmp_path, word, text, remedy):
+    done = typed(tmp_path, word)
+    assert done.returncode == 2, done.stderr
+    assert text in done.stderr
+    assert remedy in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "jax False" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refusal_takes_a_second_and_a_half_at_most(tmp_path):
+    typed(tmp_path, "seed=abc")  # byte-compiles
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        assert typed(tmp_path, "seed=abc").returncode == 2
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 1.5
+
+
+def test_a_directory_that_holds_a_run_is_refused_before_hydra_writes_into_it(tmp_path):
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "run_manifest.json").write_text("{}")
+    done = typed(tmp_path, "hydra.run.dir=used")
+    assert done.returncode == 2
+    assert "used already holds a run" in done.stderr
+    assert "training.resume=" in done.stderr
+    assert [p.name for p in (tmp_path / "used").iterdir()] == ["run_manifest.json"]
+
+
+def test_a_sweep_directory_that_holds_runs_is_refused(tmp_path):
+    (tmp_path / "used" / "0").mkdir(parents=True)
+    (tmp_path / "used" / "0" / "run_manifest.json").write_text("{}")
+    done = typed(tmp_path, "-m", "seed=0,1", "hydra.sweep.dir=used")
+    assert done.returncode == 2
+    assert "already holds a run" in done.stderr
+
+
+def test_help_lists_groups_options_and_ten_keys(tmp_path):
+    done = typed(tmp_path, "--help")
+    assert done.returncode == 0
+    for word in (
+        "model: ",
+        "distilgpt2",
+        "optim: adafactor",
+        "training.steps",
+        "optim.peak_lr",
+        "seed",
+        "verify",
+    ):
+        assert word in done.stdout
+
+
+def test_the_whole_config_is_shown_without_running(tmp_path):
+    done = typed(tmp_path, "--cfg", "job", "model=gpt2")
+    assert done.returncode == 0
+    assert "peak_lr: 2.0e-05" in done.stdout
+    assert list(tmp_path.iterdir()) == []
