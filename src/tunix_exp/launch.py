@@ -9,13 +9,13 @@ import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tunix_exp import config as configs
 from tunix_exp.device import environment
 from tunix_exp.errors import Interrupted, UserError
 from tunix_exp.evidence import surroundings
-from tunix_exp.evidence.manifest import RunManifest, config_hash
+from tunix_exp.evidence.manifest import Mode, RunManifest, config_hash
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
 from tunix_exp.report.failure import failure_analysis
@@ -57,11 +57,11 @@ def _claim(plain: Mapping[str, Any], directory: Path, command: list[str]) -> Run
     manifest = RunManifest.opening(
         run_id=f"{directory.name}-{secrets.token_hex(4)}",
         name=str(plain["name"]),
-        mode=plain["mode"]["name"],
+        mode=_mode(plain),
         command=tuple(command),
         config_hash=config_hash(dict(plain)),
         code=surroundings.code_record(state),
-        seed=plain["seed"],
+        seed=plain["seed"] if type(plain["seed"]) is int else None,
         kaggle=surroundings.kaggle_fields(os.environ),
     )
     evidence = RunDirectory.claim(directory, manifest)
@@ -69,6 +69,12 @@ def _claim(plain: Mapping[str, Any], directory: Path, command: list[str]) -> Run
     if state is not None and state.dirty:
         evidence.write_text("code.diff", state.diff)
     return evidence
+
+
+def _mode(plain: Mapping[str, Any]) -> Mode | None:
+    """The mode, or `None` where the config names none; it is refused in a moment."""
+    named = plain["mode"]["name"] if isinstance(plain["mode"], Mapping) and "name" in plain["mode"] else None
+    return named if named in get_args(Mode) else None
 
 
 def _analysis(stage: str, error: Exception) -> str:

@@ -35,14 +35,19 @@ def test_a_doubled_brace_in_a_template_is_one_brace():
 
 
 @pytest.mark.parametrize(
-    "response", ["{reasoning}|{answer}.", "{answer}|{reasoning}.", "<{reasoning}{answer}>"]
+    ("response", "before", "after"),
+    [
+        ("{reasoning}|{answer}.", "", "|A."),
+        ("{answer}|{reasoning}.", "A|", "."),
+        ("<{reasoning}{answer}>", "<", "A>"),
+    ],
 )
-def test_the_parts_of_a_response_make_the_response(response):
+def test_a_response_is_cut_where_its_reasoning_stands(response, before, after):
     renderer = Renderer(TEMPLATE.model_copy(update={"response": response}))
     asked = example("Q?", "one", "two", answer="A")
     parts = renderer.response_parts(asked)
-    assert parts.before + parts.reasoning + parts.after == renderer.response(asked)
-    assert parts.reasoning == "one\ntwo"
+    assert (parts.before, parts.reasoning, parts.after) == (before, "one\ntwo", after)
+    assert renderer.response(asked) == f"{before}one\ntwo{after}"
 
 
 def test_an_unknown_placeholder_is_named_with_the_known_ones():

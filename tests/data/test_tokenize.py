@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.data.toys import TEMPLATE, example
 from tunix_exp.data.render import Renderer
-from tunix_exp.data.tokenize import encode_prompts, tokenize
+from tunix_exp.data.tokenize import TooLong, encode_prompts, tokenize
 from tunix_exp.data.tokenizer import load_tokenizer
 from tunix_exp.errors import UserError
 
@@ -21,7 +21,7 @@ def text(tokens_T: np.ndarray) -> str:
     return BYTES.decode(tokens_T.tolist())
 
 
-def refusal(examples, max_tokens=64, too_long="error", tokenizer=BYTES, renderer=RENDERER) -> str:
+def refusal(examples, max_tokens=64, too_long: TooLong = "error", tokenizer=BYTES, renderer=RENDERER) -> str:
     with pytest.raises(UserError) as caught:
         tokenize(examples, renderer, tokenizer, max_tokens, too_long)
     return str(caught.value)
@@ -80,6 +80,13 @@ def test_too_long_examples_are_an_error_that_names_the_longest_and_the_remedies(
     assert "2 of 3 examples are longer than 30 tokens" in message
     assert "data.max_tokens=71 holds them all" in message
     assert "data.too_long=drop" in message
+
+
+def test_too_long_items_name_their_source_and_the_models_positions():
+    with pytest.raises(UserError, match="1 of 1 examples are longer than 30 tokens") as caught:
+        tokenize([example("Q" * 50)], RENDERER, BYTES, 30, "error", key="eval")
+    assert "where: eval.source" in str(caught.value)
+    assert "choose a model with more positions" in str(caught.value)
 
 
 def test_more_than_ten_too_long_examples_are_counted():

@@ -3,6 +3,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -135,6 +136,30 @@ def test_the_byte_tokenizer_loads_without_transformers():
         "assert not {'transformers', 'jax', 'datasets'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_only_that_notice_is_unsaid_while_transformers_loads(tmp_path, monkeypatch):
+    heard: list[str] = []
+    logger = logging.getLogger("transformers")
+    listener = logging.Handler()
+    listener.emit = lambda record: heard.append(record.getMessage())
+
+    class Speaking(ModuleType):
+        def __getattr__(self, name):
+            logger.warning("PyTorch was not found. Models won't be available")
+            logger.warning("another warning")
+            raise AttributeError(name)
+
+    reference = saved(tmp_path / "a", eos_token=END_OF_TEXT)
+    monkeypatch.setitem(sys.modules, "transformers", Speaking("transformers"))
+    logger.addHandler(listener)
+    try:
+        with pytest.raises(ImportError):
+            load_tokenizer(reference)
+    finally:
+        logger.removeHandler(listener)
+    assert set(heard) == {"another warning"}
+    assert not logger.filters
 
 
 def test_the_notice_of_absent_pytorch_stays_unsaid_and_other_warnings_do_not(tmp_path):

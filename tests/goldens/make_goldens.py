@@ -1,7 +1,7 @@
-"""Writes gpt2/: a small random GPT-2 checkpoint, and what transformers computes from it on the CPU.
+"""Writes gpt2/, gemma/, gemma2/ and gemma3/: small random checkpoints, and what transformers computes from them.
 
     python -m venv VENV && VENV/bin/pip install torch==2.13.0 transformers==5.23.0 safetensors numpy
-    VENV/bin/python tests/goldens/make_goldens.py
+    VENV/bin/python tests/goldens/make_goldens.py [FAMILY ...]
 
 PyTorch is no dependency of the project; this script alone needs it. The same versions write the same numbers.
 Everything is float32 with eager attention, from the checkpoint as it was read back from disk.
@@ -9,6 +9,8 @@ Everything is float32 with eager attention, from the checkpoint as it was read b
 
 import json
 import math
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,59 +18,143 @@ import torch
 import transformers
 from torch.nn.functional import log_softmax
 
-FOLDER = Path(__file__).parent / "gpt2"
-SEED = 22
 LENGTHS = ((16, 6), (11, 5), (7, 3))  # of a row, and of its prompt
 NEW_TOKENS = 12
 STEPS = 5
 ADAMW = {"lr": 1e-3, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01}
 CLIP_NORM = 1.0
-CONFIG = transformers.GPT2Config(
-    vocab_size=128,
-    n_positions=32,
-    n_embd=32,
-    n_layer=2,
-    n_head=4,
-    resid_pdrop=0.0,
-    embd_pdrop=0.0,
-    attn_pdrop=0.0,
-    bos_token_id=127,
-    eos_token_id=127,
-)
+# Heads times head size is not the width, two query heads share a key head.
+GEMMA_SIZES = {
+    "vocab_size": 128,
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 32,
+    "bos_token_id": 2,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+}
+ROPE = {"rope_type": "default", "rope_theta": 10_000.0}
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A checkpoint to make; `gain` scales what a block adds to the stream, so that a tied model does not repeat itself."""
+
+    config: transformers.PreTrainedConfig
+    seed: int
+    gain: float
+    end_ids: int | list[int]
+
+    @property
+    def folder(self) -> Path:
+        return Path(__file__).parent / self.config.model_type.removesuffix("_text")
+
+
+GOLDENS = {
+    "gpt2": Golden(
+        transformers.GPT2Config(
+            vocab_size=128,
+            n_positions=32,
+            n_embd=32,
+            n_layer=2,
+            n_head=4,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=127,
+            eos_token_id=127,
+        ),
+        seed=22,
+        gain=1.8,
+        end_ids=127,
+    ),
+    "gemma": Golden(
+        transformers.GemmaConfig(**GEMMA_SIZES, num_hidden_layers=2, rope_parameters=ROPE),
+        seed=23,
+        gain=3.0,
+        end_ids=1,
+    ),
+    # The caps bite and the query scale is not the head size.
+    "gemma2": Golden(
+        transformers.Gemma2Config(
+            **GEMMA_SIZES,
+            num_hidden_layers=2,
+            rope_parameters=ROPE,
+            sliding_window=5,
+            query_pre_attn_scalar=10,
+            attn_logit_softcapping=3.0,
+            final_logit_softcapping=4.0,
+        ),
+        seed=24,
+        gain=5.0,
+        end_ids=1,
+    ),
+    # Two local layers to a global one, which turns otherwise.
+    "gemma3": Golden(
+        transformers.Gemma3TextConfig(
+            **GEMMA_SIZES,
+            num_hidden_layers=4,
+            layer_types=[
+                "sliding_attention",
+                "sliding_attention",
+                "full_attention",
+                "sliding_attention",
+            ],
+            rope_parameters={
+                "sliding_attention": ROPE,
+                "full_attention": ROPE | {"rope_theta": 1_000_000.0},
+            },
+            sliding_window=5,
+            query_pre_attn_scalar=10,
+        ),
+        seed=25,
+        gain=3.0,
+        end_ids=[1, 106],
+    ),
+}
 
 
 @torch.no_grad()
-def write_checkpoint() -> None:
+def write_checkpoint(golden: Golden) -> None:
     """Every parameter is random and none negligible: biases and norms too, logits with a deviation near 1."""
-    model = transformers.GPT2LMHeadModel(CONFIG)
-    draw = torch.Generator().manual_seed(SEED)
+    model = transformers.AutoModelForCausalLM.from_config(golden.config)
+    draw = torch.Generator().manual_seed(golden.seed)
+    is_gpt2, width = golden.config.model_type == "gpt2", golden.config.hidden_size
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=draw)
         if ".ln_" in name:
             parameter.copy_(0.2 * noise + (1.0 if name.endswith("weight") else 0.0))
+        elif "norm" in name:  # Gemma multiplies by 1 + weight, in 2 and 3 also what a block adds
+            is_branch = "post_" in name and golden.config.model_type != "gemma"
+            parameter.copy_(0.2 * noise + (golden.gain - 1.0 if is_branch else 0.0))
         elif name.endswith("bias"):
             parameter.copy_(0.1 * noise)
-        elif "wte" in name or "wpe" in name:
-            parameter.copy_(noise / math.sqrt(CONFIG.n_embd))
+        elif "wte" in name or "wpe" in name or "embed" in name:
+            parameter.copy_(noise / math.sqrt(width))
         else:
-            parameter.copy_(1.8 * noise / math.sqrt(parameter.shape[0]))
-    model.save_pretrained(FOLDER)
+            inputs = parameter.shape[0 if is_gpt2 else 1]  # Conv1D is [inputs, outputs], Linear is not
+            parameter.copy_(golden.gain * noise / math.sqrt(inputs))
+    model.generation_config.eos_token_id = golden.end_ids
+    model.save_pretrained(golden.folder)
 
 
-def read_checkpoint() -> transformers.GPT2LMHeadModel:
-    model = transformers.GPT2LMHeadModel.from_pretrained(
-        FOLDER, dtype=torch.float32, attn_implementation="eager"
+def read_checkpoint(golden: Golden) -> torch.nn.Module:
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        golden.folder, dtype=torch.float32, attn_implementation="eager"
     )
     return model.eval()
 
 
-def make_batch() -> dict[str, torch.Tensor]:
+def make_batch(golden: Golden) -> dict[str, torch.Tensor]:
     """Right-padded with 0; `response_mask` marks the tokens that are to be predicted."""
-    draw = np.random.default_rng(SEED)
+    draw = np.random.default_rng(golden.seed)
     shape = (len(LENGTHS), max(length for length, _ in LENGTHS))
     batch = {name: np.zeros(shape, np.int64) for name in ("tokens", "segment_ids", "response_mask")}
     for row, (length, prompt) in enumerate(LENGTHS):
-        batch["tokens"][row, :length] = draw.integers(1, CONFIG.eos_token_id, length)
+        batch["tokens"][row, :length] = draw.integers(1, 127, length)
         batch["segment_ids"][row, :length] = 1
         batch["response_mask"][row, prompt:length] = 1
     return {name: torch.from_numpy(values) for name, values in batch.items()}
@@ -94,15 +180,15 @@ def norms_of(tensors: dict[str, torch.Tensor]) -> dict[str, float]:
     return {name: float(tensor.detach().double().norm()) for name, tensor in tensors.items()}
 
 
-def gradient_norms(batch: dict[str, torch.Tensor]) -> dict[str, float]:
-    model = read_checkpoint()
+def gradient_norms(golden: Golden, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+    model = read_checkpoint(golden)
     loss_of(model, batch).backward()
     return norms_of({name: p.grad for name, p in model.named_parameters()})
 
 
-def five_steps(batch: dict[str, torch.Tensor]) -> dict:
+def five_steps(golden: Golden, batch: dict[str, torch.Tensor]) -> dict:
     """AdamW with every parameter decayed and the gradient clipped to a global norm, always on this batch."""
-    model = read_checkpoint()
+    model = read_checkpoint(golden)
     optimizer = torch.optim.AdamW(model.parameters(), **ADAMW)
     losses, norms = [], []
     for _ in range(STEPS):
@@ -131,11 +217,15 @@ def greedy(model: torch.nn.Module, prompt: list[int]) -> tuple[list[int], float]
     return tokens[len(prompt) :], closest
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    write_checkpoint()
-    model, batch = read_checkpoint(), make_batch()
+@torch.no_grad()
+def logits_of_bfloat16_weights(golden: Golden, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The same computation in float32, from weights that were stored in bfloat16."""
+    return logits_of(read_checkpoint(golden).bfloat16().float(), batch)
+
+
+def make(golden: Golden) -> None:
+    write_checkpoint(golden)
+    model, batch = read_checkpoint(golden), make_batch(golden)
     prompts = [batch["tokens"][row, :prompt].tolist() for row, (_, prompt) in enumerate(LENGTHS)]
     answers = [greedy(model, prompt) for prompt in prompts]
     # An arg-max decided by rounding could not be asked for.
@@ -143,28 +233,39 @@ def main() -> None:
     assert min(len(set(tokens)) for tokens, _ in answers) > 4, answers
     with torch.no_grad():
         logits, nll, loss = logits_of(model, batch), nll_of(model, batch), loss_of(model, batch)
-    logits = torch.where(batch["segment_ids"][..., None].bool(), logits, 0.0)
+    is_real = batch["segment_ids"][..., None].bool()
+    arrays = {"logits": torch.where(is_real, logits, 0.0).numpy()}
+    if golden.config.model_type != "gpt2":
+        stored = logits_of_bfloat16_weights(golden, batch)
+        arrays["logits_of_bfloat16_weights"] = torch.where(is_real, stored, 0.0).numpy()
     counts = batch["response_mask"].sum(1)
     np.savez_compressed(
-        FOLDER / "expected.npz",
+        golden.folder / "expected.npz",
         **{name: values.numpy().astype(np.int32) for name, values in batch.items()},
-        logits=logits.numpy(),
+        **arrays,
         nll_per_example=(nll.sum(1) / counts).numpy(),
     )
     expected = {
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "parameters": sum(p.numel() for p in model.parameters()),
         "loss": float(loss),
-        "gradient_norms": gradient_norms(batch),
+        "gradient_norms": gradient_norms(golden, batch),
         "adamw": ADAMW | {"clip_norm": CLIP_NORM},
-        "training": five_steps(batch),
+        "training": five_steps(golden, batch),
         "prompts": prompts,
         "greedy": [tokens for tokens, _ in answers],
         "closest_call": min(closest for _, closest in answers),
     }
-    (FOLDER / "expected.json").write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
+    (golden.folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({key: expected[key] for key in ("loss", "greedy", "closest_call")}))
     print(f"standard deviation of the logits: {float(logits[batch['segment_ids'].bool()].std()):.2f}")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    for family in sys.argv[1:] or GOLDENS:
+        make(GOLDENS[family])
 
 
 if __name__ == "__main__":

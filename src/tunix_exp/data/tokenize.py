@@ -78,7 +78,8 @@ def tokenize(
 
     Prompt and response are tokenised apart, so that the prompt which evaluation sees is, token for token,
     training's prefix. An example that is too long is an error, is dropped, or has tokens cut from the end of
-    its reasoning; prompt, answer and end token stay whole, and if that does not do it is dropped.
+    its reasoning; prompt, answer and end token stay whole, and if that does not do it is dropped. `key` is
+    the config group that errors name: held-out items (`eval`) are limited by the model, not by a key.
     """
     prompts = encode_prompts(examples, renderer, tokenizer)
     responses = tokenizer.encode_all([renderer.response(example) for example in examples])
@@ -169,11 +170,19 @@ def _too_long(misfits: list[tuple[Example, int]], rows: int, max_tokens: int, ke
     longest = sorted(misfits, key=lambda misfit: -misfit[1])
     shown = "\n".join(f"  {example.place}: {length} tokens" for example, length in longest[:_MOST_SHOWN])
     more = f"\n  … and {len(misfits) - _MOST_SHOWN} more" if len(misfits) > _MOST_SHOWN else ""
+    what = f"{len(misfits)} of {rows} examples are longer than {max_tokens} tokens\n{shown}{more}"
+    if key != "data":
+        return UserError(
+            what,
+            where=f"{key}.source",
+            remedy="no model sees more than its positions: take the longer items out, "
+            "or choose a model with more positions",
+        )
     return UserError(
-        f"{len(misfits)} of {rows} examples are longer than {max_tokens} tokens\n{shown}{more}",
-        where=f"{key}.max_tokens",
-        remedy=f"{key}.max_tokens={longest[0][1]} holds them all; "
-        f"{key}.too_long=shorten cuts reasoning, {key}.too_long=drop leaves them out",
+        what,
+        where="data.max_tokens",
+        remedy=f"data.max_tokens={longest[0][1]} holds them all; "
+        "data.too_long=shorten cuts reasoning, data.too_long=drop leaves them out",
     )
 
 

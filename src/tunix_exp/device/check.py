@@ -76,11 +76,15 @@ def peak_memory_bytes(found: str) -> int:
     return peak if machine.system() == "Darwin" else peak * 1024
 
 
+@jax.jit
+def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.matmul(a, b, precision="highest")
+
+
 def _matmul_error(device: Any) -> float:
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal((_SIZE, _SIZE), dtype=np.float32) for _ in range(2))
-    product = jax.jit(lambda x, y: jnp.matmul(x, y, precision="highest"))
-    computed = np.asarray(product(jax.device_put(a, device), jax.device_put(b, device)))
+    computed = np.asarray(_product(jax.device_put(a, device), jax.device_put(b, device)))
     error = float(np.abs(computed - a.astype(np.float64) @ b.astype(np.float64)).max())
     if not error < 1e-2:
         raise UserError(

@@ -117,19 +117,22 @@ class ErrorRecord(_Section):
 
 
 class RunManifest(_Section):
-    """The whole of `run_manifest.json`, schema version 1; what is not known yet is null."""
+    """The whole of `run_manifest.json`, schema version 1; what is not known yet is null.
+
+    Mode and seed are null in a sweep's job whose config was refused for them.
+    """
 
     schema_version: Literal[1]
     run_id: Word
     name: Word
     status: Status
-    mode: Mode
+    mode: Mode | None
     command: Annotated[tuple[str, ...], Field(min_length=1)]
     config_hash: Sha256
     code: Code
     started_at: Timestamp
     finished_at: Timestamp | None
-    seed: int
+    seed: int | None
     model: Model | None
     data: Data | None
     eval: Annotated[ItemsEval | NoEval, Field(discriminator="kind")] | None
@@ -153,11 +156,11 @@ class RunManifest(_Section):
         *,
         run_id: str,
         name: str,
-        mode: Mode,
+        mode: Mode | None,
         command: tuple[str, ...],
         config_hash: str,
         code: Code,
-        seed: int,
+        seed: int | None,
         kaggle: Kaggle,
     ) -> "RunManifest":
         """A manifest of a run that begins now: `running`, and every section that comes later null."""
@@ -263,7 +266,9 @@ def rule_breaches(manifest: RunManifest, *, status: Status) -> list[str]:
 
 
 def _allowed_nulls(manifest: RunManifest) -> set[str]:
-    allowed = set(NULL_BY_NATURE) | NULL_BY_MODE[manifest.mode]
+    allowed = set(NULL_BY_NATURE)
+    if manifest.mode is not None:
+        allowed |= NULL_BY_MODE[manifest.mode]
     if isinstance(manifest.eval, NoEval):
         allowed |= NULL_WITHOUT_EVAL
     return allowed

@@ -18,23 +18,29 @@ class Outcome:
     """One run: its folder, what its command overrode, its status, and its result or its error."""
 
     run: str
-    overrides: str
+    overrides: tuple[str, ...]
     status: str
     says: str
 
 
 def outcomes(directory: Path) -> list[Outcome]:
-    """How every run at or below `directory` ended, in order of their paths.
+    """How every run at or below `directory` ended, in order of their numbers.
 
     A job that Hydra began and that never claimed its directory has the status `no manifest`.
     """
-    return [_outcome(directory, run) for run in runs_below(directory)]
+    rows = [_outcome(directory, run) for run in runs_below(directory)]
+    # job 10 after job 9, not after job 1
+    return sorted(rows, key=lambda row: (len(row.run), row.run))
 
 
 def table(rows: Sequence[Outcome]) -> str:
-    """The rows as aligned text under a heading."""
-    heading = Outcome("run", "overrides", "status", "result")
-    cells = [(row.run, row.overrides, row.status, row.says) for row in (heading, *rows)]
+    """The rows as aligned text under a heading; overrides that all rows share are left out."""
+    heading = ("run", "overrides", "status", "result")
+    shared = set.intersection(*(set(row.overrides) for row in rows)) if len(rows) > 1 else set()
+    cells = [heading]
+    for row in rows:
+        own = " ".join(word for word in row.overrides if word not in shared)
+        cells.append((row.run, own, row.status, row.says))
     widths = [max(len(row[column]) for row in cells) for column in range(3)]
     return "\n".join(
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip()
@@ -59,9 +65,9 @@ def _says(manifest: RunManifest) -> str:
     return "" if manifest.headline is None else manifest.headline.text
 
 
-def _overrides(run: Path) -> str:
+def _overrides(run: Path) -> tuple[str, ...]:
     file = run / ".hydra" / "overrides.yaml"
     if not file.is_file():
-        return ""
+        return ()
     lines = file.read_text(encoding="utf-8").splitlines()
-    return " ".join(line.removeprefix("- ") for line in lines if line.startswith("- "))
+    return tuple(line.removeprefix("- ") for line in lines if line.startswith("- "))

@@ -1,9 +1,11 @@
 """From a model config to a model: drawn at random, or as shapes alone."""
 
-from functools import partial
-from typing import Protocol
+from functools import cache, partial
+from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
@@ -14,6 +16,7 @@ from tunix_exp.models.gemma import Gemma
 from tunix_exp.models.gpt2 import GPT2
 
 
+@runtime_checkable
 class LanguageModel(Protocol):
     """What training and evaluation ask of every family."""
 
@@ -49,9 +52,15 @@ def build(config: ModelConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLi
     The draw is compiled, so no second copy in another type ever exists; the seed is an input of the
     compiled program. Equal for both layer loops.
     """
-    graphdef, _ = nnx.split(abstract(config, param_dtype=param_dtype, compute_dtype=compute_dtype))
-    draw = jax.jit(lambda key: nnx.state(_make(config, param_dtype, compute_dtype, key)))
+    graphdef, draw = _drawing(config, jnp.dtype(param_dtype), jnp.dtype(compute_dtype))
     return nnx.merge(graphdef, draw(jax.random.key(seed)))
+
+
+@cache
+def _drawing(config: ModelConfig, param_dtype: np.dtype, compute_dtype: np.dtype) -> tuple[Any, Any]:
+    """The graph and the jitted draw of its parameters; one compilation for all seeds of a process."""
+    graphdef, _ = nnx.split(abstract(config, param_dtype=param_dtype, compute_dtype=compute_dtype))
+    return graphdef, jax.jit(lambda key: nnx.state(_make(config, param_dtype, compute_dtype, key)))
 
 
 def abstract(config: ModelConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike) -> Model:

@@ -20,10 +20,16 @@ from safetensors import safe_open
 from tunix_exp.errors import UserError
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.digest import is_stacked, layer_path, path_of
+from tunix_exp.models.gemma_names import GEMMA2_NAMES, GEMMA3_NAMES, GEMMA_NAMES
 from tunix_exp.models.gpt2_names import GPT2_NAMES
 from tunix_exp.models.weight_map import WeightMap, each_layer
 
-MAPS: dict[str, WeightMap] = {"gpt2": GPT2_NAMES}
+MAPS: dict[str, WeightMap] = {
+    "gpt2": GPT2_NAMES,
+    "gemma": GEMMA_NAMES,
+    "gemma2": GEMMA2_NAMES,
+    "gemma3": GEMMA3_NAMES,
+}
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")

@@ -56,9 +56,9 @@ def token_nll(
 ) -> Float[Array, "B T"]:
     """The negative log-likelihood (nats) of each target, from at most `chunk_logits` logits at a time.
 
-    What fits one chunk is computed as it stands, which is a third faster than in chunks. Else a scan goes over pieces of every row, so that the
-    rows stay where they are when they are sharded over devices, and the backward pass computes each
-    piece's logits a second time.
+    What fits one chunk is computed as it stands, which takes a third less time than in chunks. Else a scan
+    goes over pieces of every row, so that the rows stay where they are when they are sharded over devices,
+    and the backward pass computes each piece's logits a second time.
     """
     T = x_BTD.shape[1]
     chunks = num_chunks(x_BTD.shape[0], T, model.vocab_size, chunk_logits)

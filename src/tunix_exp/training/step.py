@@ -48,7 +48,13 @@ Step = Callable[[TrainState, BatchArrays, Scalars], tuple[TrainState, Metrics]]
 
 def init_state(structure: OptimConfig, params: Tree, state_dtype: str) -> TrainState:
     """The state before the first update."""
-    return TrainState(params, optim.init(structure, params, state_dtype), jnp.int32(0))
+    opt_state = _init(structure, state_dtype)(params)  # pyright: ignore[reportArgumentType]
+    return TrainState(params, opt_state, jnp.int32(0))
+
+
+@functools.cache
+def _init(structure: OptimConfig, state_dtype: str) -> Any:
+    return jax.jit(functools.partial(optim.init, structure, state_dtype=state_dtype))
 
 
 @functools.cache

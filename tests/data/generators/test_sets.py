@@ -44,7 +44,8 @@ def test_every_shipped_file_has_a_generator():
 
 
 def test_the_list_of_hashes_is_of_the_shipped_bytes():
-    listed = dict(reversed(line.split("  ")) for line in (BUNDLED / "SHA256SUMS").read_text().splitlines())
+    lines = (BUNDLED / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    listed = {name: digest for digest, name in (line.split("  ") for line in lines)}
     assert listed == {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in BUNDLED.glob("*.jsonl")
     }

@@ -1,0 +1,48 @@
+"""Run the program in this process, at toy size, and look at what it left."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tunix_exp import cli
+
+# The default experiment, as small as it goes; JAX is up already, so the device is the session's.
+TOY = (
+    "device=cpu", "device.compilation_cache=null",
+    "model.width=16", "model.mlp_width=32", "model.num_layers=1", "model.num_heads=2",
+    "model.num_positions=64",
+    "data.max_rows=60",
+    "training.steps=4", "training.batch_size=4", "training.save_every_steps=null", "optim.warmup_steps=1",
+    "eval.max_items=5", "eval.max_new_tokens=6", "eval.heldout_every_steps=null",
+)  # fmt: skip
+
+
+def run_toy(folder: Path, *overrides: str) -> int:
+    """The exit status of the toy experiment with `overrides`, run in `folder`."""
+    return run(folder, *TOY, *overrides)
+
+
+def run(folder: Path, *overrides: str) -> int:
+    """The exit status of `python -m tunix_exp hydra.run.dir=folder *overrides`."""
+    return cli.main([f"hydra.run.dir={folder}", *overrides])
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds."""
+    return json.loads(path.read_text())
+
+
+def read_jsonl(path: Path) -> list[Any]:
+    """What each line of a JSONL file holds."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def bits(run: Path) -> dict[str, Any]:
+    """What must be equal between two runs of one experiment: losses, predictions, weights."""
+    exact = ("step", "loss", "lr", "grad_norm", "tokens", "response_tokens")
+    found: dict[str, Any] = {"weights": read_json(run / "run_manifest.json")["model"]["trained_weight_hash"]}
+    found["metrics"] = [{k: row[k] for k in exact} for row in read_jsonl(run / "metrics.jsonl")]
+    for which in ("base", "trained"):
+        found[which] = (run / "predictions" / f"{which}.jsonl").read_text()
+    found["summary"] = read_json(run / "eval_summary.json")
+    return found

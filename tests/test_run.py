@@ -1,0 +1,219 @@
+"""One experiment from the command line to verified evidence, at toy size."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import pytest
+
+from tests.running import TOY, bits, read_json, read_jsonl, run, run_toy
+from tunix_exp import cli
+from tunix_exp.evidence.verify import verify
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "toy"
+    assert run_toy(folder) == 0
+    return folder
+
+
+def test_a_run_ends_completed_with_every_file_and_verifies(toy):
+    manifest = read_json(toy / "run_manifest.json")
+    assert manifest["status"] == "completed"
+    assert manifest["steps_done"] == 4
+    assert verify(toy) == []
+    assert [row["step"] for row in read_jsonl(toy / "metrics.jsonl")] == [1, 2, 3, 4]
+    assert len(read_jsonl(toy / "predictions" / "base.jsonl")) == 5
+    assert (toy / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_loss_falls_and_the_example_shows_the_mask(toy):
+    losses = [row["loss"] for row in read_jsonl(toy / "metrics.jsonl")]
+    assert losses[-1] < losses[0]
+    example = (toy / "example.txt").read_text()
+    assert "(end)" in example
+    assert "^" in example
+    assert "question" in example
+
+
+def test_the_same_command_gives_the_same_bits(toy, tmp_path):
+    assert run_toy(tmp_path / "again") == 0
+    assert bits(tmp_path / "again") == bits(toy)
+
+
+def test_another_seed_gives_other_bits(toy, tmp_path):
+    assert run_toy(tmp_path / "other", "seed=1") == 0
+    assert bits(tmp_path / "other")["weights"] != bits(toy)["weights"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_predictions_do_not_depend_on_the_evaluation_s_batch_size(toy, tmp_path, batch_size):
+    assert run_toy(tmp_path / "run", f"eval.batch_size={batch_size}") == 0
+    for which in ("base", "trained"):
+        assert bits(tmp_path / "run")[which] == bits(toy)[which]
+
+
+def test_every_split_into_accumulation_steps_trains_alike(toy, tmp_path):
+    assert run_toy(tmp_path / "run", "optim.accumulation_steps=4") == 0
+    split, whole = (read_jsonl(folder / "metrics.jsonl") for folder in (tmp_path / "run", toy))
+    assert [row["loss"] for row in split] == pytest.approx([row["loss"] for row in whole], rel=1e-5)
+
+
+def test_a_run_stopped_and_resumed_ends_as_one_never_stopped(toy, tmp_path):
+    assert run_toy(tmp_path / "half", "training.stop_at_step=2") == 130
+    half = read_json(tmp_path / "half" / "run_manifest.json")
+    assert half["status"] == "interrupted"
+    assert "stopped after step 2 of 4" in half["error"]["message"]
+    assert run_toy(tmp_path / "rest", f"training.resume={tmp_path / 'half'}") == 0
+    whole, rest = bits(toy), bits(tmp_path / "rest")
+    assert rest["metrics"] == whole["metrics"][2:]
+    assert {k: rest[k] for k in ("weights", "base", "trained")} == {
+        k: whole[k] for k in ("weights", "base", "trained")
+    }
+    assert read_json(tmp_path / "rest" / "run_manifest.json")["resumed_from"] == {
+        "run_id": half["run_id"], "step": 2,
+    }  # fmt: skip
+    assert verify(tmp_path / "rest") == []
+
+
+def test_resume_auto_finds_the_stopped_run_beside_it(toy, tmp_path):
+    assert run_toy(tmp_path / "1", "training.stop_at_step=2") == 130
+    assert run_toy(tmp_path / "2", "training.resume=auto") == 0
+    assert bits(tmp_path / "2")["weights"] == bits(toy)["weights"]
+    assert read_json(tmp_path / "2" / "run_manifest.json")["resumed_from"]["step"] == 2
+
+
+def test_resuming_with_another_config_is_refused_key_by_key(tmp_path, capsys):
+    assert run_toy(tmp_path / "half", "training.stop_at_step=2") == 130
+    assert (
+        run_toy(tmp_path / "rest", f"training.resume={tmp_path / 'half'}", "optim.peak_lr=0.5", "seed=3") == 1
+    )
+    text = (tmp_path / "rest" / "failure_analysis.md").read_text()
+    assert "optim.peak_lr: 0.003 → 0.5" in text
+    assert "seed: 0 → 3" in text
+
+
+def test_a_sweep_compiles_once_and_a_bad_job_fails_alone(tmp_path, capfd):
+    compiled: list[str] = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **_: (
+            compiled.append(event) if event.endswith("backend_compile_duration") else None
+        )
+    )
+    status = cli.main(["-m", f"hydra.sweep.dir={tmp_path}", *TOY, "model.mlp_width=48", "seed=0,1,-1"])
+    assert status == 1
+    manifests = [read_json(tmp_path / str(job) / "run_manifest.json") for job in range(3)]
+    assert [m["status"] for m in manifests] == ["completed", "completed", "failed"]
+    assert manifests[0]["compiles"]["count"] > 0
+    assert manifests[1]["compiles"]["count"] == 0
+    assert "`seed` = -1" in manifests[2]["error"]["message"]
+    assert all(verify(tmp_path / str(job)) == [] for job in range(3))
+    assert "failed" in capfd.readouterr().out
+
+
+def test_rates_and_decays_of_a_sweep_share_one_program(tmp_path):
+    words = ["optim.peak_lr=1e-3,2e-3", "optim.weight_decay=0.0,0.1"]
+    assert cli.main(["-m", f"hydra.sweep.dir={tmp_path}", *TOY, "model.mlp_width=40", *words]) == 0
+    counts = [read_json(tmp_path / str(job) / "run_manifest.json")["compiles"]["count"] for job in range(4)]
+    assert counts[0] > 0
+    assert counts[1:] == [0, 0, 0]
+
+
+def test_mode_eval_scores_the_base_model_alone(tmp_path):
+    assert run_toy(tmp_path / "run", "mode=eval") == 0
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert read_json(tmp_path / "run" / "eval_summary.json")["trained"] is None
+
+
+def test_mode_preflight_stops_before_the_weights(tmp_path):
+    assert run_toy(tmp_path / "run", "mode=preflight", "model.weights=./nowhere") == 0
+    assert read_json(tmp_path / "run" / "plan.json")["fits"]
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_without_evaluation_a_run_shows_losses_alone(tmp_path):
+    without = [word for word in TOY if not word.startswith("eval.")]
+    assert run(tmp_path / "run", *without, "eval=none") == 0
+    assert not (tmp_path / "run" / "eval_summary.json").exists()
+    assert read_json(tmp_path / "run" / "run_manifest.json")["headline"] is None
+
+
+def test_an_exception_leaves_failed_and_an_analysis(tmp_path, monkeypatch):
+    import tunix_exp.run
+
+    def burst(*_, **__):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes")
+
+    monkeypatch.setattr(tunix_exp.run, "train", burst)
+    assert run_toy(tmp_path / "run") == 1
+    manifest = read_json(tmp_path / "run" / "run_manifest.json")
+    assert manifest["status"] == "failed"
+    assert manifest["error"]["stage"] == "training"
+    assert "memory" in (tmp_path / "run" / "failure_analysis.md").read_text()
+    assert (tmp_path / "run" / "predictions" / "base.jsonl").exists()
+    assert not (tmp_path / "run" / "predictions" / "trained.jsonl").exists()
+    assert verify(tmp_path / "run") == []
+
+
+def test_evidence_that_does_not_verify_is_a_failure(tmp_path, monkeypatch):
+    import tunix_exp.run
+
+    drawn = tunix_exp.run.draw_curves
+
+    def tamper(root, target):
+        drawn(root, target)
+        path = root / "predictions" / "trained.jsonl"
+        path.write_text(path.read_text().replace('"correct": false', '"correct": true'))
+
+    monkeypatch.setattr(tunix_exp.run, "draw_curves", tamper)
+    assert run_toy(tmp_path / "run") == 1
+    manifest = read_json(tmp_path / "run" / "run_manifest.json")
+    assert manifest["status"] == "failed"
+    assert "predictions/trained.jsonl" in manifest["error"]["message"]
+
+
+def started(folder: Path, *words: str) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "tunix_exp",
+        *TOY,
+        "training.steps=100000",
+        f"hydra.run.dir={folder}",
+        *words,
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    until = time.monotonic() + 120
+    while not (folder / "metrics.jsonl").exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return process
+
+
+@pytest.mark.slow
+def test_kill_leaves_running_and_never_completed(tmp_path):
+    process = started(tmp_path / "run")
+    process.kill()
+    process.wait()
+    assert read_json(tmp_path / "run" / "run_manifest.json")["status"] == "running"
+    assert [d.what for d in verify(tmp_path / "run")] == [
+        "the run did not finish: its status is still `running`"
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_interrupted_with_a_checkpoint(tmp_path, number):
+    process = started(tmp_path / "run")
+    os.kill(process.pid, number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert read_json(tmp_path / "run" / "run_manifest.json")["status"] == "interrupted"
+    assert any(path.name.isdigit() for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert "training.resume=" in said
