@@ -121,11 +121,6 @@ RULES: tuple[Rule, ...] = (
         "mode=eval needs items to score; choose an eval option other than none",
     ),
     Rule(
-        "model.width, model.num_heads",
-        lambda c: c.model.width % c.model.num_heads != 0,
-        "the width is split between the heads; make it a multiple",
-    ),
-    Rule(
         "device.param_dtype, device.state_dtype",
         lambda c: c.device.param_dtype == "float32" and c.device.state_dtype == "bfloat16"
         and c.optim.name == "sgd" and c.optim.momentum == 0,
@@ -212,11 +207,13 @@ def nearest(key: str) -> str:
 def _explain(fault: ErrorDetails) -> str:
     parts = [str(part) for part in fault["loc"]]
     # A union's tag is part of pydantic's location but not of the key that the user typed.
-    if len(parts) > 2 and f"{parts[0]}.{parts[1]}" not in known_keys() and parts[1] in _tags(parts[0]):
+    if len(parts) > 1 and f"{parts[0]}.{parts[1]}" not in known_keys() and parts[1] in _tags(parts[0]):
         del parts[1]
     key = ".".join(parts)
     if fault["type"] == "extra_forbidden":
         return f"`{key}` is not a key{nearest(key)}"
+    if fault["type"] == "value_error":
+        return f"`{key}`: {fault['msg'].removeprefix('Value error, ')}"
     if fault["type"] == "missing":
         return f"`{key}` is missing"
     return f"`{key}` = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"

@@ -26,7 +26,8 @@ from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer
 from tunix_exp.device import plan as plans
 from tunix_exp.device.check import Device, check, peak_memory_bytes
 from tunix_exp.evaluation.config import ItemsEvalConfig
-from tunix_exp.evaluation.evaluate import Evaluation, evaluate, heldout_loss
+from tunix_exp.evaluation.evaluate import Evaluation, evaluate, heldout_loss, heldout_width
+from tunix_exp.evaluation.generate import BLOCK_ROWS
 from tunix_exp.evidence import manifest as records
 from tunix_exp.evidence import surroundings
 from tunix_exp.evidence.board import HELDOUT, sample_table
@@ -50,7 +51,6 @@ _SAMPLE_ROWS = 20
 def run(config: RunConfig, evidence: RunDirectory, stages: Stages) -> None:
     """The run directory is complete and verified; anything else is an exception."""
     compiles = CompileCount()
-    jax.config.update("jax_default_matmul_precision", config.device.matmul_precision)
     with stages("device"):
         device = _checked_device(config, evidence)
     with stages("data"):
@@ -151,6 +151,7 @@ def _prepared_texts(config: RunConfig, evidence: RunDirectory) -> Texts:
     card = data_card(
         data,
         examples.facts,
+        examples,
         rows.statistics,
         tokenizer,
         eval_name=config.eval.name if evaluates else None,
@@ -223,6 +224,7 @@ def _planned_step(config: RunConfig, texts: Texts, device: Device, evidence: Run
         compiled=compiled,
         memory_bytes=device.memory_bytes,
         platform=device.platform,
+        evaluation=_evaluation_shapes(config, texts),
     )
     evidence.write_json("plan.json", plan)
     evidence.log.say(f"plan: {plans.describe(plan)}")
@@ -243,6 +245,18 @@ def _planned_step(config: RunConfig, texts: Texts, device: Device, evidence: Run
         )
     )
     return PlannedStep(compiled, scalars, total_steps)
+
+
+def _evaluation_shapes(config: RunConfig, texts: Texts) -> dict[str, int] | None:
+    if not isinstance(config.eval, ItemsEvalConfig):
+        return None
+    return {
+        "items": len(texts.items),
+        "heldout_rows": config.eval.batch_size,
+        "heldout_tokens": heldout_width(texts.items),
+        "decode_rows": BLOCK_ROWS,
+        "decode_new_tokens": config.eval.max_new_tokens,
+    }
 
 
 # ── the experiment ───────────────────────────────────────────────────────────────────────────────────

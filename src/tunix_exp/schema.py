@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 
-class Config(BaseModel, frozen=True):
-    """Frozen, strict, and closed: an unknown key or a wrong type is refused, nothing is coerced."""
+class Config(BaseModel):
+    """Frozen (and hashable), strict, and closed: an unknown key or a wrong type is refused, not coerced."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", protected_namespaces=())

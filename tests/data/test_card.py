@@ -1,8 +1,9 @@
 import json
+from dataclasses import replace
 
 from tests.data.toys import TEMPLATE, data_config, example
 from tunix_exp.data import sources
-from tunix_exp.data.card import data_card, example_text
+from tunix_exp.data.card import composition, data_card, example_text
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenize import tokenize
 from tunix_exp.data.tokenizer import load_tokenizer
@@ -16,7 +17,7 @@ def test_the_card_holds_sets_hashes_statistics_and_tokenizer_and_is_json(toy):
     read = sources.read(config)
     statistics = tokenize(read, RENDERER, BYTES, 64, "error").statistics
     card = data_card(
-        config, read.facts, statistics, BYTES, eval_name="held", eval_facts=read.facts, overlap_count=0
+        config, read.facts, read, statistics, BYTES, eval_name="held", eval_facts=read.facts, overlap_count=0
     )
     assert json.loads(json.dumps(card, allow_nan=False))["train"]["sha256"] == read.facts.sha256
     assert (card["train"]["name"], card["eval"]["name"], card["train"]["rows"]) == ("toy", "held", 1)
@@ -31,9 +32,16 @@ def test_the_card_of_a_run_without_evaluation_names_no_items(toy):
     read = sources.read(config)
     statistics = tokenize(read, RENDERER, BYTES, 64, "error").statistics
     card = data_card(
-        config, read.facts, statistics, BYTES, eval_name=None, eval_facts=None, overlap_count=None
+        config, read.facts, read, statistics, BYTES, eval_name=None, eval_facts=None, overlap_count=None
     )
     assert card["eval"] is None
+
+
+def test_the_card_counts_the_labels():
+    made = [example("a", "s", answer="1"), example("b", "s", answer="2")]
+    assert composition(made) == {"section": {}, "category": {}, "difficulty": {}}
+    labelled = [replace(made[0], category="x"), replace(made[1], category="x", difficulty="easy")]
+    assert composition(labelled) == {"section": {}, "category": {"x": 2}, "difficulty": {"easy": 1}}
 
 
 def test_the_example_shows_its_parts_its_mask_and_every_token():

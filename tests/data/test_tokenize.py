@@ -113,7 +113,7 @@ def test_shortening_never_cuts_inside_a_character():
 
 
 def test_what_shortening_cannot_save_is_dropped():
-    examples = [example("Q?"), example("Q?", "s", answer="A" * 40), example("Q" * 60)]
+    examples = [example("Q?"), example("Q?", "s" * 60, answer="A" * 40), example("Q" * 60)]
     tokenized = tokenize(examples, RENDERER, BYTES, 30, "shorten")
     statistics = tokenized.statistics
     assert (statistics.rows_kept, statistics.rows_shortened, statistics.rows_dropped) == (1, 0, 2)

@@ -20,12 +20,20 @@ def test_a_platform_is_demanded_of_jax_by_its_own_name():
 
 
 def test_flags_and_cache_go_into_the_environment():
-    config = device("device=cpu", "device.xla_flags=[--a=1,--b=2]", "device.compilation_cache=/c")
+    config = device("device=cpu", "device.xla_flags=['--a=1','--b=2']", "device.compilation_cache=/c")
     assert wanted(config) == {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--a=1 --b=2",
         "JAX_COMPILATION_CACHE_DIR": "/c",
     }
+
+
+def test_a_precision_left_by_an_earlier_job_is_refused():
+    import jax  # noqa: F401
+
+    environ = {"JAX_PLATFORMS": "cpu", "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
+    with pytest.raises(UserError, match="JAX_DEFAULT_MATMUL_PRECISION is 'highest', wanted None"):
+        apply(device("device=cpu", "device.compilation_cache=null"), environ)
 
 
 def test_a_running_jax_with_another_environment_is_refused_with_the_launcher_as_remedy():
@@ -40,7 +48,7 @@ def test_variables_are_set_before_jax_comes():
 from tunix_exp.device.config import DeviceConfig
 from tunix_exp.device.environment import apply
 apply(DeviceConfig(
-    name="cpu", platform="cpu", min_devices=1, param_dtype="float32", compute_dtype="float32",
+    platform="cpu", min_devices=1, param_dtype="float32", compute_dtype="float32",
     state_dtype="float32", matmul_precision="default", memory_gib=None, guardrail="off",
     xla_flags=["--xla_force_host_platform_device_count=3"], compilation_cache=None,
 ))

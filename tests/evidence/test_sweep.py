@@ -20,24 +20,36 @@ def test_every_job_of_a_sweep_has_a_row(
     assert rows[:4] == [
         Outcome(
             "0",
-            "seed=1 optim.peak_lr=0.001",
+            ("seed=1", "optim.peak_lr=0.001"),
             "completed",
             "16.7 % → 83.3 % of 6 items right (+66.7 points)",
         ),
-        Outcome("1", "", "failed", "train: no luck"),
-        Outcome("2", "", "running", ""),
-        Outcome("3", "", "no manifest", "the job ended before it began its run"),
+        Outcome("1", (), "failed", "train: no luck"),
+        Outcome("2", (), "running", ""),
+        Outcome("3", (), "no manifest", "the job ended before it began its run"),
     ]
     assert rows[4].status == "unreadable"
 
 
 def test_the_table_is_aligned_under_its_heading() -> None:
-    rows = [Outcome("0", "seed=1", "completed", "50.0 %"), Outcome("10", "", "failed", "train: nan")]
+    rows = [Outcome("0", ("seed=1",), "completed", "50.0 %"), Outcome("10", (), "failed", "train: nan")]
     assert table(rows) == (
         "run  overrides  status     result\n"
         "0    seed=1     completed  50.0 %\n"
         "10              failed     train: nan"
     )
+
+
+def test_overrides_that_all_jobs_share_are_left_out() -> None:
+    rows = [Outcome(str(job), ("mode=smoke", f"seed={job}"), "completed", "") for job in range(2)]
+    assert "mode=smoke" not in table(rows)
+    assert "seed=1" in table(rows)
+
+
+def test_job_10_comes_after_job_9(tmp_path: Path) -> None:
+    for job in range(11):
+        (tmp_path / str(job) / ".hydra").mkdir(parents=True)
+    assert [row.run for row in outcomes(tmp_path)] == [str(job) for job in range(11)]
 
 
 def test_a_sweep_without_runs_has_no_rows(tmp_path: Path) -> None:

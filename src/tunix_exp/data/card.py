@@ -1,9 +1,12 @@
 """What a run says about its data: the card's figures, and one example as the model sees it."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from tunix_exp.data.config import DataConfig
+from tunix_exp.data.example import Example
 from tunix_exp.data.sources import SourceFacts
 from tunix_exp.data.tokenize import TokenizedExample, TokenStatistics
 from tunix_exp.data.tokenizer import Tokenizer
@@ -14,6 +17,7 @@ _WIDTH = 88
 def data_card(
     config: DataConfig,
     facts: SourceFacts,
+    examples: Sequence[Example],
     statistics: TokenStatistics,
     tokenizer: Tokenizer,
     *,
@@ -29,6 +33,7 @@ def data_card(
         "train": {"name": config.name, **asdict(facts)},
         "eval": None if eval_facts is None else {"name": eval_name, **asdict(eval_facts)},
         "overlap": {"training_questions_held_out": overlap_count, "allowed": config.allow_eval_overlap},
+        "composition": composition(examples),
         "statistics": asdict(statistics),
         "limits": {"max_tokens": config.max_tokens, "too_long": config.too_long},
         "fields": config.fields.model_dump(),
@@ -41,6 +46,15 @@ def data_card(
             "eos_id": tokenizer.eos_id,
             "pad_id": tokenizer.pad_id,
         },
+    }
+
+
+def composition(examples: Sequence[Example]) -> dict[str, dict[str, int]]:
+    """How many examples have each label, the commonest first; a label that none has is an empty mapping."""
+    labels = ("section", "category", "difficulty")
+    return {
+        label: dict(Counter(getattr(e, label) for e in examples if getattr(e, label) is not None).most_common())
+        for label in labels
     }
 
 

@@ -33,7 +33,7 @@ def check(config: DeviceConfig) -> Device:
         devices = jax.devices()
     except RuntimeError as error:
         raise UserError(
-            f"device={config.name} needs a {config.platform.upper()}, and JAX finds none: "
+            f"device={config.platform} needs a {config.platform.upper()}, and JAX finds none: "
             f"{_first_line(error)}",
             where="device.platform",
             remedy=_remedy(config.platform),
@@ -41,7 +41,7 @@ def check(config: DeviceConfig) -> Device:
     found = "gpu" if devices[0].platform in ("gpu", "cuda", "rocm") else str(devices[0].platform)
     if config.platform not in ("auto", found):
         raise UserError(
-            f"device={config.name} needs a {config.platform.upper()}, but JAX runs on {found.upper()}",
+            f"device={config.platform} needs a {config.platform.upper()}, but JAX runs on {found.upper()}",
             where="device.platform",
             remedy=_remedy(config.platform),
         )

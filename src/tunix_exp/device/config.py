@@ -12,7 +12,6 @@ FloatType = Literal["float32", "bfloat16"]
 class DeviceConfig(Config):
     """A platform that must be there, its environment, number formats and memory budget."""
 
-    name: str
     platform: Literal["auto", "cpu", "gpu", "tpu"]
     min_devices: PositiveInt
     param_dtype: FloatType

@@ -11,6 +11,10 @@ from tunix_exp.errors import UserError
 _PLATFORM = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
 
 
+# Left by an earlier job of this process, they would hold for the next one too.
+_OURS = frozenset({"JAX_DEFAULT_MATMUL_PRECISION"})
+
+
 def wanted(config: DeviceConfig) -> dict[str, str]:
     """The variables that `config` asks for."""
     variables: dict[str, str] = {}
@@ -18,6 +22,8 @@ def wanted(config: DeviceConfig) -> dict[str, str]:
         variables["JAX_PLATFORMS"] = _PLATFORM[config.platform]
     if config.xla_flags:
         variables["XLA_FLAGS"] = " ".join(config.xla_flags)
+    if config.matmul_precision != "default":
+        variables["JAX_DEFAULT_MATMUL_PRECISION"] = config.matmul_precision
     if config.compilation_cache is not None:
         variables["JAX_COMPILATION_CACHE_DIR"] = str(Path(config.compilation_cache).expanduser())
     return variables
@@ -31,10 +37,11 @@ def apply(config: DeviceConfig, environ: MutableMapping[str, str] = os.environ) 
     variables = wanted(config)
     if "jax" in sys.modules:
         wrong = {k: environ.get(k) for k, v in variables.items() if environ.get(k) != v}
+        wrong |= {k: environ[k] for k in _OURS - variables.keys() if k in environ}
         if wrong:
             raise UserError(
                 "this process has JAX running with another environment: "
-                + ", ".join(f"{k} is {v!r}, wanted {variables[k]!r}" for k, v in wrong.items()),
+                + ", ".join(f"{k} is {v!r}, wanted {variables.get(k)!r}" for k, v in wrong.items()),
                 where="device",
                 remedy="one process serves one device config; sweep over devices with a launcher that has"
                 " processes of its own (uv sync --extra sweep; hydra/launcher=joblib)",

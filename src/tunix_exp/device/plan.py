@@ -17,11 +17,19 @@ def tree_bytes(tree: Any) -> int:
 
 
 def memory_plan(
-    *, params: Any, opt_state: Any, batch: Any, compiled: Any, memory_bytes: int, platform: str
+    *,
+    params: Any,
+    opt_state: Any,
+    batch: Any,
+    compiled: Any,
+    memory_bytes: int,
+    platform: str,
+    evaluation: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """plan.json: what is held, what the compiler says the step needs, and whether both fit.
 
     `peak_bytes` is the compiler's: arguments, plus outputs that do not reuse them, plus temporaries.
+    `evaluation` holds the shapes that evaluation computes in, where there is any.
     """
     analysis = compiled.memory_analysis()
     figures = {
@@ -44,6 +52,7 @@ def memory_plan(
         },
         "compiled_step": figures,
         "peak_bytes": peak,
+        "evaluation": evaluation,
         "fits": peak <= memory_bytes,
     }
 

@@ -77,7 +77,7 @@ def evaluate(
 def heldout_loss(model: LanguageModel, items: Sequence[TokenizedExample], *, batch_size: int) -> float:
     """Mean negative log-likelihood (nats) of all the items' response tokens, in fixed shapes."""
     graphdef, params = nnx.split(model)
-    width = _round_up(max(len(item.tokens_T) for item in items))
+    width = heldout_width(items)
     nll: list[float] = []
     tokens = 0
     for start in range(0, len(items), batch_size):
@@ -88,6 +88,11 @@ def heldout_loss(model: LanguageModel, items: Sequence[TokenizedExample], *, bat
         nll += np.asarray(nll_B)[: len(part)].tolist()
         tokens += int(np.asarray(count_B)[: len(part)].sum())
     return math.fsum(nll) / tokens
+
+
+def heldout_width(items: Sequence[TokenizedExample]) -> int:
+    """The padded length of the rows that `heldout_loss` computes."""
+    return _round_up(max(len(item.tokens_T) for item in items))
 
 
 @functools.cache

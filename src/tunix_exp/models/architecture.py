@@ -52,7 +52,8 @@ def build(config: ModelConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLi
     The draw is compiled, so no second copy in another type ever exists; the seed is an input of the
     compiled program. Equal for both layer loops.
     """
-    graphdef, draw = _drawing(config, jnp.dtype(param_dtype), jnp.dtype(compute_dtype))
+    dtypes = jnp.dtype(param_dtype), jnp.dtype(compute_dtype)
+    graphdef, draw = _drawing(config, *dtypes)  # pyright: ignore[reportArgumentType]
     return nnx.merge(graphdef, draw(jax.random.key(seed)))
 
 

@@ -234,15 +234,19 @@ def _check_tensors(
 def _fill(tensors: dict[str, _Tensor], sources: dict[str, list[_Source]], params: nnx.State) -> nnx.State:
     def filled(keys: tuple[Any, ...], struct: jax.ShapeDtypeStruct) -> jax.Array:
         path = path_of(keys)
-        values = (part.transform(tensors[part.name].values()).astype(struct.dtype) for part in sources[path])
+        values = (
+            part.transform(tensors[part.name].values()).astype(struct.dtype, copy=False)
+            for part in sources[path]
+        )
         if is_stacked(path):
             host = np.empty(struct.shape, struct.dtype)
             for layer, value in enumerate(values):
                 host[layer] = value
         else:
             host = next(values)
-        # An aliased host buffer could not be donated to the training step.
-        return jax.device_put(host, struct.sharding, may_alias=False)
+        # On a CPU the device takes over the host's buffer as it is (`may_alias=False` notwithstanding), and
+        # a buffer that is not its own cannot be donated to the training step: hence the copy.
+        return jax.device_put(host, struct.sharding).copy()
 
     return jax.tree_util.tree_map_with_path(filled, params)
 

@@ -13,7 +13,6 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 class TrainingConfig(Config):
     """The budget, the batch, and what is saved; exactly one of `steps` and `epochs` is set."""
 
-    name: str
     steps: PositiveInt | None
     epochs: PositiveFloat | None
     batch_size: PositiveInt

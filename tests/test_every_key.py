@@ -1,0 +1,191 @@
+"""Every leaf key of every option has an effect that can be seen: in numbers, in files, in a refusal.
+
+A key that nothing reads is how a config begins to lie.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.composing import GROUPS, composed, options
+from tests.running import TOY, read_json, read_jsonl, run
+from tunix_exp.config import leaves, validate
+from tunix_exp.device import environment
+
+MARKED = Path(__file__).parent / "data" / "marked.jsonl"
+NO_LABELS = ("data.fields.category=null", "data.fields.difficulty=null")
+NO_EVAL_LABELS = (
+    "eval.fields.question=question", "eval.fields.answer=answer",
+    "eval.fields.section=null", "eval.fields.category=null", "eval.fields.difficulty=null",
+)  # fmt: skip
+HELD_OUT = (
+    "data.source=bundled:nano-eval", "data.fields.question=prompt", "data.fields.answer=expected_answer",
+)  # fmt: skip
+
+# key: (other value, what else it takes for the key to matter)
+CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "name": ("other", ()),
+    "seed": ("5", ()),
+    "adapter.name": ("none2", ()),
+    "data.name": ("other", ()),
+    "data.source": ("bundled:golden-v2", ("data.fields.question=prompt", "data.fields.answer=final_answer")),
+    "data.fields.id": ("question", ()),
+    "data.fields.question": ("id", ()),
+    "data.fields.reasoning": ("null", ()),
+    "data.fields.answer": ("category", ()),
+    "data.fields.answer_marker": ("'='", ("data.fields.reasoning=null", "data.fields.answer=answer")),
+    "data.fields.strip_calculator_marks": ("true", (f"data.source={MARKED}", *NO_LABELS)),
+    "data.fields.section": ("id", ()),
+    "data.fields.category": ("absent", ()),
+    "data.fields.difficulty": ("absent", ()),
+    "data.template.prompt": ("'{question}?'", ()),
+    "data.template.response": ("'{reasoning} so {answer}'", ()),
+    "data.template.response_without_reasoning": ("'So {answer}'", ("data.fields.reasoning=null",)),
+    "data.template.step_separator": ("' '", ()),
+    "data.max_tokens": ("56", ()),
+    "data.too_long": ("drop", ("data.max_tokens=40",)),
+    "data.max_rows": ("50", ()),
+    "data.allow_eval_overlap": ("true", HELD_OUT),
+    "optim.name": ("lion", ("~optim.eps",)),
+    "optim.peak_lr": ("1e-4", ()),
+    "optim.schedule": ("linear", ()),
+    "optim.warmup_steps": ("3", ()),
+    "optim.final_lr_ratio": ("0.9", ()),
+    "optim.wsd_decay_fraction": ("0.9", ("optim.schedule=wsd",)),
+    "optim.clip_norm": ("0.001", ()),
+    "optim.weight_decay": ("0.9", ()),
+    "optim.decay_mask": ("all", ("optim.weight_decay=0.9",)),
+    "optim.accumulation_steps": ("2", ()),
+    "optim.b1": ("0.5", ()),
+    "optim.b2": ("0.5", ()),
+    "optim.eps": ("1e-2", ()),
+    "optim.decay_rate": ("0.3", ("optim=adafactor",)),
+    "optim.min_dim_size_to_factor": ("4", ("optim=adafactor",)),
+    "optim.clipping_threshold": ("0.01", ("optim=adafactor",)),
+    "optim.momentum": ("0.1", ("optim=sgd",)),
+    "optim.nesterov": ("false", ("optim=sgd",)),
+    "training.steps": ("3", ()),
+    "training.epochs": ("0.2", ("training.steps=null",)),
+    "training.batch_size": ("2", ()),
+    "training.log_every_steps": ("2", ()),
+    "training.save_every_steps": ("2", ()),
+    "training.keep_checkpoints": ("1", ("training.save_every_steps=1",)),
+    "training.resume": ("./nowhere", ()),
+    "training.stop_at_step": ("2", ()),
+    "device.platform": ("tpu", ()),
+    "device.min_devices": ("99", ()),
+    "device.param_dtype": ("bfloat16", ()),
+    "device.compute_dtype": ("bfloat16", ()),
+    "device.state_dtype": ("bfloat16", ()),
+    "device.matmul_precision": ("highest", ()),
+    "device.xla_flags": ("['--xla_cpu_enable_fast_math=true']", ()),
+    "device.memory_gib": ("0.0001", ()),
+    "device.guardrail": ("warn", ("device.memory_gib=0.0001",)),
+    "device.compilation_cache": ("./cache", ()),
+    "eval.kind": ("none", ()),
+    "eval.name": ("other", ()),
+    "eval.source": ("bundled:eval-v1", ("eval.fields.reasoning=null", "eval.fields.section=null")),
+    "eval.fields.id": ("null", ()),
+    "eval.fields.question": ("id", ()),
+    "eval.fields.reasoning": ("null", ()),
+    "eval.fields.answer": ("category", ()),
+    "eval.fields.answer_marker": (
+        "'='",
+        ("eval.fields.reasoning=null", "eval.fields.answer=expected_answer"),
+    ),
+    "eval.fields.strip_calculator_marks": ("true", (f"eval.source={MARKED}", *NO_EVAL_LABELS)),
+    "eval.fields.section": ("null", ()),
+    "eval.fields.category": ("null", ()),
+    "eval.fields.difficulty": ("null", ()),
+    "eval.max_items": ("4", ()),
+    "eval.batch_size": ("1", ()),
+    "eval.max_new_tokens": ("9", ()),
+    "eval.heldout_every_steps": ("2", ()),
+    "eval.extractor": ("v0", ()),
+    "eval.num_beams": ("2", ()),
+    "eval.do_sample": ("true", ()),
+    "mode.name": ("preflight", ()),
+    "model.family": ("gemma", ()),
+    "model.name": ("other", ()),
+    "model.weights": ("./nowhere", ()),
+    "model.tokenizer": ("./nowhere", ()),
+    "model.vocab_size": ("300", ()),
+    "model.num_positions": ("80", ()),
+    "model.width": ("32", ()),
+    "model.mlp_width": ("48", ()),
+    "model.num_layers": ("2", ()),
+    "model.num_heads": ("4", ()),
+    "model.norm_epsilon": ("0.1", ()),
+    "model.init_std": ("0.1", ()),
+    "model.layer_loop": ("scan", ("model.num_layers=2",)),
+    "model.remat": ("block", ("model.num_layers=2",)),
+}
+
+
+def test_the_table_has_every_key_of_every_option():
+    keys: set[str] = set()
+    for group in GROUPS:
+        for option in options(group):
+            if group == "model" and "gemma" in option:
+                continue  # tests/models/test_gemma_keys.py has the family's own
+            words = [f"{group}={option}"]
+            plain = composed(*words)
+            keys |= {key for key, _ in leaves({group: plain[group]})}
+    keys |= {"name", "seed"}
+    assert keys == CHANGES.keys()
+
+
+def effect(folder: Path, words: tuple[str, ...]) -> dict[str, Any]:
+    """All that a stranger could see of a run, but for its own config, times and places."""
+    try:
+        config = validate(composed(*words))
+    except Exception as error:
+        return {"refused": f"{type(error).__name__}: {error}"}
+    seen: dict[str, Any] = {
+        "environment": environment.wanted(config.device),
+        "directory": composed_directory(words),
+    }
+    if seen["environment"] != {"JAX_PLATFORMS": "cpu"}:
+        return seen  # another process would have to show more
+    status = run(folder, *words)
+    if not (folder / "run_manifest.json").exists():
+        return seen | {"status": status}
+    manifest = read_json(folder / "run_manifest.json")
+    for key in ("run_id", "command", "config_hash", "started_at", "finished_at", "times_s", "tokens_per_s"):
+        del manifest[key]
+    for key in ("peak_memory_bytes", "files", "compiles", "code"):
+        del manifest[key]
+    seen |= {"status": status, "manifest": manifest}
+    seen["files"] = sorted(
+        p.relative_to(folder).as_posix() for p in folder.rglob("*") if "checkpoints/" not in str(p)
+    )
+    seen["checkpoints"] = sorted(p.name for p in (folder / "checkpoints").glob("*") if p.name.isdigit())
+    for name in ("plan.json", "data_card.json", "eval_summary.json"):
+        if (folder / name).exists():
+            seen[name] = read_json(folder / name)
+    for name in ("example.txt", "predictions/base.jsonl", "predictions/trained.jsonl", "device_check.txt"):
+        if (folder / name).exists():
+            seen[name] = (folder / name).read_text()
+    if (folder / "metrics.jsonl").exists():
+        rows = read_jsonl(folder / "metrics.jsonl")
+        seen["metrics"] = [(r["step"], r["loss"], r["lr"], r["grad_norm"]) for r in rows]
+    return seen
+
+
+def composed_directory(words: tuple[str, ...]) -> str:
+    return f"outputs/{composed(*words)['name']}"
+
+
+_BEFORE: dict[tuple[str, ...], dict[str, Any]] = {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", CHANGES)
+def test_a_changed_key_changes_what_can_be_seen(key, tmp_path, tmp_path_factory):
+    value, companions = CHANGES[key]
+    base = (*TOY, *companions)
+    if base not in _BEFORE:
+        _BEFORE[base] = effect(tmp_path_factory.mktemp("before") / "run", base)
+    after = effect(tmp_path / "run", (*base, f"{key}={value}"))
+    assert after != _BEFORE[base]
