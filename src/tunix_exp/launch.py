@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from tunix_exp import config as configs
 from tunix_exp.device import environment
@@ -74,7 +74,7 @@ def _claim(plain: Mapping[str, Any], directory: Path, command: list[str]) -> Run
 def _mode(plain: Mapping[str, Any]) -> Mode | None:
     """The mode, or `None` where the config names none; it is refused in a moment."""
     named = plain["mode"]["name"] if isinstance(plain["mode"], Mapping) and "name" in plain["mode"] else None
-    return named if named in get_args(Mode) else None
+    return cast(Mode, named) if named in get_args(Mode) else None
 
 
 def _analysis(stage: str, error: Exception) -> str:

@@ -1,20 +1,25 @@
 import pytest
+from flax import nnx
 from pydantic import ValidationError
 
+from tests.composing import composed, options
 from tests.models.gemma_toys import gemma_config
-from tunix_exp.config import classes
+from tunix_exp.config import RunConfig, classes, validate
+from tunix_exp.errors import UserError
+from tunix_exp.models.architecture import abstract
 from tunix_exp.models.config import GPT2Config, ModelConfig
+from tunix_exp.models.digest import parameter_count
 from tunix_exp.models.gemma_config import GemmaConfig
 
 
 @pytest.mark.parametrize(
     ("changes", "key", "text"),
     [
-        ({"num_key_heads": 3}, "num_key_heads", "must divide num_heads, 4"),
+        ({"num_key_heads": 3}, "num_key_heads", "3 does not divide num_heads, 4"),
         ({"head_width": 7}, "head_width", "multiple of 2"),
-        ({"window": None}, "window", "null if and only if global_every is 1"),
-        ({"rope_local_base": None}, "rope_local_base", "null if and only if global_every is 1"),
-        ({"global_every": 1}, "window", "null if and only if global_every is 1"),
+        ({"window": None}, "window", "None with global_every 2; it is of local layers"),
+        ({"rope_local_base": None}, "rope_local_base", "null if and only if that is 1"),
+        ({"global_every": 1}, "window", "3 with global_every 1"),
     ],
 )
 def test_a_contradiction_is_refused_at_its_key(changes, key, text):
@@ -39,3 +44,67 @@ def test_every_nth_layer_is_global(global_every, is_global):
 
 def test_the_family_tells_the_architectures_apart():
     assert set(classes(ModelConfig)) == {GPT2Config, GemmaConfig}
+
+
+# Published by the Hub as the number of stored parameters.
+PARAMETERS = {
+    "gemma2b": 2_506_172_416,
+    "gemma-2b": 2_506_172_416,
+    "gemma2b-it": 2_506_172_416,
+    "gemma2-2b": 2_614_341_888,
+    "gemma2-2b-it": 2_614_341_888,
+    "gemma3-270m": 268_098_176,
+    "gemma3-1b": 999_885_952,
+    "gemma3-1b-it": 999_885_952,
+}
+TINY = ("tiny-gemma", "tiny-gemma2", "tiny-gemma3")
+
+
+def run_config(*overrides: str) -> RunConfig:
+    return validate(composed(*overrides))
+
+
+def test_the_options_were_found():
+    assert {name for name in options("model") if "gemma" in name} == {*PARAMETERS, *TINY}
+
+
+@pytest.mark.parametrize("option", PARAMETERS)
+def test_a_published_model_has_as_many_parameters_as_published(option):
+    config = run_config(f"model={option}").model
+    model = abstract(config, param_dtype="bfloat16", compute_dtype="bfloat16")
+    assert parameter_count(nnx.state(model)) == PARAMETERS[option]
+    assert config.weights == config.tokenizer
+    assert (config.layer_loop, config.remat) == ("scan", "block")
+
+
+def test_a_model_is_known_by_the_hub_s_name_too():
+    assert run_config("model=gemma-2b") == run_config("model=gemma2b")
+
+
+def test_the_bare_command_trains_on_dev_reasoning_and_evaluates_on_eval_and_the_command_line_wins():
+    config = run_config("model=gemma2b", "device=tpu")
+    assert (config.data.name, config.eval.name, config.mode.name) == ("dev-reasoning-v2", "eval-v2", "full")
+    assert config.name == "gemma2b-dev-reasoning-v2"
+    config = run_config("model=gemma2b", "device=tpu", "data=gsm8k", "eval=eval-v1")
+    assert (config.data.name, config.eval.name) == ("gsm8k", "eval-v1")
+
+
+@pytest.mark.parametrize("option", TINY)
+def test_a_tiny_model_needs_no_network_and_its_window_is_shorter_than_its_positions(option):
+    config = run_config(f"model={option}").model
+    assert isinstance(config, GemmaConfig)
+    assert (config.weights, config.tokenizer) == ("random", "bundled:bytes")
+    assert config.window is None or config.window < config.num_positions / 4
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        ("model.num_key_heads=3", "`model.num_key_heads`: 3 does not divide num_heads, 8"),
+        ("model.global_every=2", "`model.window`: None with global_every 2; it is of local layers"),
+    ],
+)
+def test_a_contradiction_is_told_with_the_key_that_was_typed(override, text):
+    with pytest.raises(UserError) as caught:
+        run_config("model=gemma2b", override)
+    assert text in str(caught.value)

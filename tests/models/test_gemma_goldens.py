@@ -193,7 +193,11 @@ def as_older_versions_wrote_it(config):
         case "gemma":
             old |= {"hidden_act": "gelu", "hidden_activation": None, "rope_theta": 10000.0}
         case "gemma2":
-            old |= {"rope_theta": 10000.0, "hidden_act": "gelu_pytorch_tanh", "cache_implementation": "hybrid"}
+            old |= {
+                "rope_theta": 10000.0,
+                "hidden_act": "gelu_pytorch_tanh",
+                "cache_implementation": "hybrid",
+            }
         case "gemma3_text":
             del old["_sliding_window_pattern"]
             old |= {"rope_theta": 1000000, "rope_local_base_freq": 10000, "rope_scaling": None}

@@ -51,11 +51,11 @@ def data_card(
 
 def composition(examples: Sequence[Example]) -> dict[str, dict[str, int]]:
     """How many examples have each label, the commonest first; a label that none has is an empty mapping."""
-    labels = ("section", "category", "difficulty")
-    return {
-        label: dict(Counter(getattr(e, label) for e in examples if getattr(e, label) is not None).most_common())
-        for label in labels
-    }
+    found = {}
+    for label in ("section", "category", "difficulty"):
+        named = [getattr(example, label) for example in examples]
+        found[label] = dict(Counter(name for name in named if name is not None).most_common())
+    return found
 
 
 def example_text(tokenized: TokenizedExample, tokenizer: Tokenizer) -> str:

@@ -37,7 +37,7 @@ def table(rows: Sequence[Outcome]) -> str:
     """The rows as aligned text under a heading; overrides that all rows share are left out."""
     heading = ("run", "overrides", "status", "result")
     shared = set.intersection(*(set(row.overrides) for row in rows)) if len(rows) > 1 else set()
-    cells = [heading]
+    cells: list[tuple[str, str, str, str]] = [heading]
     for row in rows:
         own = " ".join(word for word in row.overrides if word not in shared)
         cells.append((row.run, own, row.status, row.says))

@@ -190,6 +190,9 @@ def _rules(run: _Run) -> Iterator[Disagreement]:
 
 def _presence(run: _Run) -> Iterator[Disagreement]:
     mode = run.manifest.mode
+    if mode is None:
+        # only a config that was refused leaves this open: what lies there is what any failed run has
+        mode = "full"
     for name in sorted(layout.required_files(run.status, mode, evaluates=run.evaluates)):
         if not run.has(name):
             yield Disagreement(name, f"is missing in a {run.status} run of mode {mode}")

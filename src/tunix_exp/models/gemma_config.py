@@ -56,12 +56,15 @@ class GemmaConfig(Config):
     @classmethod
     def _key_heads_divide_the_heads(cls, value: int, info: ValidationInfo) -> int:
         if "num_heads" in info.data and info.data["num_heads"] % value:
-            raise ValueError(f"must divide num_heads, {info.data['num_heads']}")
+            raise ValueError(f"{value} does not divide num_heads, {info.data['num_heads']}")
         return value
 
     @field_validator("window", "rope_local_base", mode="after")
     @classmethod
     def _local_layers_have_what_they_need(cls, value: float | None, info: ValidationInfo) -> float | None:
         if "global_every" in info.data and (value is None) != (info.data["global_every"] == 1):
-            raise ValueError("belongs to local layers: null if and only if global_every is 1")
+            every = info.data["global_every"]
+            raise ValueError(
+                f"{value} with global_every {every}; it is of local layers: null if and only if that is 1"
+            )
         return value
