@@ -99,7 +99,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "eval.fields.category": ("null", ()),
     "eval.fields.difficulty": ("null", ()),
     "eval.max_items": ("4", ()),
-    "eval.batch_size": ("1", ()),
+    "eval.batch_size": ("80", ()),
     "eval.max_new_tokens": ("9", ()),
     "eval.heldout_every_steps": ("2", ()),
     "eval.extractor": ("v0", ()),

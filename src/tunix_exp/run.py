@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from flax import nnx
 from rich.console import Console
 from rich.table import Table
@@ -43,7 +42,7 @@ from tunix_exp.training import optim, resume
 from tunix_exp.training.checkpoint import Checkpoints
 from tunix_exp.training.compiles import CompileCount
 from tunix_exp.training.loop import Row, Schedule, train
-from tunix_exp.training.step import BatchArrays, TrainState, compile_step, init_state
+from tunix_exp.training.step import BatchArrays, TrainState, abstract_arguments, compile_step, placed_state
 
 _SAMPLE_ROWS = 20
 
@@ -82,7 +81,7 @@ def _compute(
         started_at_s=datetime.fromisoformat(evidence.manifest.started_at).timestamp(),
     )
     with stages("weights"):
-        model = _loaded_model(config, texts.tokenizer, evidence)
+        model = _loaded_model(config, step.mesh, evidence)
     base = trained = None
     steps_done = 0
     if texts.items:
@@ -138,7 +137,7 @@ def _checked_device(config: RunConfig, evidence: RunDirectory) -> Device:
 
 def _prepared_texts(config: RunConfig, evidence: RunDirectory) -> Texts:
     data, evaluates = config.data, isinstance(config.eval, ItemsEvalConfig)
-    tokenizer = load_tokenizer(config.model.tokenizer)
+    tokenizer = load_tokenizer(config.model.tokenizer, chat=data.template.chat)
     tokenizer.check_fits(config.model.vocab_size)
     renderer = Renderer(data.template)
     examples = read(data)
@@ -199,6 +198,7 @@ class PlannedStep(NamedTuple):
     call: Any
     scalars: optim.Scalars
     total_steps: int
+    mesh: jax.sharding.Mesh
 
 
 def _planned_step(config: RunConfig, texts: Texts, device: Device, evidence: RunDirectory) -> PlannedStep:
@@ -206,19 +206,22 @@ def _planned_step(config: RunConfig, texts: Texts, device: Device, evidence: Run
     total_steps = config.training.steps or math.ceil(
         config.training.epochs * len(texts.rows.kept) / config.training.batch_size  # pyright: ignore
     )
-    graphdef, params = nnx.split(
-        abstract(
-            config.model, param_dtype=config.device.param_dtype, compute_dtype=config.device.compute_dtype
-        )
-    )
+    dtypes = {"param_dtype": config.device.param_dtype, "compute_dtype": config.device.compute_dtype}
+    graphdef, params = nnx.split(abstract(config.model, **dtypes))
     structure = optim.structure(config.optim)
-    state = jax.eval_shape(lambda p: init_state(structure, p, config.device.state_dtype), params)
-    shape = (config.training.batch_size, config.data.max_tokens)
-    batch = BatchArrays(*(jax.ShapeDtypeStruct(shape, kind) for kind in (np.int32, np.int32, np.bool_)))
     scalars = optim.scalars(config.optim, total_steps=total_steps)
-    compiled = compile_step(graphdef, structure, state, batch, scalars)
+    arguments = abstract_arguments(
+        structure,
+        params,
+        scalars,
+        mesh=device.mesh,
+        batch_shape=(config.training.batch_size, config.data.max_tokens),
+        state_dtype=config.device.state_dtype,
+    )
+    compiled = compile_step(graphdef, structure, device.mesh, *arguments)
+    state, batch, _ = arguments
     plan = plans.memory_plan(
-        params=params,
+        params=state.params,
         opt_state=state.opt_state,
         batch=batch,
         compiled=compiled,
@@ -244,7 +247,7 @@ def _planned_step(config: RunConfig, texts: Texts, device: Device, evidence: Run
             files={},
         )
     )
-    return PlannedStep(compiled, scalars, total_steps)
+    return PlannedStep(compiled, scalars, total_steps, device.mesh)
 
 
 def _evaluation_shapes(config: RunConfig, texts: Texts) -> dict[str, int] | None:
@@ -252,9 +255,9 @@ def _evaluation_shapes(config: RunConfig, texts: Texts) -> dict[str, int] | None
         return None
     return {
         "items": len(texts.items),
-        "heldout_rows": config.eval.batch_size,
+        "rows_a_call": BLOCK_ROWS,
+        "rows_in_flight": -(-config.eval.batch_size // BLOCK_ROWS) * BLOCK_ROWS,
         "heldout_tokens": heldout_width(texts.items),
-        "decode_rows": BLOCK_ROWS,
         "decode_new_tokens": config.eval.max_new_tokens,
     }
 
@@ -262,12 +265,13 @@ def _evaluation_shapes(config: RunConfig, texts: Texts) -> dict[str, int] | None
 # ── the experiment ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _loaded_model(config: RunConfig, tokenizer: Tokenizer, evidence: RunDirectory) -> LanguageModel:
+def _loaded_model(config: RunConfig, mesh: jax.sharding.Mesh, evidence: RunDirectory) -> LanguageModel:
     loaded = load(
         config.model,
         param_dtype=config.device.param_dtype,
         compute_dtype=config.device.compute_dtype,
         seed=config.seed,
+        mesh=mesh,
     )
     evidence.update(
         model={
@@ -309,7 +313,8 @@ def _trained_model(
             f" ({step.total_steps}): the rate stays below optim.peak_lr"
         )
     graphdef, params = nnx.split(model)
-    state = init_state(optim.structure(config.optim), params, config.device.state_dtype)
+    structure = optim.structure(config.optim)
+    state = placed_state(structure, params, config.device.state_dtype, step.mesh)
     parent = resume.find(config.training.resume, config.model_dump(mode="json"), evidence.root)
     if parent is not None:
         with Checkpoints(parent.folder / "checkpoints", keep=None) as saved:
@@ -329,8 +334,7 @@ def _trained_model(
         evidence.log.note(f"step {row.step}: loss {row.loss:.4f}, {row.tokens_per_s:.0f} tokens/s")
 
     def held_out(state: TrainState, done: int) -> None:
-        assert items_eval is not None
-        loss = heldout_loss(nnx.merge(graphdef, state.params), texts.items, batch_size=items_eval.batch_size)
+        loss = heldout_loss(nnx.merge(graphdef, state.params), texts.items)
         evidence.append_jsonl("heldout.jsonl", {"step": done, "loss_nats": loss})
         evidence.board.scalars(done, {HELDOUT + "loss_nats": loss})
 

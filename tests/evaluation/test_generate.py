@@ -146,7 +146,7 @@ def test_a_prompt_that_fits_exactly_is_answered():
         ([1] * 36, r"prompt 1 has 36 tokens, with 5 new ones 41; the model has 40 positions"),
         ([], "prompt 1 is empty"),
         ([31], r"prompt 1 has a token outside 0 … 30, the model's vocabulary: 31"),
-        ([-1, 40], r"prompt 1 has a token outside 0 … 30, the model's vocabulary: -1"),
+        ([-1], r"prompt 1 has a token outside 0 … 30, the model's vocabulary: -1"),
     ],
 )
 def test_a_prompt_that_cannot_be_answered_is_named(bad, what):

@@ -264,3 +264,22 @@ def test_every_value_can_be_donated(tmp_path, monkeypatch):
     leaf = jax.tree.leaves(read(write(tmp_path)).params)[0]
     address = leaf.unsafe_buffer_pointer()
     assert jax.jit(lambda x: x + 1, donate_argnums=0)(leaf).unsafe_buffer_pointer() == address
+
+
+@pytest.mark.parametrize(
+    ("generation", "config", "ids"),
+    [
+        ({"eos_token_id": [1, 106]}, {"eos_token_id": 1}, (1, 106)),
+        ({"eos_token_id": 1}, {}, (1,)),
+        ({}, {"eos_token_id": [1, 106]}, (1, 106)),
+        (None, {"eos_token_id": 0}, (0,)),
+        (None, {"eos_token_id": None}, ()),
+    ],
+)
+def test_the_tokens_that_end_an_answer_are_one_or_a_list(tmp_path, generation, config, ids):
+    write(tmp_path, config=CONFIG | config)
+    if generation is not None:
+        (tmp_path / "generation_config.json").write_text(json.dumps(generation))
+    contents = read(tmp_path)
+    assert contents.end_ids == ids
+    assert ("generation_config.json" in contents.files) == (generation is not None)

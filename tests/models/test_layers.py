@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tunix_exp.models.layers import Dense, Embedding, LayerNorm
+from tunix_exp.models.layers import Dense, Embedding, LayerNorm, RMSNorm
 
 BF16 = {"param_dtype": jnp.float32, "compute_dtype": jnp.bfloat16}
 F32 = {"param_dtype": jnp.float32, "compute_dtype": jnp.float32}
@@ -31,6 +31,29 @@ def test_layer_norm_keeps_its_statistics_in_float32():
     exact = LayerNorm(64, epsilon=1e-6, **F32)(x_BTD)
     assert norm(x_BTD).dtype == jnp.bfloat16
     np.testing.assert_allclose(norm(x_BTD).astype(jnp.float32), exact, atol=2e-2)
+
+
+def test_rms_norm_has_unit_mean_square_times_one_plus_the_scale():
+    norm = RMSNorm(64, epsilon=1e-6, **F32)
+    x_BTNH = jax.random.normal(jax.random.key(0), (2, 3, 4, 64)) * 5 + 3
+    np.testing.assert_allclose(jnp.square(norm(x_BTNH)).mean(-1), 1, atol=1e-5)
+    norm.scale[...] = jnp.full((64,), 0.5)
+    np.testing.assert_allclose(jnp.square(norm(x_BTNH)).mean(-1), 1.5**2, atol=1e-5)
+
+
+def test_rms_norm_keeps_its_statistics_in_float32():
+    x_BTD = jax.random.normal(jax.random.key(0), (2, 3, 64)) * 1e-3 + 300
+    exact = RMSNorm(64, epsilon=1e-6, **F32)(x_BTD)
+    rounded = RMSNorm(64, epsilon=1e-6, **BF16)(x_BTD)
+    assert rounded.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(rounded, exact.astype(jnp.bfloat16))
+
+
+def test_dense_without_a_bias_has_no_bias():
+    dense = Dense(3, 2, std=1.0, has_bias=False, rngs=nnx.Rngs(0), **F32)
+    assert dense.bias is None
+    x_BTI = jnp.arange(6.0).reshape(1, 2, 3)
+    np.testing.assert_allclose(dense(x_BTI), np.asarray(x_BTI @ dense.kernel[...]), rtol=1e-6)
 
 
 def test_embedding_logits_are_float32_when_computing_in_bfloat16():

@@ -67,7 +67,7 @@ def test_adamw_equals_optax_adamw_with_the_same_mask():
         expected = optax.apply_updates(expected, updates)
         params, opt_state, _ = optim.apply(structure, s, jnp.int32(step), grads, opt_state, params)
     # Ours rounds b1 and b2 to float32 before 1 - b is formed, optax after: 1 - 0.999 differs by 1.3e-5.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-7), params, expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=5e-7), params, expected)
 
 
 @pytest.mark.parametrize("config", OPTIMIZERS, ids=lambda c: c.name)

@@ -40,10 +40,12 @@ def data_card(
         "template": config.template.model_dump(),
         "tokenizer": {
             "reference": tokenizer.reference,
+            "revision": tokenizer.revision,
             "digest": tokenizer.digest,
             "vocab_size": tokenizer.vocab_size,
             "bos_ids": list(tokenizer.bos_ids),
             "eos_id": tokenizer.eos_id,
+            "end_id": tokenizer.end_id,
             "pad_id": tokenizer.pad_id,
         },
     }
@@ -81,7 +83,7 @@ def example_text(tokenized: TokenizedExample, tokenizer: Tokenizer) -> str:
     ]
     for place, token in enumerate(ids):
         is_learned = place >= tokenized.prompt_length
-        ends = "  (end)" if token == tokenizer.eos_id and is_learned else ""
+        ends = "  (end)" if token == tokenizer.end_id and is_learned else ""
         shown = repr(tokenizer.decode([token]))
         lines.append(f"{place:<6} {token:<7} {'^' if is_learned else '.'}     {shown}{ends}")
     return "\n".join(lines) + "\n"

@@ -36,13 +36,32 @@ class FieldsConfig(Config):
         return self
 
 
-class TemplateConfig(Config):
-    """The text of an example; `{question}`, `{reasoning}` and `{answer}` are filled in."""
+Chat = Literal["none", "gemma"]
 
+
+class TemplateConfig(Config):
+    """The text of an example; `{question}`, `{reasoning}` and `{answer}` are filled in.
+
+    `chat` puts prompt and response into the turns that an instruction-tuned model knows; `system` opens the
+    first of the user's.
+    """
+
+    chat: Chat
+    system: str | None
     prompt: str
     response: str
     response_without_reasoning: str
     step_separator: str
+
+    @model_validator(mode="after")
+    def _a_system_text_has_a_turn(self) -> "TemplateConfig":
+        if self.system is not None and self.chat == "none":
+            raise ValueError(
+                "`system` needs turns, and `chat` is none: set chat=gemma, or write the text into `prompt`"
+            )
+        if self.system is not None and not self.system.strip():
+            raise ValueError("`system` is blank: write a text or null")
+        return self
 
 
 class DataConfig(Config):

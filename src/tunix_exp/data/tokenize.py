@@ -89,7 +89,7 @@ def tokenize(
     misfits: list[tuple[Example, int]] = []
     for example, prompt, encoded in zip(examples, prompts, responses, strict=True):
         _refuse_stray_specials(example, encoded, tokenizer)
-        response: list[int] | None = [*encoded, tokenizer.eos_id]
+        response: list[int] | None = [*encoded, tokenizer.end_id]
         if len(prompt) + len(response) > max_tokens:
             misfits.append((example, len(prompt) + len(response)))
             room = max_tokens - len(prompt)
@@ -144,7 +144,7 @@ def _refuse_stray_specials(example: Example, response: list[int], tokenizer: Tok
             where=example.place,
             remedy="take it out of the text and out of data.template.response",
         )
-    if tokenizer.eos_id in response:
+    if any(stop in response for stop in tokenizer.stop_ids):
         raise UserError(
             f"the response of {example.id} spells the end token, which would teach the model to stop there",
             where=example.place,
@@ -163,7 +163,7 @@ def _shorten(example: Example, renderer: Renderer, tokenizer: Tokenizer, room: i
     # Cut back to a whole character: three bytes of a four-byte character are no text to learn.
     while reasoning and tokenizer.decode(reasoning).endswith("\ufffd"):
         reasoning.pop()
-    return [*before, *reasoning, *after, tokenizer.eos_id] if reasoning else None
+    return [*before, *reasoning, *after, tokenizer.end_id] if reasoning else None
 
 
 def _too_long(misfits: list[tuple[Example, int]], rows: int, max_tokens: int, key: str) -> UserError:

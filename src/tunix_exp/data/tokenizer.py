@@ -1,5 +1,6 @@
 """Text to token ids and back, the same way for every tokenizer."""
 
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -10,7 +11,10 @@ from typing import Any
 import tokenizers
 
 from tunix_exp import references
+from tunix_exp.data.config import Chat
+from tunix_exp.data.turns import END_OF_TURN, START_OF_TURN
 from tunix_exp.errors import UserError
+from tunix_exp.hub import snapshot
 
 END_OF_TEXT = "<|endoftext|>"
 _NEEDLESS_NOTICE = "PyTorch was not found"
@@ -20,17 +24,25 @@ _NEEDLESS_NOTICE = "PyTorch was not found"
 class Tokenizer:
     """A tokenizer and its special ids.
 
-    `bos_ids` is what stands in front of every prompt: one id for the Gemmas, none for GPT-2. `vocab_size` is
-    the highest id plus one. `digest` is the sha256 of the tokenizer's serialised form.
+    `bos_ids` is what stands in front of every prompt: one id for the Gemmas, none for GPT-2. `eos_id` ends a
+    text; `end_id` ends a response, and in a chat that is the end of the turn. `vocab_size` is the highest id
+    plus one. `digest` is the sha256 of the tokenizer's serialised form, `revision` the Hub's commit.
     """
 
     reference: str
+    revision: str | None
     eos_id: int
+    end_id: int
     pad_id: int
     bos_ids: tuple[int, ...]
     vocab_size: int
     digest: str
     backend: tokenizers.Tokenizer
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """The ids at which an answer ends, and which no response may hold: of the response, of the text."""
+        return tuple(dict.fromkeys((self.end_id, self.eos_id)))
 
     def encode(self, text: str) -> list[int]:
         """The ids of the text, nothing added in front or behind."""
@@ -65,8 +77,31 @@ class Tokenizer:
             )
 
 
-def load_tokenizer(reference: str, *, key: str = "model.tokenizer") -> Tokenizer:
-    """The tokenizer that the reference names: bundled:bytes, a folder, or one on the Hub."""
+def load_tokenizer(reference: str, *, chat: Chat, key: str = "model.tokenizer") -> Tokenizer:
+    """The tokenizer that the reference names, ending responses as `chat` does."""
+    tokenizer = _loaded(reference, key)
+    match chat:
+        case "none":
+            return tokenizer
+        case "gemma":
+            return dataclasses.replace(tokenizer, end_id=_end_of_turn(tokenizer, key))
+
+
+def _end_of_turn(tokenizer: Tokenizer, key: str) -> int:
+    """The id that ends a turn; refuses a tokenizer for which the turns' markers are text like any other."""
+    known = {text: tokenizer.backend.token_to_id(text) for text in (START_OF_TURN, END_OF_TURN)}
+    lacking = [text for text, id_ in known.items() if id_ is None or tokenizer.encode(text) != [id_]]
+    if lacking:
+        raise UserError(
+            f"the tokenizer `{tokenizer.reference}` has no token {' and no token '.join(lacking)}, "
+            "which data.template.chat=gemma writes",
+            where=f"{key} and data.template.chat",
+            remedy="name the tokenizer of an instruction-tuned Gemma, or set data.template.chat=none",
+        )
+    return known[END_OF_TURN]
+
+
+def _loaded(reference: str, key: str) -> Tokenizer:
     match references.parse(reference, key=key):
         case references.Bundled("bytes"):
             return _byte_tokenizer(reference)
@@ -76,8 +111,9 @@ def load_tokenizer(reference: str, *, key: str = "model.tokenizer") -> Tokenizer
             )
         case references.Local(path):
             return _from_folder(path, reference, key)
-        case references.Hub(repo, revision):
-            return _pretrained(repo, revision, reference, key)
+        case references.Hub() as pinned:
+            commit, folder = snapshot.resolve(pinned, part="tokenizer")
+            return _from_folder(folder, reference, key, revision=commit)
         case references.Random():
             raise UserError(
                 "a tokenizer cannot be drawn at random",
@@ -94,7 +130,7 @@ def _byte_tokenizer(reference: str) -> Tokenizer:
     backend.decoder = tokenizers.decoders.ByteLevel()
     backend.add_special_tokens([tokenizers.AddedToken(END_OF_TEXT, special=True, normalized=False)])
     end = len(vocabulary)
-    return _wrapped(backend, reference, eos_id=end, pad_id=end, bos_ids=())
+    return _wrapped(backend, reference, revision=None, eos_id=end, pad_id=end, bos_ids=())
 
 
 def _byte_characters() -> list[str]:
@@ -108,7 +144,7 @@ def _byte_characters() -> list[str]:
     return [chr(byte) if byte in printable else chr(next(substitutes)) for byte in range(256)]
 
 
-def _from_folder(path: Path, reference: str, key: str) -> Tokenizer:
+def _from_folder(path: Path, reference: str, key: str, *, revision: str | None = None) -> Tokenizer:
     if not path.is_dir():
         raise UserError(
             f"`{path}` is not a folder" if path.exists() else f"the folder `{path}` does not exist",
@@ -118,25 +154,20 @@ def _from_folder(path: Path, reference: str, key: str) -> Tokenizer:
     if not (path / "tokenizer.json").is_file():
         # From other files transformers builds something close, and Gemma's tabs then encode differently.
         raise UserError(
-            f"`{path}` holds no tokenizer.json",
+            f"`{reference}` holds no tokenizer.json",
             where=key,
-            remedy="save the tokenizer there with its save_pretrained()",
+            remedy="load it once with transformers, and name the folder that its save_pretrained() writes",
         )
-    return _pretrained(str(path), None, reference, key)
-
-
-def _pretrained(name: str, revision: str | None, reference: str, key: str) -> Tokenizer:
     auto_tokenizer = _auto_tokenizer()
     try:
-        pretrained: Any = auto_tokenizer.from_pretrained(name, revision=revision or "main", use_fast=True)
+        pretrained: Any = auto_tokenizer.from_pretrained(str(path), use_fast=True, local_files_only=True)
     # The library lets errors of a dozen packages through; each means that there is no tokenizer.
     except Exception as error:
         raise UserError(
             f"the tokenizer `{reference}` cannot be loaded: {type(error).__name__}: "
             f"{(str(error).strip().splitlines() or [''])[0]}",
             where=key,
-            remedy="check the name, the commit and the network; a gated model needs `hf auth login` "
-            "and its terms accepted on the Hub",
+            remedy="its files are damaged or not those of a tokenizer: save them again with save_pretrained()",
         ) from error
     if not pretrained.is_fast:
         raise UserError(
@@ -158,16 +189,24 @@ def _pretrained(name: str, revision: str | None, reference: str, key: str) -> To
     backend.no_padding()
     backend.no_truncation()
     bos_ids = (bos_id,) if bos_id is not None and with_specials[:1] == [bos_id] else ()
-    return _wrapped(backend, reference, eos_id=eos_id, pad_id=pad_id, bos_ids=bos_ids)
+    return _wrapped(backend, reference, revision=revision, eos_id=eos_id, pad_id=pad_id, bos_ids=bos_ids)
 
 
 def _wrapped(
-    backend: tokenizers.Tokenizer, reference: str, *, eos_id: int, pad_id: int, bos_ids: tuple[int, ...]
+    backend: tokenizers.Tokenizer,
+    reference: str,
+    *,
+    revision: str | None,
+    eos_id: int,
+    pad_id: int,
+    bos_ids: tuple[int, ...],
 ) -> Tokenizer:
     highest = max(backend.get_vocab(with_added_tokens=True).values())
     return Tokenizer(
         reference=reference,
+        revision=revision,
         eos_id=eos_id,
+        end_id=eos_id,
         pad_id=pad_id,
         bos_ids=bos_ids,
         vocab_size=highest + 1,

@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 
 from tunix_exp.device.config import DeviceConfig
+from tunix_exp.device.mesh import make_mesh
 from tunix_exp.errors import UserError
 
 _SIZE = 256
@@ -24,6 +25,7 @@ class Device:
     platform: str
     kinds: tuple[str, ...]
     memory_bytes: int
+    mesh: jax.sharding.Mesh
     report: str
 
 
@@ -51,6 +53,7 @@ def check(config: DeviceConfig) -> Device:
             where="device.min_devices",
             remedy="run where they are, or lower the number",
         )
+    mesh = make_mesh(config, devices)
     error = _matmul_error(devices[0])
     memory = _memory_bytes(devices[0], config)
     chosen = (
@@ -59,11 +62,13 @@ def check(config: DeviceConfig) -> Device:
     report = (
         f"{chosen}platform {found}, {len(devices)} device(s)\n"
         + "".join(f"  {d} · {d.device_kind}\n" for d in devices)
-        + f"memory counted on: {memory / 2**30:.2f} GiB a device\n"
+        + f"mesh: {', '.join(f'{axis} {size}' for axis, size in mesh.shape.items())}\n"
+        f"memory counted on: {memory / 2**30:.2f} GiB a device\n"
         f"compiled {_SIZE} × {_SIZE} float32 matrix product on {devices[0]}: largest error {error:.2e}\n\n"
         f"{_tool_output(found)}"
     )
-    return Device(found, tuple(f"{d} · {d.device_kind}" for d in devices), memory, report)
+    kinds = tuple(f"{d} · {d.device_kind}" for d in devices)
+    return Device(found, kinds, memory, mesh, report)
 
 
 def peak_memory_bytes(found: str) -> int:

@@ -2,11 +2,28 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from tunix_exp.schema import Config
 
 FloatType = Literal["float32", "bfloat16"]
+
+
+MeshAxis = PositiveInt | Literal["rest"]
+
+
+class MeshConfig(Config):
+    """Devices along each axis of the mesh; at most one axis is `rest` and takes what the others leave."""
+
+    data: MeshAxis
+    fsdp: MeshAxis
+    tensor: MeshAxis
+
+    @model_validator(mode="after")
+    def _one_rest_at_most(self) -> "MeshConfig":
+        if [self.data, self.fsdp, self.tensor].count("rest") > 1:
+            raise ValueError("more than one axis of the mesh is `rest`")
+        return self
 
 
 class DeviceConfig(Config):
@@ -14,6 +31,7 @@ class DeviceConfig(Config):
 
     platform: Literal["auto", "cpu", "gpu", "tpu"]
     min_devices: PositiveInt
+    mesh: MeshConfig
     param_dtype: FloatType
     compute_dtype: FloatType
     state_dtype: FloatType

@@ -17,7 +17,7 @@ from tunix_exp.data.batches import padded
 from tunix_exp.data.tokenize import TokenizedExample
 from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.evaluation.config import ItemsEvalConfig
-from tunix_exp.evaluation.generate import generate
+from tunix_exp.evaluation.generate import BLOCK_ROWS, generate
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.loss import response_nll
 from tunix_exp.scoring.scorecard import Prediction, score
@@ -46,7 +46,7 @@ def evaluate(
         model,
         [item.tokens_T[: item.prompt_length].tolist() for item in items],
         max_new_tokens=config.max_new_tokens,
-        eos_ids=(tokenizer.eos_id,),
+        eos_ids=tokenizer.stop_ids,
         pad_id=tokenizer.pad_id,
         batch_size=config.batch_size,
         on_batch=on_batch,
@@ -71,19 +71,22 @@ def evaluate(
                 stop_reason=answer.stop_reason,
             )
         )
-    return Evaluation(predictions, heldout_loss(model, items, batch_size=config.batch_size))
+    return Evaluation(predictions, heldout_loss(model, items))
 
 
-def heldout_loss(model: LanguageModel, items: Sequence[TokenizedExample], *, batch_size: int) -> float:
-    """Mean negative log-likelihood (nats) of all the items' response tokens, in fixed shapes."""
+def heldout_loss(model: LanguageModel, items: Sequence[TokenizedExample]) -> float:
+    """Mean negative log-likelihood (nats) of all the items' response tokens.
+
+    Every call has `BLOCK_ROWS` rows, as in `generate`: the last bits depend on no setting.
+    """
     graphdef, params = nnx.split(model)
     width = heldout_width(items)
     nll: list[float] = []
     tokens = 0
-    for start in range(0, len(items), batch_size):
-        part = list(items[start : start + batch_size])
+    for start in range(0, len(items), BLOCK_ROWS):
+        part = list(items[start : start + BLOCK_ROWS])
         # The last batch is filled up, so that every call has one shape; the filling is not counted.
-        rows = padded([*part, *part[:1] * (batch_size - len(part))], max_tokens=width, pad_id=0)
+        rows = padded([*part, *part[:1] * (BLOCK_ROWS - len(part))], max_tokens=width, pad_id=0)
         nll_B, count_B = _nll(graphdef)(params, rows.tokens_BT, rows.segment_ids_BT, rows.loss_mask_BT)
         nll += np.asarray(nll_B)[: len(part)].tolist()
         tokens += int(np.asarray(count_B)[: len(part)].sum())

@@ -14,6 +14,7 @@ from tunix_exp.models.attention import Cache
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.gemma import Gemma
 from tunix_exp.models.gpt2 import GPT2
+from tunix_exp.models.sharding import shardings
 
 
 @runtime_checkable
@@ -46,22 +47,35 @@ Model = GPT2 | Gemma
 FAMILIES = {"gpt2": GPT2, "gemma": Gemma, "gemma2": Gemma, "gemma3": Gemma}
 
 
-def build(config: ModelConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike, seed: int) -> Model:
-    """A model whose parameters are drawn from `seed`, in `param_dtype` from the first byte.
+def build(
+    config: ModelConfig,
+    *,
+    param_dtype: DTypeLike,
+    compute_dtype: DTypeLike,
+    seed: int,
+    mesh: jax.sharding.Mesh | None = None,
+) -> Model:
+    """A model whose parameters are drawn from `seed`, in `param_dtype` from the first byte, over the mesh.
 
     The draw is compiled, so no second copy in another type ever exists; the seed is an input of the
     compiled program. Equal for both layer loops.
     """
     dtypes = jnp.dtype(param_dtype), jnp.dtype(compute_dtype)
-    graphdef, draw = _drawing(config, *dtypes)  # pyright: ignore[reportArgumentType]
+    graphdef, draw = _drawing(config, *dtypes, mesh)  # pyright: ignore[reportArgumentType]
     return nnx.merge(graphdef, draw(jax.random.key(seed)))
 
 
 @cache
-def _drawing(config: ModelConfig, param_dtype: np.dtype, compute_dtype: np.dtype) -> tuple[Any, Any]:
+def _drawing(
+    config: ModelConfig, param_dtype: np.dtype, compute_dtype: np.dtype, mesh: jax.sharding.Mesh | None
+) -> tuple[Any, Any]:
     """The graph and the jitted draw of its parameters; one compilation for all seeds of a process."""
-    graphdef, _ = nnx.split(abstract(config, param_dtype=param_dtype, compute_dtype=compute_dtype))
-    return graphdef, jax.jit(lambda key: nnx.state(_make(config, param_dtype, compute_dtype, key)))
+    graphdef, shapes = nnx.split(abstract(config, param_dtype=param_dtype, compute_dtype=compute_dtype))
+    placed = None if mesh is None else shardings(shapes, mesh)
+    draw = jax.jit(
+        lambda key: nnx.state(_make(config, param_dtype, compute_dtype, key)), out_shardings=placed
+    )
+    return graphdef, draw
 
 
 def abstract(config: ModelConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike) -> Model:

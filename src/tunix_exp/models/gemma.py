@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 from tunix_exp.models.attention import Cache, LayerCache, attend, empty_cache, visible
 from tunix_exp.models.gemma_config import GemmaConfig
 from tunix_exp.models.layers import Dense, Embedding, RMSNorm
+from tunix_exp.models.sharding import split_rows
 from tunix_exp.models.stack import LayerLoop, Remat, make_blocks, run_blocks
 
 # A global layer is a local one whose window no sequence fills: then all layers run one program.
@@ -178,7 +179,7 @@ class Gemma(nnx.Module):
         x_BTD = self.token_embedding(tokens_BT) * jnp.asarray(math.sqrt(self.width), self.compute_dtype)
         x_BTD, caches = run_blocks(
             self.blocks,
-            x_BTD,
+            split_rows(x_BTD),
             lambda block, x_BTD, layer: block(x_BTD, sight, *layer),
             self._layers(caches),
             remat=self.remat,

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from tunix_exp.models.attention import Cache, LayerCache, attend, empty_cache, visible
 from tunix_exp.models.config import GPT2Config
 from tunix_exp.models.layers import Dense, Embedding, LayerNorm
+from tunix_exp.models.sharding import split_rows
 from tunix_exp.models.stack import LayerLoop, Remat, make_blocks, run_blocks
 
 
@@ -122,7 +123,7 @@ class GPT2(nnx.Module):
         x_BTD = self.token_embedding(tokens_BT) + self.position_embedding(positions_BT)
         x_BTD, layers = run_blocks(
             self.blocks,
-            x_BTD,
+            split_rows(x_BTD),
             lambda block, x_BTD, layer: block(x_BTD, visible_BTS, layer, slot),
             layers,
             remat=self.remat,

@@ -32,17 +32,19 @@ MAPS: dict[str, WeightMap] = {
 }
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+GENERATION = "generation_config.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 FLOATS = ("F16", "BF16", "F32", "F64")
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Parameters, the sha256 of every file that they came from, and the dtypes they were stored in."""
+    """Parameters, the sha256 of every file read, the dtypes stored in, and the tokens that end an answer."""
 
     params: nnx.State
     files: dict[str, str]
     stored_dtypes: tuple[str, ...]
+    end_ids: tuple[int, ...]
 
 
 def read(folder: Path, config: ModelConfig, params: nnx.State) -> Contents:
@@ -64,8 +66,23 @@ def read(folder: Path, config: ModelConfig, params: nnx.State) -> Contents:
         _check_tensors(tensors, sources, weight_map, folder, config.num_layers)
         stored = {tensors[part.name].dtype for parts in sources.values() for part in parts}
         filled = _fill(tensors, sources, params)
-    files += [file for file in (folder / "config.json", folder / INDEX) if file.exists()]
-    return Contents(filled, {file.name: _sha256(file) for file in sorted(files)}, tuple(sorted(stored)))
+    files += [file for name in ("config.json", GENERATION, INDEX) if (file := folder / name).exists()]
+    return Contents(
+        params=filled,
+        files={file.name: _sha256(file) for file in sorted(files)},
+        stored_dtypes=tuple(sorted(stored)),
+        end_ids=end_ids(folder),
+    )
+
+
+def end_ids(folder: Path) -> tuple[int, ...]:
+    """The tokens that `eos_token_id` names, one or several, in generation_config.json, else config.json."""
+    for name in (GENERATION, "config.json"):
+        if (folder / name).exists():
+            said = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
+            if said is not None:
+                return tuple(said) if isinstance(said, list) else (said,)
+    return ()
 
 
 def check_config(folder: Path, config: ModelConfig, weight_map: WeightMap) -> None:

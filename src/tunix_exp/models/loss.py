@@ -58,7 +58,8 @@ def token_nll(
 
     What fits one chunk is computed as it stands, which takes a third less time than in chunks. Else a scan
     goes over pieces of every row, so that the rows stay where they are when they are sharded over devices,
-    and the backward pass computes each piece's logits a second time.
+    and the backward pass computes each piece's logits a second time. Over devices this wants the table split
+    by the vocabulary alone: where its width is split, each piece's logits are summed across the devices.
     """
     T = x_BTD.shape[1]
     chunks = num_chunks(x_BTD.shape[0], T, model.vocab_size, chunk_logits)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from tunix_exp.models import sharding
 from tunix_exp.models.loss import response_nll
 from tunix_exp.training import optim
 from tunix_exp.training.config import OptimConfig
@@ -48,13 +49,24 @@ Step = Callable[[TrainState, BatchArrays, Scalars], tuple[TrainState, Metrics]]
 
 def init_state(structure: OptimConfig, params: Tree, state_dtype: str) -> TrainState:
     """The state before the first update."""
-    opt_state = _init(structure, state_dtype)(params)  # pyright: ignore[reportArgumentType]
-    return TrainState(params, opt_state, jnp.int32(0))
+    return TrainState(params, optim.init(structure, params, state_dtype), jnp.int32(0))
+
+
+def placed_state(
+    structure: OptimConfig, params: Tree, state_dtype: str, mesh: jax.sharding.Mesh
+) -> TrainState:
+    """The state before the first update, each part where the mesh wants it; `params` lie there already."""
+    state = jax.eval_shape(lambda p: init_state(structure, p, state_dtype), params)
+    leaves, treedef = jax.tree.flatten(sharding.shardings(state.opt_state, mesh))
+    opt_state = _init(structure, state_dtype, treedef, tuple(leaves))(params)  # pyright: ignore
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return TrainState(params, opt_state, jax.device_put(jnp.int32(0), everywhere))
 
 
 @functools.cache
-def _init(structure: OptimConfig, state_dtype: str) -> Any:
-    return jax.jit(functools.partial(optim.init, structure, state_dtype=state_dtype))
+def _init(structure: OptimConfig, state_dtype: str, treedef: Any, leaves: tuple[Any, ...]) -> Any:
+    placed = jax.tree.unflatten(treedef, leaves)
+    return jax.jit(functools.partial(optim.init, structure, state_dtype=state_dtype), out_shardings=placed)
 
 
 @functools.cache
@@ -66,23 +78,59 @@ def make_step(graphdef: nnx.GraphDef[Any], structure: OptimConfig) -> Any:
     return jax.jit(functools.partial(_step, graphdef, structure), donate_argnums=0)
 
 
-def compile_step(graphdef: nnx.GraphDef[Any], structure: OptimConfig, *arguments: Any) -> Any:
-    """The compiled step for `arguments` (state, batch, scalars; arrays or ShapeDtypeStructs), ready to call.
+def compile_step(
+    graphdef: nnx.GraphDef[Any], structure: OptimConfig, mesh: jax.sharding.Mesh, *arguments: Any
+) -> Any:
+    """The compiled step for `arguments`: state, batch and scalars as ShapeDtypeStructs with shardings.
 
-    One program for all jobs of this process whose shapes agree; `memory_analysis()` is the compiler's word.
+    One program for all jobs of this process that agree in it; `memory_analysis()` is the compiler's word.
     """
     leaves, treedef = jax.tree.flatten(arguments)
-    kinds = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
-    return _compiled(graphdef, structure, treedef, kinds)  # pyright: ignore[reportArgumentType]
+    kinds = tuple((leaf.shape, str(leaf.dtype), leaf.sharding) for leaf in leaves)
+    return _compiled(graphdef, structure, mesh, treedef, kinds)  # pyright: ignore[reportArgumentType]
 
 
 @functools.cache
 def _compiled(
-    graphdef: nnx.GraphDef[Any], structure: OptimConfig, treedef: Any, leaves: tuple[tuple[Any, str], ...]
+    graphdef: nnx.GraphDef[Any],
+    structure: OptimConfig,
+    mesh: jax.sharding.Mesh,
+    treedef: Any,
+    leaves: tuple[tuple[Any, str, Any], ...],
 ) -> Any:
-    shapes = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in leaves]
-    step = make_step(graphdef, structure)  # pyright: ignore[reportArgumentType]
-    return step.lower(*jax.tree.unflatten(treedef, shapes)).compile()
+    state, batch, s = jax.tree.unflatten(
+        treedef, [jax.ShapeDtypeStruct(shape, dtype, sharding=where) for shape, dtype, where in leaves]
+    )
+    # The new state lies where the old one lay, else the next call would not fit the program.
+    placed = jax.tree.map(lambda leaf: leaf.sharding, state), None
+    step = jax.jit(functools.partial(_step, graphdef, structure), donate_argnums=0, out_shardings=placed)
+    with jax.set_mesh(mesh):
+        return step.lower(state, batch, s).compile()
+
+
+def abstract_arguments(
+    structure: OptimConfig,
+    params: Tree,
+    s: Scalars,
+    *,
+    mesh: jax.sharding.Mesh,
+    batch_shape: tuple[int, int],
+    state_dtype: str,
+) -> tuple[TrainState, BatchArrays, Scalars]:
+    """State, batch and scalars as shapes with shardings: all that compiling the step needs."""
+    state = jax.eval_shape(lambda p: init_state(structure, p, state_dtype), params)
+    batch_sharding = jax.sharding.NamedSharding(mesh, sharding.rows(mesh, batch_shape[0]))
+    kinds = (jnp.int32, jnp.int32, jnp.bool_)
+    batch = BatchArrays(*(jax.ShapeDtypeStruct(batch_shape, kind, sharding=batch_sharding) for kind in kinds))
+    return _placed(state, mesh), batch, _placed(s, mesh)
+
+
+def _placed(tree: Any, mesh: jax.sharding.Mesh) -> Any:
+    return jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+        tree,
+        sharding.shardings(tree, mesh),
+    )
 
 
 def _step(

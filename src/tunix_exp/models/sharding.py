@@ -1,0 +1,65 @@
+"""Which part of an array lies on which device: one table for parameters, and the rule for rows.
+
+The mesh has three axes: `data` (rows apart, parameters whole), `fsdp` (rows and parameters apart) and
+`tensor` (the width of heads, hidden units and vocabulary apart). The same program runs on one device.
+"""
+
+import math
+import re
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from tunix_exp.models.digest import is_stacked, path_of
+
+AXES = ("data", "fsdp", "tensor")
+ROWS = ("data", "fsdp")
+
+# The end of a parameter's path, and how its axes are split; what is not named (norms, biases) is whole.
+TABLE: tuple[tuple[str, P], ...] = (
+    (r"token_embedding/embedding", P("tensor", "fsdp")),
+    (r"position_embedding/embedding", P(None, "fsdp")),
+    (r"attention/(qkv|query|key|value)/kernel", P("fsdp", "tensor")),
+    (r"attention/out/kernel", P("tensor", "fsdp")),
+    (r"mlp/(up|gate)/kernel", P("fsdp", "tensor")),
+    (r"mlp/down/kernel", P("tensor", "fsdp")),
+)
+
+
+def spec_of(path: str, shape: tuple[int, ...], mesh: Mesh | jax.sharding.AbstractMesh) -> P:
+    """How the parameter at `path` is split; an axis that the mesh does not divide stays whole."""
+    for pattern, spec in TABLE:
+        if re.search(rf"(^|/){pattern}$", path):
+            axes = (None, *spec) if is_stacked(path) else tuple(spec)
+            if len(axes) == len(shape):
+                return P(*(a if _divides(mesh, a, n) else None for a, n in zip(axes, shape, strict=True)))
+    return P()
+
+
+def shardings(tree: Any, mesh: Mesh) -> Any:
+    """The sharding of every leaf of a tree of parameters, or of moments kept beside them."""
+    return jax.tree_util.tree_map_with_path(
+        lambda keys, leaf: NamedSharding(mesh, spec_of(path_of(keys), leaf.shape, mesh)), tree
+    )
+
+
+def rows(mesh: Mesh, count: int) -> P:
+    """How an array of `count` rows is split: over data and fsdp, or not where they do not divide it."""
+    return P(ROWS) if count % (mesh.shape["data"] * mesh.shape["fsdp"]) == 0 else P()
+
+
+def split_rows(x: jax.Array) -> jax.Array:
+    """`x` with its rows held apart as the batch's are; as it is where no mesh is set.
+
+    Said once, behind the embedding: the compiler carries it through the blocks.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or x.shape[0] % math.prod(mesh.shape[axis] for axis in ROWS):
+        return x
+    return jax.lax.with_sharding_constraint(x, P(ROWS, *[None] * (x.ndim - 1)))
+
+
+def _divides(mesh: Mesh | jax.sharding.AbstractMesh, axis: str | None, size: int) -> bool:
+    return axis is None or size % mesh.shape[axis] == 0
