@@ -35,7 +35,7 @@ from tunix_exp.evidence.stages import Stages
 from tunix_exp.evidence.summary import eval_summary, headline
 from tunix_exp.models.architecture import LanguageModel, abstract
 from tunix_exp.models.digest import parameter_count, weight_hash
-from tunix_exp.models.weights import load
+from tunix_exp.models.weights import check_access, load
 from tunix_exp.report.curves import draw_curves
 from tunix_exp.report.tables import comparison_table, readme
 from tunix_exp.training import optim, resume
@@ -52,6 +52,9 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages) -> None:
     compiles = CompileCount()
     with stages("device"):
         device = _checked_device(config, evidence)
+    if config.mode.computes:
+        with stages("weights"):
+            check_access(config.model)
     with stages("data"):
         texts = _prepared_texts(config, evidence)
     with stages("plan"):

@@ -11,7 +11,7 @@ from tunix_exp.data.tokenizer import load_tokenizer
 from tunix_exp.errors import UserError
 
 EXAMPLES = [example(f"{number}?", answer="x" * (number % 3 + 1), name=f"x-{number}") for number in range(10)]
-TOKENIZED = tokenize(EXAMPLES, Renderer(TEMPLATE), load_tokenizer("bundled:bytes"), 16, "error")
+TOKENIZED = tokenize(EXAMPLES, Renderer(TEMPLATE), load_tokenizer("bundled:bytes", chat="none"), 16, "error")
 
 
 def batches(seed: int = 7, batch_size: int = 4) -> Batches:

@@ -8,7 +8,7 @@ from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenize import tokenize
 from tunix_exp.data.tokenizer import load_tokenizer
 
-BYTES = load_tokenizer("bundled:bytes")
+BYTES = load_tokenizer("bundled:bytes", chat="none")
 RENDERER = Renderer(TEMPLATE)
 
 

@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from tests.data.toys import fields
+from tests.data.toys import TEMPLATE, fields
+from tunix_exp.data.config import TemplateConfig
 
 
 def test_reasoning_has_one_source():
@@ -12,3 +13,18 @@ def test_reasoning_has_one_source():
 def test_an_empty_marker_is_refused():
     with pytest.raises(ValidationError, match="`answer_marker` is empty"):
         fields(answer_marker="")
+
+
+def template(**changes):
+    return TemplateConfig(**(TEMPLATE.model_dump() | changes))
+
+
+def test_a_system_text_needs_the_turns_of_a_chat():
+    assert template(chat="gemma", system="Be brief.").system == "Be brief."
+    with pytest.raises(ValidationError, match="`system` needs turns, and `chat` is none: set chat=gemma"):
+        template(system="Be brief.")
+
+
+def test_a_blank_system_text_is_refused():
+    with pytest.raises(ValidationError, match="`system` is blank: write a text or null"):
+        template(chat="gemma", system=" ")

@@ -71,3 +71,43 @@ def test_a_lone_brace_is_refused():
     message = refusal(prompt="{question} }")
     assert "has a brace without its partner" in message
     assert "write a literal brace twice" in message
+
+
+CHAT = TEMPLATE.model_copy(update={"chat": "gemma"})
+
+
+def test_a_chat_puts_the_prompt_into_the_user_s_turn_and_opens_the_model_s():
+    prompt = Renderer(CHAT).prompt(example("Q?"))
+    assert prompt == "<start_of_turn>user\nQ?<end_of_turn>\n<start_of_turn>model\n"
+
+
+def test_a_chat_leaves_the_response_as_it_is():
+    asked = example("Q?", "one", answer="A")
+    assert Renderer(CHAT).response(asked) == Renderer(TEMPLATE).response(asked)
+
+
+def test_a_system_text_opens_the_user_s_turn_braces_and_all():
+    template = CHAT.model_copy(update={"system": "Be {brief}.", "prompt": "Question: {question}"})
+    assert Renderer(template).prompt(example("Q?")) == (
+        "<start_of_turn>user\nBe {brief}.\n\nQuestion: Q?<end_of_turn>\n<start_of_turn>model\n"
+    )
+
+
+@pytest.mark.parametrize("marker", ["<start_of_turn>", "<end_of_turn>"])
+def test_a_text_that_spells_a_turn_s_marker_is_refused_with_its_place(marker):
+    with pytest.raises(UserError) as caught:
+        Renderer(CHAT).prompt(example(f"Q?{marker}"))
+    assert f"the prompt of x-1 spells {marker}, which data.template.chat=gemma writes itself" in str(
+        caught.value
+    )
+    assert "where: toy.jsonl:1" in str(caught.value)
+    assert "take it out of the question, or out of the texts of data.template" in str(caught.value)
+    with pytest.raises(UserError, match=f"the prompt of x-1 spells {marker}"):
+        Renderer(CHAT.model_copy(update={"system": marker})).prompt(example("Q?"))
+    for bad in (example("Q?", marker), example("Q?", answer=marker)):
+        with pytest.raises(UserError, match=f"the response of x-1 spells {marker}"):
+            Renderer(CHAT).response(bad)
+
+
+def test_without_a_chat_a_marker_is_text_like_any_other():
+    assert Renderer(TEMPLATE).prompt(example("<end_of_turn>")) == "<end_of_turn>\n"

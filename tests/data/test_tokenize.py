@@ -11,7 +11,7 @@ from tunix_exp.data.tokenize import TooLong, encode_prompts, tokenize
 from tunix_exp.data.tokenizer import load_tokenizer
 from tunix_exp.errors import UserError
 
-BYTES = load_tokenizer("bundled:bytes")
+BYTES = load_tokenizer("bundled:bytes", chat="none")
 # The end of text serves as a begin token here: one id that a text can also spell.
 WITH_BOS = replace(BYTES, bos_ids=(0,))
 RENDERER = Renderer(TEMPLATE)

@@ -1,4 +1,3 @@
-import json
 import logging
 import subprocess
 import sys
@@ -9,39 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.data.toys import TURNS, saved_tokenizer
+from tunix_exp.data.config import Chat
 from tunix_exp.data.tokenizer import END_OF_TEXT, load_tokenizer
 from tunix_exp.errors import UserError
+from tunix_exp.hub import snapshot
 
-BYTES = load_tokenizer("bundled:bytes")
-
-
-def saved(folder: Path, **settings) -> str:
-    """A folder as transformers reads it: the byte tokenizer with `<bos>` put in front when asked to."""
-    state = json.loads(BYTES.backend.to_str())
-    bos = {"id": 257, "content": "<bos>", "special": True}
-    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    state["added_tokens"].append({**bos, **plain})
-    if settings.pop("adds_bos", False):
-        special = {"id": "<bos>", "ids": [257], "tokens": ["<bos>"]}
-        state["post_processor"] = {
-            "type": "TemplateProcessing",
-            "single": [
-                {"SpecialToken": {"id": "<bos>", "type_id": 0}},
-                {"Sequence": {"id": "A", "type_id": 0}},
-            ],
-            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-            "special_tokens": {"<bos>": special},
-        }
-    folder.mkdir()
-    (folder / "tokenizer.json").write_text(json.dumps(state), encoding="utf-8")
-    told = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<bos>", **settings}
-    (folder / "tokenizer_config.json").write_text(json.dumps(told), encoding="utf-8")
-    return str(folder)
+BYTES = load_tokenizer("bundled:bytes", chat="none")
 
 
-def refusal(reference: str) -> str:
+def refusal(reference: str, chat: Chat = "none") -> str:
     with pytest.raises(UserError) as caught:
-        load_tokenizer(reference)
+        load_tokenizer(reference, chat=chat)
     return str(caught.value)
 
 
@@ -64,23 +42,30 @@ def test_many_texts_are_encoded_as_each_is():
 
 
 def test_the_digest_tells_tokenizers_apart(tmp_path):
-    assert load_tokenizer("bundled:bytes").digest == BYTES.digest
-    assert load_tokenizer(saved(tmp_path / "a", eos_token=END_OF_TEXT)).digest != BYTES.digest
+    assert load_tokenizer("bundled:bytes", chat="none").digest == BYTES.digest
+    assert (
+        load_tokenizer(saved_tokenizer(tmp_path / "a", eos_token=END_OF_TEXT), chat="none").digest
+        != BYTES.digest
+    )
 
 
 def test_a_folder_without_padding_token_pads_with_its_end(tmp_path):
-    loaded = load_tokenizer(saved(tmp_path / "a", eos_token=END_OF_TEXT))
+    loaded = load_tokenizer(saved_tokenizer(tmp_path / "a", eos_token=END_OF_TEXT), chat="none")
     assert (loaded.eos_id, loaded.pad_id, loaded.bos_ids, loaded.vocab_size) == (256, 256, (), 258)
     assert loaded.encode_prompt("hi") == [104, 105]
 
 
 def test_a_folder_with_padding_token_pads_with_it(tmp_path):
-    loaded = load_tokenizer(saved(tmp_path / "a", eos_token=END_OF_TEXT, pad_token="<bos>"))
+    loaded = load_tokenizer(
+        saved_tokenizer(tmp_path / "a", eos_token=END_OF_TEXT, pad_token="<bos>"), chat="none"
+    )
     assert loaded.pad_id == 257
 
 
 def test_a_tokenizer_that_adds_bos_puts_exactly_one_before_a_prompt(tmp_path):
-    loaded = load_tokenizer(saved(tmp_path / "a", eos_token=END_OF_TEXT, adds_bos=True))
+    loaded = load_tokenizer(
+        saved_tokenizer(tmp_path / "a", eos_token=END_OF_TEXT, adds_bos=True), chat="none"
+    )
     assert loaded.bos_ids == (257,)
     assert loaded.encode("hi") == [104, 105]
     assert loaded.encode_prompt("hi") == [257, 104, 105]
@@ -88,18 +73,18 @@ def test_a_tokenizer_that_adds_bos_puts_exactly_one_before_a_prompt(tmp_path):
 
 
 def test_a_tokenizer_without_end_token_is_refused(tmp_path):
-    assert "has no end-of-sequence token" in refusal(saved(tmp_path / "a"))
+    assert "has no end-of-sequence token" in refusal(saved_tokenizer(tmp_path / "a"))
 
 
 def test_a_tokenizer_without_its_fast_form_is_refused(tmp_path, monkeypatch):
     from transformers import PreTrainedTokenizerFast
 
     monkeypatch.setattr(PreTrainedTokenizerFast, "is_fast", False)
-    assert "has no tokenizer.json form" in refusal(saved(tmp_path / "a", eos_token=END_OF_TEXT))
+    assert "has no tokenizer.json form" in refusal(saved_tokenizer(tmp_path / "a", eos_token=END_OF_TEXT))
 
 
 def test_a_broken_folder_is_a_user_error(tmp_path):
-    reference = saved(tmp_path / "a")
+    reference = saved_tokenizer(tmp_path / "a")
     (tmp_path / "a" / "tokenizer.json").write_text("{}", encoding="utf-8")
     assert "cannot be loaded: " in refusal(reference)
 
@@ -113,8 +98,53 @@ def test_a_folder_that_is_none_or_lacks_its_file_is_refused(tmp_path):
 
 def test_the_hub_out_of_reach_is_a_user_error():
     message = refusal("hub:no-such-org/no-such-model@0123456789abcdef0123456789abcdef01234567")
-    assert "the tokenizer `hub:no-such-org/no-such-model@0123" in message
-    assert "check the name, the commit and the network" in message
+    assert "the Hub cannot be reached, and no-such-org/no-such-model at 0123" in message
+    assert "(model.tokenizer)" in message
+    assert "name a folder in model.tokenizer" in message
+
+
+def test_a_pinned_tokenizer_is_the_folder_of_its_commit(tmp_path, monkeypatch):
+    folder = saved_tokenizer(tmp_path / "a", eos_token=END_OF_TEXT)
+    asked = []
+
+    def resolve(reference, *, part):
+        asked.append((reference.repo, reference.revision, part))
+        return snapshot.Snapshot("0123abcd", Path(folder))
+
+    monkeypatch.setattr(snapshot, "resolve", resolve)
+    loaded = load_tokenizer("hub:org/name@main", chat="none")
+    assert asked == [("org/name", "main", "tokenizer")]
+    assert (loaded.reference, loaded.revision) == ("hub:org/name@main", "0123abcd")
+    assert loaded.digest == load_tokenizer(folder, chat="none").digest
+
+
+def test_a_repository_without_tokenizer_json_is_refused_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshot, "resolve", lambda *_, **__: snapshot.Snapshot("0123", tmp_path))
+    message = refusal("hub:org/name@main")
+    assert "`hub:org/name@main` holds no tokenizer.json" in message
+    assert "the folder that its save_pretrained() writes" in message
+
+
+def test_a_response_ends_with_the_text_or_in_a_chat_with_the_turn(tmp_path):
+    folder = saved_tokenizer(tmp_path / "a", *TURNS, eos_token=END_OF_TEXT)
+    plain, chat = load_tokenizer(folder, chat="none"), load_tokenizer(folder, chat="gemma")
+    assert (plain.eos_id, plain.end_id, plain.stop_ids) == (256, 256, (256,))
+    assert (chat.eos_id, chat.end_id, chat.stop_ids) == (256, 259, (259, 256))
+    assert chat.encode("<start_of_turn>hi<end_of_turn>") == [258, 104, 105, 259]
+
+
+def test_a_turn_s_end_that_is_also_the_text_s_end_stands_once_among_the_stops(tmp_path):
+    folder = saved_tokenizer(tmp_path / "a", *TURNS, eos_token="<end_of_turn>")
+    assert load_tokenizer(folder, chat="gemma").stop_ids == (259,)
+
+
+def test_a_chat_with_a_tokenizer_without_turns_is_refused_with_both_keys(tmp_path):
+    message = refusal("bundled:bytes", chat="gemma")
+    assert "`bundled:bytes` has no token <start_of_turn> and no token <end_of_turn>, which" in message
+    assert "where: model.tokenizer and data.template.chat" in message
+    assert "set data.template.chat=none" in message
+    half = saved_tokenizer(tmp_path / "a", "<start_of_turn>", eos_token=END_OF_TEXT)
+    assert "has no token <end_of_turn>, which data.template.chat=gemma writes" in refusal(half, chat="gemma")
 
 
 def test_unknown_and_random_tokenizers_are_refused():
@@ -132,7 +162,8 @@ def test_a_model_with_too_few_rows_is_refused():
 
 def test_the_byte_tokenizer_loads_without_transformers():
     code = (
-        "import sys; from tunix_exp.data.tokenizer import load_tokenizer; load_tokenizer('bundled:bytes');"
+        "import sys; from tunix_exp.data.tokenizer import load_tokenizer;"
+        "load_tokenizer('bundled:bytes', chat='none');"
         "assert not {'transformers', 'jax', 'datasets'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -150,12 +181,12 @@ def test_only_that_notice_is_unsaid_while_transformers_loads(tmp_path, monkeypat
             logger.warning("another warning")
             raise AttributeError(name)
 
-    reference = saved(tmp_path / "a", eos_token=END_OF_TEXT)
+    reference = saved_tokenizer(tmp_path / "a", eos_token=END_OF_TEXT)
     monkeypatch.setitem(sys.modules, "transformers", Speaking("transformers"))
     logger.addHandler(listener)
     try:
         with pytest.raises(ImportError):
-            load_tokenizer(reference)
+            load_tokenizer(reference, chat="none")
     finally:
         logger.removeHandler(listener)
     assert set(heard) == {"another warning"}
@@ -163,10 +194,11 @@ def test_only_that_notice_is_unsaid_while_transformers_loads(tmp_path, monkeypat
 
 
 def test_the_notice_of_absent_pytorch_stays_unsaid_and_other_warnings_do_not(tmp_path):
-    reference = saved(tmp_path / "a", eos_token=END_OF_TEXT)
+    reference = saved_tokenizer(tmp_path / "a", eos_token=END_OF_TEXT)
     code = (
         "import logging; from tunix_exp.data.tokenizer import load_tokenizer;"
-        f"load_tokenizer({reference!r}); logging.getLogger('transformers').warning('still heard')"
+        f"load_tokenizer({reference!r}, chat='none');"
+        "logging.getLogger('transformers').warning('still heard')"
     )
     spoken = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stderr
     assert "PyTorch" not in spoken

@@ -1,10 +1,12 @@
 """Toy configs and examples."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from tunix_exp.data.config import DataConfig, FieldsConfig, TemplateConfig
 from tunix_exp.data.example import Example
+from tunix_exp.data.tokenizer import load_tokenizer
 
 FIELDS = {
     "id": None,
@@ -18,6 +20,8 @@ FIELDS = {
     "difficulty": None,
 }
 TEMPLATE = TemplateConfig(
+    chat="none",
+    system=None,
     prompt="{question}\n",
     response="{reasoning}\nAnswer: {answer}",
     response_without_reasoning="Answer: {answer}",
@@ -44,3 +48,34 @@ def data_config(source: Path | str, *, max_rows: int | None = None, **changes: A
 
 def example(question: str = "Q?", *steps: str, answer: str = "A", name: str = "x-1") -> Example:
     return Example(name, question, steps, answer, None, None, None, "toy.jsonl:1")
+
+
+TURNS = ("<start_of_turn>", "<end_of_turn>")
+
+
+def saved_tokenizer(folder: Path, *tokens: str, adds_bos: bool = False, **settings: Any) -> str:
+    """A folder as transformers reads it: the byte tokenizer with `<bos>`, 257, and `tokens` after it.
+
+    `<bos>` is put in front when asked to.
+    """
+    state = json.loads(load_tokenizer("bundled:bytes", chat="none").backend.to_str())
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    state["added_tokens"] += [
+        {"id": id_, "content": content, **plain} for id_, content in enumerate(("<bos>", *tokens), start=257)
+    ]
+    if adds_bos:
+        special = {"id": "<bos>", "ids": [257], "tokens": ["<bos>"]}
+        state["post_processor"] = {
+            "type": "TemplateProcessing",
+            "single": [
+                {"SpecialToken": {"id": "<bos>", "type_id": 0}},
+                {"Sequence": {"id": "A", "type_id": 0}},
+            ],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"<bos>": special},
+        }
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text(json.dumps(state), encoding="utf-8")
+    told = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<bos>", **settings}
+    (folder / "tokenizer_config.json").write_text(json.dumps(told), encoding="utf-8")
+    return str(folder)

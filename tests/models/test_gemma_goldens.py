@@ -132,7 +132,7 @@ def test_losses_and_every_gradient_norm_agree(family):
     _, loss, nll_B, gradients = computed(family)
     np.testing.assert_allclose(nll_B, expected(family)["nll_per_example"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(loss, expected(family)["loss"], rtol=0, atol=1e-5)
-    assert norms_by_name(gradients, family) == pytest.approx(expected(family)["gradient_norms"], rel=1e-5)
+    assert norms_by_name(gradients, family) == pytest.approx(expected(family)["gradient_norms"], rel=5e-5)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from string import Formatter
 
+from tunix_exp.data import turns
 from tunix_exp.data.config import TemplateConfig
 from tunix_exp.data.example import Example
 from tunix_exp.errors import UserError
@@ -39,12 +40,22 @@ class Renderer:
 
     def prompt(self, example: Example) -> str:
         """What the model is given; evaluation's prompt is training's prompt."""
-        return self._fill("prompt", {"question": example.question})
+        text = self._fill("prompt", {"question": example.question})
+        match self.template.chat:
+            case "none":
+                return text
+            case "gemma":
+                system = self.template.system
+                self._refuse_markers(f"{system or ''}{text}", example, "prompt", "question")
+                return turns.asked(text, system)
 
     def response(self, example: Example) -> str:
         """What the model is to write after the prompt, without the end token."""
         parts = self.response_parts(example)
-        return parts.before + parts.reasoning + parts.after
+        text = parts.before + parts.reasoning + parts.after
+        if self.template.chat == "gemma":
+            self._refuse_markers(text, example, "response", "reasoning and the answer")
+        return text
 
     def response_parts(self, example: Example) -> ResponseParts:
         """The response, cut so that its reasoning can be shortened; empty reasoning where there is none."""
@@ -59,6 +70,16 @@ class Renderer:
             reasoning=self.template.step_separator.join(example.steps),
             after=_join(pieces[place + 1 :], values),
         )
+
+    def _refuse_markers(self, text: str, example: Example, name: str, source: str) -> None:
+        """Refuse a text that would begin or end a turn by itself: the model would learn, or obey, that."""
+        if found := turns.markers_in(text):
+            raise UserError(
+                f"the {name} of {example.id} spells {' and '.join(found)}, "
+                f"which {self.key}.chat={self.template.chat} writes itself",
+                where=example.place,
+                remedy=f"take it out of the {source}, or out of the texts of {self.key}",
+            )
 
     def _fill(self, name: str, values: dict[str, str]) -> str:
         return _join(self._pieces(name), values)

@@ -89,16 +89,16 @@ def load_tokenizer(reference: str, *, chat: Chat, key: str = "model.tokenizer") 
 
 def _end_of_turn(tokenizer: Tokenizer, key: str) -> int:
     """The id that ends a turn; refuses a tokenizer for which the turns' markers are text like any other."""
-    known = {text: tokenizer.backend.token_to_id(text) for text in (START_OF_TURN, END_OF_TURN)}
-    lacking = [text for text, id_ in known.items() if id_ is None or tokenizer.encode(text) != [id_]]
+    ids = {text: tokenizer.encode(text) for text in (START_OF_TURN, END_OF_TURN)}
+    lacking = [text for text, encoded in ids.items() if encoded != [tokenizer.backend.token_to_id(text)]]
     if lacking:
         raise UserError(
             f"the tokenizer `{tokenizer.reference}` has no token {' and no token '.join(lacking)}, "
             "which data.template.chat=gemma writes",
             where=f"{key} and data.template.chat",
-            remedy="name the tokenizer of an instruction-tuned Gemma, or set data.template.chat=none",
+            remedy="name a tokenizer that has them, as Gemma's does, or set data.template.chat=none",
         )
-    return known[END_OF_TURN]
+    return ids[END_OF_TURN][0]
 
 
 def _loaded(reference: str, key: str) -> Tokenizer:
@@ -167,7 +167,7 @@ def _from_folder(path: Path, reference: str, key: str, *, revision: str | None =
             f"the tokenizer `{reference}` cannot be loaded: {type(error).__name__}: "
             f"{(str(error).strip().splitlines() or [''])[0]}",
             where=key,
-            remedy="its files are damaged or not those of a tokenizer: save them again with save_pretrained()",
+            remedy="its files are damaged, or no tokenizer's: save them again with save_pretrained()",
         ) from error
     if not pretrained.is_fast:
         raise UserError(

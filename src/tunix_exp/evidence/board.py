@@ -23,6 +23,7 @@ HELDOUT = "heldout/"
 
 _FLUSH_EVERY_S = 5.0
 _SAMPLE_CHARACTERS = 300
+_SAMPLE_LINES = 8
 
 
 class Board:
@@ -195,6 +196,9 @@ def _scalars(figures: Mapping[str, float]) -> Any:
 
 
 def _cell(text: str) -> str:
+    # an untrained model may answer with line ends alone
+    lines = text.split("\n")
+    text = text if len(lines) <= _SAMPLE_LINES else "\n".join([*lines[:_SAMPLE_LINES], "…"])
     short = text if len(text) <= _SAMPLE_CHARACTERS else text[:_SAMPLE_CHARACTERS] + " …"
     escaped = short.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
     return escaped.replace("\r", "").replace("\n", "<br>")

@@ -1,12 +1,15 @@
 """A pinned Hugging Face model repository as a folder on this machine.
 
 What a commit names never changes, so a commit that the cache holds whole is taken from there and the
-network is left alone. Else the Hub is asked once, with a time limit and no second try: who may read, which
-commit a revision is, and which files there are, all before the first byte of weights.
+network is left alone. Else the Hub is asked once, with a time limit and no second try: which commit a
+revision is, which files there are, and whether a gated repository lets this account in, all before the first
+byte of weights.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import huggingface_hub
 from huggingface_hub.errors import (
@@ -22,10 +25,16 @@ from huggingface_hub.errors import (
 from tunix_exp.errors import UserError
 from tunix_exp.references import Hub
 
-TIMEOUT_S = 10.0
-# Weights, configs and tokenizers at the top of the repository; folders hold other frameworks' copies.
-WANTED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
+TIMEOUT_S = 5.0
+Part = Literal["weights", "tokenizer"]
+# Of the files at the top of the repository; folders hold other frameworks' copies.
+_SMALL = ("*.json", "*.model", "*.txt", "*.jinja")
+WANTED: dict[Part, tuple[str, ...]] = {"weights": ("*.safetensors", *_SMALL), "tokenizer": _SMALL}
 UNWANTED = ("*/*",)
+_INSTEAD: dict[Part, str] = {
+    "weights": "set model.weights=random",
+    "tokenizer": "name a folder in model.tokenizer",
+}
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -36,36 +45,55 @@ class Snapshot(NamedTuple):
     folder: Path
 
 
-def resolve(reference: Hub, *, endpoint: str | None = None, timeout_s: float = TIMEOUT_S) -> Snapshot:
-    """The commit of `reference` and a folder with its weights, configs and tokenizer.
+def resolve(
+    reference: Hub, *, part: Part = "weights", endpoint: str | None = None, timeout_s: float = TIMEOUT_S
+) -> Snapshot:
+    """The commit of `reference` and a folder with its configs and tokenizer, and its weights if asked for.
 
     Raises UserError when access is refused, repository or revision do not exist, the Hub does not answer,
     or the weights are only there as a pickle.
     """
-    cached = _cached(reference)
+    cached = _cached(reference, part)
     if cached is not None:
         return cached
-    try:
+    with _told_plainly(reference, part, timeout_s):
         api = huggingface_hub.HfApi(endpoint=endpoint)
-        info = api.model_info(reference.repo, revision=reference.revision, timeout=timeout_s)
-        commit = str(info.sha)
-        _refuse_pickles(reference, [file.rfilename for file in info.siblings or []])
+        commit = _allowed(api, reference, part, timeout_s)
         folder = api.snapshot_download(
             reference.repo,
             revision=commit,
-            allow_patterns=list(WANTED),
+            allow_patterns=list(WANTED[part]),
             ignore_patterns=list(UNWANTED),
             etag_timeout=timeout_s,
         )
-    except Exception as error:
-        told = _told(error, reference, timeout_s)
-        if told is None:
-            raise
-        raise told from error
     return Snapshot(commit, Path(folder))
 
 
-def _cached(reference: Hub) -> Snapshot | None:
+def check_access(reference: Hub, *, endpoint: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+    """The weights of `reference` lie in the cache, or the Hub would give them; no file is fetched.
+
+    Raises UserError as `resolve` does, and before anything has cost time.
+    """
+    if _cached(reference, "weights") is not None:
+        return
+    with _told_plainly(reference, "weights", timeout_s):
+        _allowed(huggingface_hub.HfApi(endpoint=endpoint), reference, "weights", timeout_s)
+
+
+def _allowed(api: huggingface_hub.HfApi, reference: Hub, part: Part, timeout_s: float) -> str:
+    """The commit of `reference`, which the Hub has and would give to this account."""
+    # The library's own requests for a listing and for access have no limit of their own.
+    huggingface_hub.get_session().timeout = timeout_s
+    info = api.model_info(reference.repo, revision=reference.revision, timeout=timeout_s)
+    if part == "weights":
+        _refuse_pickles(reference, [file.rfilename for file in info.siblings or []])
+    if info.gated:
+        # What a gated repository holds is told to everybody; its files are not given to everybody.
+        api.auth_check(reference.repo)
+    return str(info.sha)
+
+
+def _cached(reference: Hub, part: Part) -> Snapshot | None:
     """The snapshot without the network: of a commit always, of a branch or tag when offline is asked for."""
     is_commit = len(reference.revision) == 40 and set(reference.revision) <= set("0123456789abcdef")
     if not is_commit and not huggingface_hub.is_offline_mode():
@@ -75,7 +103,7 @@ def _cached(reference: Hub) -> Snapshot | None:
             huggingface_hub.snapshot_download(
                 reference.repo,
                 revision=reference.revision,
-                allow_patterns=list(WANTED),
+                allow_patterns=list(WANTED[part]),
                 ignore_patterns=list(UNWANTED),
                 local_files_only=True,
             )
@@ -94,23 +122,35 @@ def _refuse_pickles(reference: Hub, files: list[str]) -> None:
         raise UserError(
             f"{reference.repo} has its weights only as a pickle ({', '.join(pickles)}), and a pickle can run"
             " any code when it is read",
-            where=_where(reference),
+            where=_where(reference, "weights"),
             remedy="convert it where you trust it (transformers: save_pretrained writes safetensors) and name"
             " that folder, or set model.weights=random",
         )
     raise UserError(
         f"{reference.repo} has no safetensors file at its top",
-        where=_where(reference),
+        where=_where(reference, "weights"),
         remedy="name a repository with weights in model.weights",
     )
 
 
-def _told(error: Exception, reference: Hub, timeout_s: float) -> UserError | None:
+@contextmanager
+def _told_plainly(reference: Hub, part: Part, timeout_s: float) -> Iterator[None]:
+    """What the library raises inside, as `_told` tells it."""
+    try:
+        yield
+    except Exception as error:
+        told = _told(error, reference, part, timeout_s)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _told(error: Exception, reference: Hub, part: Part, timeout_s: float) -> UserError | None:
     """The error in plain words; None for one that is no fault of input or surroundings.
 
     Neither the server's words nor the request are repeated, so that no token can get into a log.
     """
-    repo, where = reference.repo, _where(reference)
+    repo, where = reference.repo, _where(reference, part)
     token = "HF_TOKEN is set" if huggingface_hub.get_token() else "HF_TOKEN is not set"
     if isinstance(error, GatedRepoError):
         return UserError(
@@ -129,13 +169,14 @@ def _told(error: Exception, reference: Hub, timeout_s: float) -> UserError | Non
         return UserError(
             f"there is no repository {repo}, or none that this account may see ({_status(error)}; {token})",
             where=where,
-            remedy="mend the name, or set HF_TOKEN to a token of an account that may read it",
+            remedy=f"mend the name, or set HF_TOKEN to a token of an account that may read it, and that has"
+            f" accepted the licence, if there is one, at https://huggingface.co/{repo}",
         )
     if isinstance(error, OfflineModeIsEnabled | LocalEntryNotFoundError):
         return UserError(
             f"the Hub cannot be reached, and {repo} at {reference.revision} is not whole in the cache",
             where=where,
-            remedy="fetch it once with a connection and without HF_HUB_OFFLINE, or set model.weights=random",
+            remedy=f"fetch it once with a connection and without HF_HUB_OFFLINE, or {_INSTEAD[part]}",
         )
     if isinstance(error, EntryNotFoundError):
         return UserError(
@@ -148,7 +189,8 @@ def _told(error: Exception, reference: Hub, timeout_s: float) -> UserError | Non
             return UserError(
                 f"the Hub refused the request for {repo} ({_status(error)}; {token})",
                 where=where,
-                remedy="set HF_TOKEN to a valid token that may read it, or unset it for a public repository",
+                remedy="set HF_TOKEN to a valid token (https://huggingface.co/settings/tokens) of an account"
+                f" that has accepted the licence, if there is one, at https://huggingface.co/{repo}",
             )
         return UserError(
             f"the Hub failed the request for {repo} ({_status(error)})",
@@ -176,5 +218,5 @@ def _status(error: Exception) -> str:
     return f"HTTP {error.response.status_code}" if isinstance(error, HfHubHTTPError) else "no answer"
 
 
-def _where(reference: Hub) -> str:
-    return f"hub:{reference.repo}@{reference.revision}"
+def _where(reference: Hub, part: Part) -> str:
+    return f"hub:{reference.repo}@{reference.revision} (model.{part})"

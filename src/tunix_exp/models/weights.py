@@ -70,3 +70,13 @@ def load(
         stored_dtypes=contents.stored_dtypes,
         end_ids=contents.end_ids,
     )
+
+
+def check_access(config: ModelConfig) -> None:
+    """The Hub has the weights of `config` and gives them to this account, if they are to come from there.
+
+    Asked before anything has cost time; nothing is fetched, and what the cache holds is not asked for.
+    """
+    reference = references.parse(config.weights, key="model.weights")
+    if isinstance(reference, references.Hub):
+        snapshot.check_access(reference)

@@ -79,16 +79,16 @@ def train(
             done = step + 1
             stopping = stop() or done == schedule.stop_at
             if stopping or _due(done, schedule.save_every, schedule.last_step):
-                settle.now()
-                checkpoints.save(state, step=done)
+                with settle.away():
+                    checkpoints.save(state, step=done)
             if stopping:
                 checkpoints.wait()
                 raise Interrupted(
                     f"stopped after step {done} of {schedule.last_step}; its checkpoint is saved"
                 )
             if schedule.heldout_every and done % schedule.heldout_every == 0:
-                settle.now()
-                heldout(state, done)
+                with settle.away():
+                    heldout(state, done)
     settle.now()
     checkpoints.wait()
     return state
@@ -113,6 +113,14 @@ class _Settler:
     def __call__(self, step: int, metrics: Metrics) -> None:
         self.now()
         self._held = (step, metrics)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Nothing is held back any more, and the seconds spent inside are not training's."""
+        self.now()
+        left = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - left
 
     def now(self) -> None:
         """Nothing is held back any more; raises `NonFinite` naming step and examples."""

@@ -352,6 +352,10 @@ def test_the_option_reads_its_whole_set_and_nano_fits_in_bytes(name):
     assert all(row.category is not None and row.steps for row in read)
     if name == "nano-reasoning":
         tokenized = tokenize(
-            read, Renderer(config.template), load_tokenizer("bundled:bytes"), config.max_tokens, "error"
+            read,
+            Renderer(config.template),
+            load_tokenizer("bundled:bytes", chat="none"),
+            config.max_tokens,
+            "error",
         )
         assert tokenized.statistics.total_tokens.max == config.max_tokens == 48

@@ -1,0 +1,68 @@
+"""The same experiment on one device and split over eight: the same losses, the parameters really apart."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Processes of their own: the number of virtual devices is fixed when JAX starts.
+_PROGRAM = """
+import json, sys
+import jax, numpy as np
+from flax import nnx
+from tests.training.toy import ADAMW
+from tests.models.toys import toy_config
+from tunix_exp.device.mesh import make_mesh
+from tunix_exp.device.config import MeshConfig
+from tunix_exp.models.architecture import abstract, build
+from tunix_exp.training import optim
+from tunix_exp.training.step import BatchArrays, abstract_arguments, compile_step, placed_state
+from types import SimpleNamespace
+
+data, fsdp, tensor, family, loop = json.loads(sys.argv[1])
+mesh = make_mesh(SimpleNamespace(mesh=MeshConfig(data=data, fsdp=fsdp, tensor=tensor)), jax.devices())
+if family == "gpt2":
+    model = toy_config(vocab_size=64, num_positions=32, width=32, mlp_width=64, num_layers=2, num_heads=4, layer_loop=loop)
+else:
+    from tests.models.gemma_toys import gemma_config
+    model = gemma_config(family, layer_loop=loop)
+dtypes = {"param_dtype": "float32", "compute_dtype": "float32"}
+graphdef, shapes = nnx.split(abstract(model, **dtypes))
+structure, scalars = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=10)
+arguments = abstract_arguments(structure, shapes, scalars, mesh=mesh, batch_shape=(8, 16), state_dtype="float32")
+step = compile_step(graphdef, structure, mesh, *arguments)
+state = placed_state(structure, nnx.state(build(model, **dtypes, seed=0, mesh=mesh)), "float32", mesh)
+held = [0] * len(jax.devices())
+for leaf in jax.tree.leaves((state.params, state.opt_state)):
+    for shard in leaf.addressable_shards:
+        held[shard.device.id] += shard.data.nbytes
+rng = np.random.default_rng(0)
+losses = []
+for _ in range(10):
+    tokens = rng.integers(1, 60, (8, 16), dtype=np.int32)
+    mask = np.broadcast_to(np.arange(16) >= 5, (8, 16))
+    state, metrics = step(state, BatchArrays(tokens, np.ones((8, 16), np.int32), mask.copy()), scalars)
+    losses.append(float(metrics.loss))
+print(json.dumps({"losses": losses, "bytes": held}))
+"""
+
+
+def trained(devices: int, data, fsdp, tensor, family, loop) -> dict:
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    environ = {**os.environ, "XLA_FLAGS": flags}
+    words = [sys.executable, "-c", _PROGRAM, json.dumps([data, fsdp, tensor, family, loop])]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "loop"), [("gpt2", "unroll"), ("gemma2", "scan")])
+def test_every_mesh_gives_the_losses_of_one_device_with_less_on_each(family, loop):
+    alone = trained(1, 1, 1, 1, family, loop)
+    for mesh, share in (((8, 1, 1), 1.0), ((1, 8, 1), 0.2), ((1, 4, 2), 0.2)):
+        split = trained(8, *mesh, family, loop)
+        assert split["losses"] == pytest.approx(alone["losses"], abs=1e-5)
+        assert max(split["bytes"]) <= share * alone["bytes"][0], (mesh, split["bytes"], alone["bytes"])
