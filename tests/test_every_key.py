@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from tests.composing import GROUPS, composed, options
+from tests.data.toys import TURNS, saved_tokenizer
 from tests.running import TOY, read_json, read_jsonl, run
 from tunix_exp.config import leaves, validate
+from tunix_exp.data.tokenizer import END_OF_TEXT
 from tunix_exp.device import environment
 
 MARKED = Path(__file__).parent / "data" / "marked.jsonl"
@@ -22,6 +24,12 @@ NO_EVAL_LABELS = (
 HELD_OUT = (
     "data.source=bundled:nano-eval", "data.fields.question=prompt", "data.fields.answer=expected_answer",
 )  # fmt: skip
+# A tokenizer that knows the turns of a chat, and room for them.
+CHAT_TOKENIZER = "model.tokenizer=<chat tokenizer>"
+CHAT = (CHAT_TOKENIZER, "model.vocab_size=260", "model.num_positions=96", "data.max_tokens=96")
+
+# One local layer and one global, and weights large enough for attention to matter.
+TWO_LAYERS = ("model=tiny-gemma2", "model.num_layers=2", "model.init_std=0.5")
 
 # key: (other value, what else it takes for the key to matter)
 CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -39,6 +47,8 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "data.fields.section": ("id", ()),
     "data.fields.category": ("absent", ()),
     "data.fields.difficulty": ("absent", ()),
+    "data.template.chat": ("gemma", CHAT),
+    "data.template.system": ("'Be brief.'", (*CHAT, "data.template.chat=gemma")),
     "data.template.prompt": ("'{question}?'", ()),
     "data.template.response": ("'{reasoning} so {answer}'", ()),
     "data.template.response_without_reasoning": ("'So {answer}'", ("data.fields.reasoning=null",)),
@@ -74,7 +84,11 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "training.resume": ("./nowhere", ()),
     "training.stop_at_step": ("2", ()),
     "device.platform": ("tpu", ()),
+    "device.topology": ("v5e:2x4", ()),
     "device.min_devices": ("99", ()),
+    "device.mesh.data": ("7", ()),
+    "device.mesh.fsdp": ("7", ()),
+    "device.mesh.tensor": ("7", ()),
     "device.param_dtype": ("bfloat16", ()),
     "device.compute_dtype": ("bfloat16", ()),
     "device.state_dtype": ("bfloat16", ()),
@@ -116,6 +130,15 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "model.mlp_width": ("48", ()),
     "model.num_layers": ("2", ()),
     "model.num_heads": ("4", ()),
+    "model.num_key_heads": ("1", ("model=tiny-gemma", "model.num_key_heads=2")),
+    "model.head_width": ("16", ("model=tiny-gemma",)),
+    "model.query_pre_attn_scalar": ("2.0", ("model=tiny-gemma", "model.init_std=0.5")),
+    "model.rope_base": ("100.0", ("model=tiny-gemma", "model.init_std=0.5")),
+    "model.global_every": ("1", TWO_LAYERS),
+    "model.window": ("3", TWO_LAYERS),
+    "model.rope_local_base": ("100.0", TWO_LAYERS),
+    "model.attention_soft_cap": ("0.1", TWO_LAYERS),
+    "model.logit_soft_cap": ("0.1", TWO_LAYERS),
     "model.norm_epsilon": ("0.1", ()),
     "model.init_std": ("0.1", ()),
     "model.layer_loop": ("scan", ("model.num_layers=2",)),
@@ -127,8 +150,6 @@ def test_the_table_has_every_key_of_every_option():
     keys: set[str] = set()
     for group in GROUPS:
         for option in options(group):
-            if group == "model" and "gemma" in option:
-                continue  # tests/models/test_gemma_keys.py has the family's own
             words = [f"{group}={option}"]
             plain = composed(*words)
             keys |= {key for key, _ in leaves({group: plain[group]})}
@@ -143,7 +164,7 @@ def effect(folder: Path, words: tuple[str, ...]) -> dict[str, Any]:
     except Exception as error:
         return {"refused": f"{type(error).__name__}: {error}"}
     seen: dict[str, Any] = {
-        "environment": environment.wanted(config.device),
+        "environment": environment.wanted(config.device, preflight=config.mode.name == "preflight"),
         "directory": composed_directory(words),
     }
     if seen["environment"] != {"JAX_PLATFORMS": "cpu"}:
@@ -180,11 +201,17 @@ def composed_directory(words: tuple[str, ...]) -> str:
 _BEFORE: dict[tuple[str, ...], dict[str, Any]] = {}
 
 
+@pytest.fixture(scope="module")
+def chat_tokenizer(tmp_path_factory) -> str:
+    return saved_tokenizer(tmp_path_factory.mktemp("chat") / "tokenizer", *TURNS, eos_token=END_OF_TEXT)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("key", CHANGES)
-def test_a_changed_key_changes_what_can_be_seen(key, tmp_path, tmp_path_factory):
+def test_a_changed_key_changes_what_can_be_seen(key, tmp_path, tmp_path_factory, chat_tokenizer):
     value, companions = CHANGES[key]
-    base = (*TOY, *companions)
+    named = f"model.tokenizer={chat_tokenizer}"
+    base = tuple(named if word == CHAT_TOKENIZER else word for word in (*TOY, *companions))
     if base not in _BEFORE:
         _BEFORE[base] = effect(tmp_path_factory.mktemp("before") / "run", base)
     after = effect(tmp_path / "run", (*base, f"{key}={value}"))

@@ -24,14 +24,16 @@ from types import SimpleNamespace
 data, fsdp, tensor, family, loop = json.loads(sys.argv[1])
 mesh = make_mesh(SimpleNamespace(mesh=MeshConfig(data=data, fsdp=fsdp, tensor=tensor)), jax.devices())
 if family == "gpt2":
-    model = toy_config(vocab_size=64, num_positions=32, width=32, mlp_width=64, num_layers=2, num_heads=4, layer_loop=loop)
+    sizes = {"vocab_size": 64, "num_positions": 32, "width": 32, "mlp_width": 64}
+    model = toy_config(**sizes, num_layers=2, num_heads=4, layer_loop=loop)
 else:
     from tests.models.gemma_toys import gemma_config
     model = gemma_config(family, layer_loop=loop)
 dtypes = {"param_dtype": "float32", "compute_dtype": "float32"}
 graphdef, shapes = nnx.split(abstract(model, **dtypes))
 structure, scalars = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=10)
-arguments = abstract_arguments(structure, shapes, scalars, mesh=mesh, batch_shape=(8, 16), state_dtype="float32")
+sizes = {"mesh": mesh, "batch_shape": (8, 16), "state_dtype": "float32"}
+arguments = abstract_arguments(structure, shapes, scalars, **sizes)
 step = compile_step(graphdef, structure, mesh, *arguments)
 state = placed_state(structure, nnx.state(build(model, **dtypes, seed=0, mesh=mesh)), "float32", mesh)
 held = [0] * len(jax.devices())

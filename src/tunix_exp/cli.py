@@ -7,6 +7,7 @@ Exit status: 0 completed, 1 failed, 2 refused before it began, 130 interrupted.
 import difflib
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,7 @@ class Door(Callback):
             without_hydra = OmegaConf.masked_copy(config, [k for k in map(str, config) if k != "hydra"])
             configs.validate(_resolved(without_hydra))
             _refuse_used(Path(config.hydra.run.dir))
+            _refuse_unwritable(Path(config.hydra.run.dir))
         except UserError as error:
             # Hydra turns a callback's exceptions into warnings; SystemExit is none.
             raise SystemExit(_refuse(error)) from None
@@ -141,6 +143,7 @@ class Door(Callback):
             sweep = Path(config.hydra.sweep.dir)
             for used in (sweep, *(sweep.iterdir() if sweep.is_dir() else ())):
                 _refuse_used(used)
+            _refuse_unwritable(sweep)
         except UserError as error:
             raise SystemExit(_refuse(error)) from None
 
@@ -161,6 +164,19 @@ def _refuse_used(directory: Path) -> None:
             where="hydra.run.dir / hydra.sweep.dir",
             remedy="name another directory; to continue a run, training.resume=<its directory>",
         )
+
+
+def _refuse_unwritable(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"the run directory cannot be written: {error.strerror}",
+            where=str(directory),
+            remedy="name another place with hydra.run.dir=… (sweeps: hydra.sweep.dir=…)",
+        ) from None
 
 
 def _plain(error: Exception) -> UserError:

@@ -30,7 +30,7 @@ def launch(plain: Mapping[str, Any], directory: Path, *, command: list[str]) -> 
     try:
         config = configs.validate(plain)
         stages.current = "device"
-        environment.apply(config.device)
+        environment.apply(config.device, preflight=config.mode.name == "preflight")
         # Only now: importing JAX reads the environment.
         from tunix_exp.run import run
 

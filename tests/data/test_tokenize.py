@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.data.toys import TEMPLATE, example
+from tests.data.toys import TEMPLATE, TURNS, example, saved_tokenizer
+from tunix_exp.data.batches import padded
+from tunix_exp.data.card import example_text
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenize import TooLong, encode_prompts, tokenize
-from tunix_exp.data.tokenizer import load_tokenizer
+from tunix_exp.data.tokenizer import END_OF_TEXT, load_tokenizer
 from tunix_exp.errors import UserError
 
 BYTES = load_tokenizer("bundled:bytes", chat="none")
@@ -134,3 +136,48 @@ def test_the_statistics_are_of_the_kept_examples():
     assert statistics.total_tokens.p95 == pytest.approx(15.85)
     assert statistics.supervised_share == pytest.approx(22 / 29)
     assert (statistics.rows_read, statistics.rows_kept) == (2, 2)
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory):
+    """The byte tokenizer with `<bos>` 257 in front and turns marked by 258 and 259."""
+    folder = tmp_path_factory.mktemp("chat") / "tokenizer"
+    return load_tokenizer(saved_tokenizer(folder, *TURNS, adds_bos=True, eos_token=END_OF_TEXT), chat="gemma")
+
+
+TALK = Renderer(TEMPLATE.model_copy(update={"chat": "gemma", "system": "Be brief."}))
+
+
+def test_a_chat_s_response_ends_with_its_turn_and_nothing_after_it(chat):
+    kept = tokenize([example("Q?", "s", answer="A")], TALK, chat, 99, "error").kept[0]
+    assert chat.decode(kept.tokens_T.tolist()) == (
+        "<bos><start_of_turn>user\nBe brief.\n\nQ?<end_of_turn>\n<start_of_turn>model\n"
+        "s\nAnswer: A<end_of_turn>"
+    )
+    assert kept.tokens_T.tolist().count(257) == 1
+    assert kept.tokens_T[0] == 257
+    assert kept.tokens_T[kept.prompt_length :].tolist() == [*b"s\nAnswer: A", 259]
+
+
+def test_the_end_of_the_turn_is_in_the_loss_mask_and_no_token_after_it(chat):
+    kept = tokenize([example("Q?", answer="A")], TALK, chat, 99, "error").kept
+    rows = padded(kept, max_tokens=99, pad_id=chat.pad_id)
+    learned_T = rows.tokens_BT[0][rows.loss_mask_BT[0]]
+    assert learned_T.tolist() == [*b"Answer: A", 259]
+
+
+def test_a_shortened_response_of_a_chat_ends_with_its_turn(chat):
+    whole = tokenize([example("Q?", "long" * 9, answer="A")], TALK, chat, 200, "error").kept[0]
+    made = tokenize([example("Q?", "long" * 9, answer="A")], TALK, chat, len(whole.tokens_T) - 5, "shorten")
+    assert made.statistics.rows_shortened == 1
+    assert chat.decode(made.kept[0].tokens_T.tolist()).endswith("longlon\nAnswer: A<end_of_turn>")
+
+
+def test_a_chat_s_response_spells_neither_end(chat):
+    message = refusal([example("Q?", answer="A<|endoftext|>")], 99, tokenizer=chat, renderer=TALK)
+    assert "the response of x-1 spells the end token" in message
+
+
+def test_the_example_of_a_chat_shows_where_it_ends(chat):
+    kept = tokenize([example("Q?", answer="A")], TALK, chat, 99, "error").kept[0]
+    assert example_text(kept, chat).rstrip().endswith("259     ^     '<end_of_turn>'  (end)")

@@ -135,7 +135,6 @@ def test_losses_and_every_gradient_norm_agree(family):
     assert norms_by_name(gradients, family) == pytest.approx(expected(family)["gradient_norms"], rel=5e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_five_steps_agree(family):
     adamw, training = expected(family)["adamw"], expected(family)["training"]
@@ -161,7 +160,6 @@ def test_five_steps_agree(family):
     assert norms == pytest.approx(training["parameter_norms_after_last_step"], rel=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_tokens_are_equal(family):
     model = nnx.merge(*golden(family))

@@ -12,7 +12,8 @@ import numpy as np
 import psutil
 
 from tunix_exp.device.config import DeviceConfig
-from tunix_exp.device.mesh import make_mesh
+from tunix_exp.device import topology
+from tunix_exp.device.mesh import AXES, make_mesh, mesh_shape
 from tunix_exp.errors import UserError
 
 _SIZE = 256
@@ -20,33 +21,45 @@ _SIZE = 256
 
 @dataclass(frozen=True)
 class Device:
-    """What JAX found: platform as in the config, its devices, bytes of memory on each, and the report."""
+    """What JAX found: platform as in the config, its devices, bytes of memory on each, and the report.
+
+    `not_compiled` says why nothing can be compiled for it here, if so; its mesh then is of no devices.
+    """
 
     platform: str
     kinds: tuple[str, ...]
     memory_bytes: int
-    mesh: jax.sharding.Mesh
+    mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh
     report: str
+    speed: topology.Generation | None
+    not_compiled: str | None
 
 
-def check(config: DeviceConfig) -> Device:
-    """The devices of this process, after a compiled matrix product came out right on the first of them."""
+def check(config: DeviceConfig, *, preflight: bool) -> Device:
+    """The devices of this process, after a compiled matrix product came out right on the first of them.
+
+    In a preflight a named topology need not be here: it is compiled for, and nothing is computed on it.
+    """
+    if preflight and config.topology is not None:
+        return _absent(config, config.topology)
     try:
         devices = jax.devices()
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # the latter where no plugin of that name is installed
         raise UserError(
             f"device={config.platform} needs a {config.platform.upper()}, and JAX finds none: "
             f"{_first_line(error)}",
             where="device.platform",
-            remedy=_remedy(config.platform),
+            remedy=_remedy(config),
         ) from None
     found = "gpu" if devices[0].platform in ("gpu", "cuda", "rocm") else str(devices[0].platform)
     if config.platform not in ("auto", found):
         raise UserError(
             f"device={config.platform} needs a {config.platform.upper()}, but JAX runs on {found.upper()}",
             where="device.platform",
-            remedy=_remedy(config.platform),
+            remedy=_remedy(config),
         )
+    if config.topology is not None:
+        _check_topology(config.topology, devices)
     if len(devices) < config.min_devices:
         raise UserError(
             f"device.min_devices={config.min_devices}, but JAX sees {len(devices)}: {devices}",
@@ -54,6 +67,7 @@ def check(config: DeviceConfig) -> Device:
             remedy="run where they are, or lower the number",
         )
     mesh = make_mesh(config, devices)
+    kind = devices[0].device_kind
     error = _matmul_error(devices[0])
     memory = _memory_bytes(devices[0], config)
     chosen = (
@@ -68,12 +82,50 @@ def check(config: DeviceConfig) -> Device:
         f"{_tool_output(found)}"
     )
     kinds = tuple(f"{d} · {d.device_kind}" for d in devices)
-    return Device(found, kinds, memory, mesh, report)
+    speed = next((g for g in topology.GENERATIONS.values() if g.device_kind == kind), None)
+    return Device(found, kinds, memory, mesh, report, speed, None)
 
 
-def peak_memory_bytes(found: str) -> int:
+def _absent(config: DeviceConfig, name: str) -> Device:
+    count, speed = topology.device_count(name), topology.generation(name)
+    if count < config.min_devices:
+        raise UserError(
+            f"device.min_devices={config.min_devices}, but topology {name} has {count}",
+            where="device.min_devices",
+            remedy="name a larger topology, or lower the number",
+        )
+    assert config.memory_gib is not None  # the config sees to it
+    not_compiled = topology.why_not_compiled()
+    if not_compiled is None:
+        mesh = make_mesh(config, topology.compile_only_devices(name))
+    else:
+        mesh = jax.sharding.AbstractMesh(mesh_shape(config.mesh, count), AXES)
+    report = (
+        f"topology {name}, {count} × {speed.device_kind}, none of them here: "
+        f"{not_compiled or 'programs are compiled for it, nothing is computed'}\n"
+        f"mesh: {', '.join(f'{axis} {size}' for axis, size in mesh.shape.items())}\n"
+        f"memory counted on: {config.memory_gib:.2f} GiB a device\n"
+    )
+    kinds = (f"{count} × {speed.device_kind} of topology {name}, not here",)
+    return Device("tpu", kinds, int(config.memory_gib * 2**30), mesh, report, speed, not_compiled)
+
+
+def _check_topology(name: str, devices: list[Any]) -> None:
+    wanted, found = (topology.device_count(name), topology.generation(name).device_kind), (
+        len(devices),
+        devices[0].device_kind,
+    )
+    if wanted != found:
+        raise UserError(
+            f"device.topology={name} is {wanted[0]} × {wanted[1]}, but here are {found[0]} × {found[1]}",
+            where="device.topology",
+            remedy="name the topology that is here, or device=tpu, which takes what is there",
+        )
+
+
+def peak_memory_bytes() -> int:
     """The most memory held so far: on the first accelerator, or resident in this process on CPU."""
-    if found != "cpu":
+    if jax.default_backend() != "cpu":
         return int(jax.devices()[0].memory_stats()["peak_bytes_in_use"])
     import resource
 
@@ -119,11 +171,17 @@ def _tool_output(found: str) -> str:
     return done.stdout + done.stderr
 
 
-def _remedy(platform: str) -> str:
-    extra = {"gpu": "uv sync --extra cuda", "tpu": "uv sync --extra tpu"}.get(platform)
+def _remedy(config: DeviceConfig) -> str:
+    platform = config.platform
+    extra = {"gpu": "uv sync --extra cuda", "tpu": topology.INSTALL}.get(platform)
     install = f"install its JAX ({extra}) on a machine that has one, or " if extra else ""
-    return f"{install}choose device=cpu; device=auto takes what is there"
+    other = f"{install}choose device=cpu; device=auto takes what is there"
+    if platform != "tpu":
+        return other
+    named = "" if config.topology is not None else " device=tpu-v5e-8 (a topology by name)"
+    return f"mode=preflight{named} tells without a TPU whether it would fit; to train, {other}"
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "its plugin is not installed"

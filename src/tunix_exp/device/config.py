@@ -30,6 +30,7 @@ class DeviceConfig(Config):
     """A platform that must be there, its environment, number formats and memory budget."""
 
     platform: Literal["auto", "cpu", "gpu", "tpu"]
+    topology: Annotated[str, Field(pattern=r"^v\d+[a-z]*:\d+x\d+(x\d+)?$")] | None  # of a TPU, as v5e:2x4
     min_devices: PositiveInt
     mesh: MeshConfig
     param_dtype: FloatType
@@ -40,3 +41,13 @@ class DeviceConfig(Config):
     memory_gib: PositiveFloat | None
     guardrail: Literal["block", "warn", "off"]
     compilation_cache: str | None
+
+    @model_validator(mode="after")
+    def _a_topology_is_of_a_tpu_and_has_a_budget(self) -> "DeviceConfig":
+        if self.topology is not None and self.platform != "tpu":
+            raise ValueError(f"topology {self.topology} is of a TPU, and the platform is {self.platform}")
+        if self.topology is not None and self.memory_gib is None:
+            raise ValueError(
+                f"topology {self.topology} needs memory_gib: what is not here cannot be asked how much it has"
+            )
+        return self

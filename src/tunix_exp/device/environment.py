@@ -14,11 +14,23 @@ _PLATFORM = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
 # Left by an earlier job of this process, they would hold for the next one too.
 _OURS = frozenset({"JAX_DEFAULT_MATMUL_PRECISION"})
 
+# For the TPU compiler alone: libtpu then asks no metadata server what machine this is, takes any answer
+# here, and leaves the lock alone by which a process claims the TPU: several may compile side by side.
+# It reads them when the first topology is asked for, so that they may come after JAX.
+_COMPILER_ONLY = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
 
-def wanted(config: DeviceConfig) -> dict[str, str]:
-    """The variables that `config` asks for."""
+
+def wanted(config: DeviceConfig, *, preflight: bool) -> dict[str, str]:
+    """The variables that `config` asks for; the preflight of a topology computes nothing on a TPU."""
     variables: dict[str, str] = {}
-    if config.platform != "auto":
+    if preflight and config.topology is not None:
+        variables |= {"JAX_PLATFORMS": "cpu", **_COMPILER_ONLY}
+    elif config.platform != "auto":
         variables["JAX_PLATFORMS"] = _PLATFORM[config.platform]
     if config.xla_flags:
         variables["XLA_FLAGS"] = " ".join(config.xla_flags)
@@ -29,14 +41,16 @@ def wanted(config: DeviceConfig) -> dict[str, str]:
     return variables
 
 
-def apply(config: DeviceConfig, environ: MutableMapping[str, str] = os.environ) -> dict[str, str]:
+def apply(
+    config: DeviceConfig, *, preflight: bool, environ: MutableMapping[str, str] = os.environ
+) -> dict[str, str]:
     """Set the variables and return them; with JAX already imported they must stand as wanted.
 
     XLA reads them once. A second job of this process that needs others is refused.
     """
-    variables = wanted(config)
+    variables = wanted(config, preflight=preflight)
     if "jax" in sys.modules:
-        wrong = {k: environ.get(k) for k, v in variables.items() if environ.get(k) != v}
+        wrong = {k: environ.get(k) for k, v in variables.items() if environ.get(k) != v and k not in _COMPILER_ONLY}
         wrong |= {k: environ[k] for k in _OURS - variables.keys() if k in environ}
         if wrong:
             raise UserError(

@@ -19,7 +19,8 @@ ROWS = ("data", "fsdp")
 
 # The end of a parameter's path, and how its axes are split; what is not named (norms, biases) is whole.
 TABLE: tuple[tuple[str, P], ...] = (
-    (r"token_embedding/embedding", P("tensor", "fsdp")),
+    # By rows of the vocabulary: split by its width, every chunk's logits would have to cross the devices.
+    (r"token_embedding/embedding", P(("tensor", "fsdp"), None)),
     (r"position_embedding/embedding", P(None, "fsdp")),
     (r"attention/(qkv|query|key|value)/kernel", P("fsdp", "tensor")),
     (r"attention/out/kernel", P("tensor", "fsdp")),
@@ -61,5 +62,6 @@ def split_rows(x: jax.Array) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, P(ROWS, *[None] * (x.ndim - 1)))
 
 
-def _divides(mesh: Mesh | jax.sharding.AbstractMesh, axis: str | None, size: int) -> bool:
-    return axis is None or size % mesh.shape[axis] == 0
+def _divides(mesh: Mesh | jax.sharding.AbstractMesh, axes: str | tuple[str, ...] | None, size: int) -> bool:
+    named = (axes,) if isinstance(axes, str) else axes or ()
+    return size % math.prod(mesh.shape[axis] for axis in named) == 0
