@@ -252,8 +252,10 @@ def test_one_tensor_at_a_time_is_held(tmp_path, monkeypatch):
 def test_every_value_can_be_donated(tmp_path, monkeypatch):
     """Where a value lives in the reader's memory, a step that takes it as donated needs twice the memory."""
 
+    values_of = hf._Tensor.values
+
     def aligned(self):
-        values = self.file.get_tensor(self.name)
+        values = values_of(self)
         room = np.empty(values.nbytes + 64, np.uint8)
         start = -room.ctypes.data % 64
         room = room[start : start + values.nbytes].view(values.dtype).reshape(values.shape)

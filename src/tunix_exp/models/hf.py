@@ -6,13 +6,15 @@ parameter filled. All that does not fit is told at once.
 
 import hashlib
 import json
-from collections.abc import Callable
-from contextlib import ExitStack
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from safetensors import safe_open
@@ -50,7 +52,7 @@ class Contents:
 def read(folder: Path, config: ModelConfig, params: nnx.State) -> Contents:
     """`params`, a state of `jax.ShapeDtypeStruct`s, filled from `folder`; and what was read.
 
-    Every value gets its struct's dtype and sharding. At any time one parameter is held on the host.
+    Every value gets its struct's dtype and sharding. At any time one tensor is held on the host.
     Raises UserError with every misfit of config.json, or else of the tensors.
     """
     if not folder.is_dir():
@@ -60,12 +62,11 @@ def read(folder: Path, config: ModelConfig, params: nnx.State) -> Contents:
     files = _weight_files(folder)
     weight_map = MAPS[config.family]
     check_config(folder, config, weight_map)
-    with ExitStack() as stack:
-        tensors = _open(files, weight_map.prefix, stack)
-        sources = _sources(weight_map, params, config.num_layers)
-        _check_tensors(tensors, sources, weight_map, folder, config.num_layers)
-        stored = {tensors[part.name].dtype for parts in sources.values() for part in parts}
-        filled = _fill(tensors, sources, params)
+    tensors = _listed(files, weight_map.prefix)
+    sources = _sources(weight_map, params, config.num_layers)
+    _check_tensors(tensors, sources, weight_map, folder, config.num_layers)
+    stored = {tensors[part.name].dtype for parts in sources.values() for part in parts}
+    filled = _fill(tensors, sources, params)
     files += [file for name in ("config.json", GENERATION, INDEX) if (file := folder / name).exists()]
     return Contents(
         params=filled,
@@ -118,15 +119,17 @@ def check_config(folder: Path, config: ModelConfig, weight_map: WeightMap) -> No
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """A stored tensor: its open file, its name there, and what can be said of it without reading it."""
+    """A stored tensor: its file, its name there, and what can be said of it without reading it."""
 
-    file: Any
+    file: Path
     name: str
     shape: tuple[int, ...]
     dtype: str
 
     def values(self) -> np.ndarray:
-        return self.file.get_tensor(self.name)
+        """All of it, on the host; the file is mapped for this one alone, else what was read would stay."""
+        with safe_open(self.file, framework="numpy") as file:
+            return file.get_tensor(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,17 +170,17 @@ def _weight_files(folder: Path) -> list[Path]:
     )
 
 
-def _open(files: list[Path], prefix: str, stack: ExitStack) -> dict[str, _Tensor]:
+def _listed(files: list[Path], prefix: str) -> dict[str, _Tensor]:
     """Every stored tensor under its name without the prefix."""
     tensors: dict[str, _Tensor] = {}
     twice = []
     for path in files:
-        file = stack.enter_context(safe_open(path, framework="numpy"))
-        for name in file.keys():  # noqa: SIM118 (a safetensors file is no dict)
-            short, view = name.removeprefix(prefix), file.get_slice(name)
-            if short in tensors:
-                twice.append(name)
-            tensors[short] = _Tensor(file, name, tuple(view.get_shape()), view.get_dtype())
+        with safe_open(path, framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118 (a safetensors file is no dict)
+                short, view = name.removeprefix(prefix), file.get_slice(name)
+                if short in tensors:
+                    twice.append(name)
+                tensors[short] = _Tensor(path, name, tuple(view.get_shape()), view.get_dtype())
     if twice:
         raise UserError(
             f"tensors are stored twice: {', '.join(sorted(twice))}",
@@ -249,23 +252,45 @@ def _check_tensors(
 
 
 def _fill(tensors: dict[str, _Tensor], sources: dict[str, list[_Source]], params: nnx.State) -> nnx.State:
-    def filled(keys: tuple[Any, ...], struct: jax.ShapeDtypeStruct) -> jax.Array:
+    """Every parameter from its tensors, one of them on the host at a time, the largest ones first."""
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
+    filled: list[jax.Array | None] = [None] * len(leaves)
+    by_size = sorted(range(len(leaves)), key=lambda i: -math.prod(sources[path_of(leaves[i][0])][0].shape))
+    for index in by_size:
+        keys, struct = leaves[index]
         path = path_of(keys)
         values = (
             part.transform(tensors[part.name].values()).astype(struct.dtype, copy=False)
             for part in sources[path]
         )
-        if is_stacked(path):
-            host = np.empty(struct.shape, struct.dtype)
-            for layer, value in enumerate(values):
-                host[layer] = value
-        else:
-            host = next(values)
-        # On a CPU the device takes over the host's buffer as it is (`may_alias=False` notwithstanding), and
-        # a buffer that is not its own cannot be donated to the training step: hence the copy.
-        return jax.device_put(host, struct.sharding).copy()
+        filled[index] = _stacked(values, struct) if is_stacked(path) else _placed(next(values), struct)
+    return jax.tree.unflatten(treedef, filled)
 
-    return jax.tree_util.tree_map_with_path(filled, params)
+
+def _placed(value: np.ndarray, struct: jax.ShapeDtypeStruct) -> jax.Array:
+    # On a CPU the device takes over the host's buffer as it is (`may_alias=False` notwithstanding), and
+    # a buffer that is not its own cannot be donated to the training step: hence the copy.
+    return jax.device_put(value, struct.sharding).copy()
+
+
+def _stacked(values: Iterator[np.ndarray], struct: jax.ShapeDtypeStruct) -> jax.Array:
+    """The layers one after another in a buffer that is on the devices from the beginning."""
+    empty, with_layer = _stacking(struct.shape, struct.dtype, struct.sharding)
+    whole = empty()
+    for layer, value in enumerate(values):
+        whole = with_layer(whole, value, layer)
+    return whole
+
+
+@cache
+def _stacking(shape: tuple[int, ...], dtype: np.dtype, sharding: Any) -> tuple[Any, Any]:
+    empty = jax.jit(lambda: jnp.zeros(shape, dtype), out_shardings=sharding)
+    with_layer = jax.jit(
+        lambda whole, value, layer: jax.lax.dynamic_update_index_in_dim(whole, value, layer, 0),
+        donate_argnums=0,
+        out_shardings=sharding,
+    )
+    return empty, with_layer
 
 
 def _sha256(file: Path) -> str:
