@@ -45,6 +45,7 @@ def test_every_experiment_is_in_the_table():
     assert options("experiment") == sorted(TOYS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOYS)
 def test_an_experiment_runs_to_verified_evidence(name, tmp_path):
     folder = tmp_path / "run"
@@ -65,6 +66,11 @@ def test_a_tiny_experiment_is_its_large_one_in_all_but_sizes(name):
     assert tiny["device.platform"] == "cpu"
     assert tiny["model.weights"] == "random"
     assert tiny["model.tokenizer"].startswith("bundled:")
+
+
+def test_the_preflight_of_m37_needs_no_tpu_because_it_names_the_chips():
+    config = validate(composed("experiment=m37-tpu-gemma", "mode=preflight"))
+    assert (config.device.topology, config.device.min_devices) == ("v5e:2x4", 8)
 
 
 @pytest.mark.parametrize(("name", "platform"), [("m37-tpu", "tpu"), ("m40-gpu", "gpu"), ("m43-gpu", "gpu")])

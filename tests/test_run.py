@@ -217,3 +217,11 @@ def test_ctrl_c_leaves_interrupted_with_a_checkpoint(tmp_path, number):
     assert read_json(tmp_path / "run" / "run_manifest.json")["status"] == "interrupted"
     assert any(path.name.isdigit() for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert "training.resume=" in said
+
+
+def test_a_preflight_needs_no_text_but_a_run_does(tmp_path):
+    absent = f"model.tokenizer=hub:nobody/nothing@{'0' * 40}"
+    assert run_toy(tmp_path / "plan", "mode=preflight", absent) == 0
+    assert "data: not checked" in (tmp_path / "plan" / "training_log.txt").read_text()
+    assert run_toy(tmp_path / "run", absent) == 1
+    assert read_json(tmp_path / "run" / "run_manifest.json")["error"]["stage"] == "data"

@@ -7,6 +7,7 @@ train, score the trained model, and leave evidence of each.
 import io
 import math
 import os
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
+from tunix_exp import references
 from tunix_exp.config import RunConfig
 from tunix_exp.data.batches import Batches
 from tunix_exp.data.card import data_card, example_text
@@ -24,16 +26,17 @@ from tunix_exp.data.tokenize import Tokenized, TokenizedExample, tokenize
 from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer
 from tunix_exp.device import plan as plans
 from tunix_exp.device.check import Device, check, peak_memory_bytes
+from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.evaluate import Evaluation, evaluate, heldout_loss, heldout_width
-from tunix_exp.evaluation.generate import BLOCK_ROWS
+from tunix_exp.evaluation.generate import BLOCK_ROWS, compile_answer
 from tunix_exp.evidence import manifest as records
 from tunix_exp.evidence import surroundings
 from tunix_exp.evidence.board import HELDOUT, sample_table
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
 from tunix_exp.evidence.summary import eval_summary, headline
-from tunix_exp.models.architecture import LanguageModel, abstract
+from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.digest import parameter_count, weight_hash
 from tunix_exp.models.weights import check_access, load
 from tunix_exp.report.curves import draw_curves
@@ -41,8 +44,9 @@ from tunix_exp.report.tables import comparison_table, readme
 from tunix_exp.training import optim, resume
 from tunix_exp.training.checkpoint import Checkpoints
 from tunix_exp.training.compiles import CompileCount
+from tunix_exp.training.footprint import Setting, footprint, remedies
 from tunix_exp.training.loop import Row, Schedule, train
-from tunix_exp.training.step import BatchArrays, TrainState, abstract_arguments, compile_step, placed_state
+from tunix_exp.training.step import BatchArrays, TrainState, compile_step, placed_state
 
 _SAMPLE_ROWS = 20
 
@@ -56,16 +60,18 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages) -> None:
         with stages("weights"):
             check_access(config.model)
     with stages("data"):
-        texts = _prepared_texts(config, evidence)
+        tokenizer = _loaded_tokenizer(config, evidence)
+        texts = None if tokenizer is None else _prepared_texts(config, tokenizer, evidence)
     with stages("plan"):
         step = _planned_step(config, texts, device, evidence)
     if config.mode.computes:
+        assert texts is not None
         _compute(config, texts, step, evidence, stages)
     with stages("report"):
         evidence.update(
             times_s=stages.times_s,
             compiles=records.Compiles(count=compiles.count, seconds=compiles.seconds),
-            peak_memory_bytes=peak_memory_bytes(device.platform),
+            peak_memory_bytes=peak_memory_bytes(),
         )
         if config.mode.trains:
             draw_curves(evidence.root, evidence.path("curves.png"))
@@ -131,17 +137,29 @@ class BatchSource:
 
 def _checked_device(config: RunConfig, evidence: RunDirectory) -> Device:
     evidence.write_text("env_info.txt", surroundings.environment_text(os.environ))
-    device = check(config.device)
+    device = check(config.device, preflight=not config.mode.computes)
     evidence.write_text("device_check.txt", device.report)
     evidence.update(devices=device.kinds, platform=device.platform, versions=surroundings.versions())
     evidence.log.say(f"device: {device.report.splitlines()[0]}")
     return device
 
 
-def _prepared_texts(config: RunConfig, evidence: RunDirectory) -> Texts:
-    data, evaluates = config.data, isinstance(config.eval, ItemsEvalConfig)
-    tokenizer = load_tokenizer(config.model.tokenizer, chat=data.template.chat)
+def _loaded_tokenizer(config: RunConfig, evidence: RunDirectory) -> Tokenizer | None:
+    """The tokenizer; a preflight goes on without one that the Hub does not give, as shapes need no text."""
+    try:
+        tokenizer = load_tokenizer(config.model.tokenizer, chat=config.data.template.chat)
+    except UserError as error:
+        may_lack = isinstance(references.parse(config.model.tokenizer, key="model.tokenizer"), references.Hub)
+        if config.mode.computes or not may_lack or config.training.steps is None:
+            raise
+        evidence.log.say(f"data: not checked, as the tokenizer is not at hand: {error.what}")
+        return None
     tokenizer.check_fits(config.model.vocab_size)
+    return tokenizer
+
+
+def _prepared_texts(config: RunConfig, tokenizer: Tokenizer, evidence: RunDirectory) -> Texts:
+    data, evaluates = config.data, isinstance(config.eval, ItemsEvalConfig)
     renderer = Renderer(data.template)
     examples = read(data)
     rows = tokenize(examples, renderer, tokenizer, data.max_tokens, data.too_long)
@@ -201,40 +219,59 @@ class PlannedStep(NamedTuple):
     call: Any
     scalars: optim.Scalars
     total_steps: int
-    mesh: jax.sharding.Mesh
+    mesh: Any
 
 
-def _planned_step(config: RunConfig, texts: Texts, device: Device, evidence: RunDirectory) -> PlannedStep:
-    """Compile the update from shapes alone, write plan.json, and refuse what does not fit."""
-    total_steps = config.training.steps or math.ceil(
-        config.training.epochs * len(texts.rows.kept) / config.training.batch_size  # pyright: ignore
+def _planned_step(
+    config: RunConfig, texts: Texts | None, device: Device, evidence: RunDirectory
+) -> PlannedStep:
+    """Plan the update from shapes alone, compile it, write plan.json, and refuse what does not fit.
+
+    What the arithmetic finds hopeless is refused before the compiler is asked.
+    """
+    total_steps = _total_steps(config, texts)
+    setting = Setting(
+        config.model,
+        config.optim,
+        config.device,
+        device.mesh,
+        batch_size=config.training.batch_size,
+        max_tokens=config.data.max_tokens,
     )
-    dtypes = {"param_dtype": config.device.param_dtype, "compute_dtype": config.device.compute_dtype}
-    graphdef, params = nnx.split(abstract(config.model, **dtypes))
-    structure = optim.structure(config.optim)
-    scalars = optim.scalars(config.optim, total_steps=total_steps)
-    arguments = abstract_arguments(
-        structure,
-        params,
-        scalars,
-        mesh=device.mesh,
-        batch_shape=(config.training.batch_size, config.data.max_tokens),
-        state_dtype=config.device.state_dtype,
-    )
-    compiled = compile_step(graphdef, structure, device.mesh, *arguments)
-    state, batch, _ = arguments
-    plan = plans.memory_plan(
-        params=state.params,
-        opt_state=state.opt_state,
-        batch=batch,
-        compiled=compiled,
-        memory_bytes=device.memory_bytes,
+    graphdef, arguments = setting.arguments()
+    taken = footprint(setting)
+    plan = plans.Plan(
         platform=device.platform,
+        topology=config.device.topology,
+        mesh=dict(device.mesh.shape),
+        device_memory_bytes=device.memory_bytes,
+        parts=taken.parts,
+        work=taken.work,
+        speed=device.speed,
         evaluation=_evaluation_shapes(config, texts),
+        not_compiled=device.not_compiled,
     )
-    evidence.write_json("plan.json", plan)
-    evidence.log.say(f"plan: {plans.describe(plan)}")
-    warning = plans.guard(plan, config.device.guardrail)
+    compiled = None
+    if plan.is_hopeless and config.device.guardrail == "block":
+        plan = plan.refused_by(plans.HOPELESS)
+    elif isinstance(device.mesh, jax.sharding.Mesh):
+        try:
+            compiled = compile_step(graphdef, optim.structure(config.optim), device.mesh, *arguments)
+            plan = replace(plan, step=plans.compiled_figures(compiled))
+            if not config.mode.computes and isinstance(config.eval, ItemsEvalConfig):
+                answer = _compiled_answer(config, texts, graphdef, arguments[0].params, device.mesh)
+                plan = replace(plan, answer=plans.compiled_figures(answer))
+        except jax.errors.JaxRuntimeError as error:
+            words = plans.out_of_memory(error)
+            if words is None:
+                raise
+            plan = plan.refused_by(words)
+    evidence.write_json("plan.json", plan.to_json())
+    evidence.log.say(_as_text(plan.table()))
+    evidence.log.say(f"plan: {plan.describe()}")
+    # Without a program nothing can go on, whatever the guardrail says.
+    guardrail = "block" if compiled is None and config.mode.computes else config.device.guardrail
+    warning = plans.guard(plan, guardrail, lambda: remedies(setting, device.memory_bytes))
     if warning:
         evidence.log.say(f"warning: {warning}")
     evidence.update(
@@ -243,18 +280,43 @@ def _planned_step(config: RunConfig, texts: Texts, device: Device, evidence: Run
             family=config.model.family,
             weights=config.model.weights,
             revision=None,
-            parameter_count=parameter_count(params),
+            parameter_count=parameter_count(arguments[0].params),
             base_weight_hash=None,
             trained_weight_hash=None,
-            tokenizer_digest=texts.tokenizer.digest,
+            tokenizer_digest=texts.tokenizer.digest if texts else None,
             files={},
         )
     )
+    scalars = optim.scalars(config.optim, total_steps=total_steps)
     return PlannedStep(compiled, scalars, total_steps, device.mesh)
 
 
-def _evaluation_shapes(config: RunConfig, texts: Texts) -> dict[str, int] | None:
-    if not isinstance(config.eval, ItemsEvalConfig):
+def _total_steps(config: RunConfig, texts: Texts | None) -> int:
+    if config.training.steps is not None:
+        return config.training.steps
+    assert texts is not None
+    assert config.training.epochs is not None
+    return math.ceil(config.training.epochs * len(texts.rows.kept) / config.training.batch_size)
+
+
+def _compiled_answer(
+    config: RunConfig, texts: Texts | None, graphdef: Any, params: Any, mesh: jax.sharding.Mesh
+) -> jax.stages.Compiled:
+    """The generation step for the longest prompt; where no text was read, for a prompt of data.max_tokens."""
+    assert isinstance(config.eval, ItemsEvalConfig)
+    longest = max(item.prompt_length for item in texts.items) if texts else config.data.max_tokens
+    return compile_answer(
+        graphdef,
+        params,
+        mesh,
+        longest_prompt=longest,
+        n_eos=len(texts.tokenizer.stop_ids) if texts else 1,
+        max_new_tokens=config.eval.max_new_tokens,
+    )
+
+
+def _evaluation_shapes(config: RunConfig, texts: Texts | None) -> dict[str, int] | None:
+    if texts is None or not isinstance(config.eval, ItemsEvalConfig):
         return None
     return {
         "items": len(texts.items),

@@ -23,6 +23,7 @@ def test_the_card_holds_sets_hashes_statistics_and_tokenizer_and_is_json(toy):
     assert (card["train"]["name"], card["eval"]["name"], card["train"]["rows"]) == ("toy", "held", 1)
     assert card["statistics"]["total_tokens"]["max"] == 13
     assert card["tokenizer"]["digest"] == BYTES.digest
+    assert (card["tokenizer"]["revision"], card["tokenizer"]["end_id"]) == (None, BYTES.end_id)
     assert card["template"]["prompt"] == "{question}\n"
     assert card["overlap"] == {"training_questions_held_out": 0, "allowed": False}
 

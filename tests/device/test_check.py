@@ -12,14 +12,14 @@ def device(*overrides):
 
 
 def test_a_platform_that_is_there_is_computed_on_and_described():
-    found = check(device("device=cpu"))
+    found = check(device("device=cpu"), preflight=False)
     assert found.platform == "cpu"
     assert "float32 matrix product" in found.report
     assert found.memory_bytes > 2**28
 
 
 def test_auto_says_what_it_took():
-    assert check(device("device=auto")).report.startswith("device=auto took cpu")
+    assert check(device("device=auto"), preflight=False).report.startswith("device=auto took cpu")
 
 
 @pytest.mark.parametrize("name", ["gpu", "tpu"])
@@ -27,23 +27,85 @@ def test_a_platform_that_is_not_there_is_refused(name):
     with pytest.raises(
         UserError, match=rf"(?s)device={name} needs a {name.upper()}.*uv sync --extra.*device=cpu"
     ):
-        check(device(f"device={name}"))
+        check(device(f"device={name}"), preflight=False)
 
 
 def test_too_few_devices_are_refused():
     with pytest.raises(UserError, match=r"device\.min_devices=4096, but JAX sees"):
-        check(device("device=cpu", "device.min_devices=4096"))
+        check(device("device=cpu", "device.min_devices=4096"), preflight=False)
 
 
 def test_a_device_that_computes_wrongly_is_refused(monkeypatch):
     monkeypatch.setattr(module, "_product", lambda a, b: 0 * (a @ b))
     with pytest.raises(UserError, match="gets a 256 × 256 matrix product wrong"):
-        check(device("device=cpu"))
+        check(device("device=cpu"), preflight=False)
 
 
 def test_the_memory_budget_may_be_set_by_hand():
-    assert check(device("device=cpu", "device.memory_gib=1.5")).memory_bytes == int(1.5 * 2**30)
+    assert check(device("device=cpu", "device.memory_gib=1.5"), preflight=False).memory_bytes == int(
+        1.5 * 2**30
+    )
 
 
 def test_peak_memory_is_counted():
-    assert peak_memory_bytes("cpu") > 2**26
+    assert peak_memory_bytes() > 2**26
+
+
+class Chip:
+    """As much of a TPU as is looked at before it is used."""
+
+    platform = "tpu"
+
+    def __init__(self, device_kind):
+        self.device_kind = device_kind
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "count", "text"),
+    [
+        (("device=tpu-v5e-8",), "TPU v5 lite", 4, "is 8 × TPU v5 lite, but here are 4 × TPU v5 lite"),
+        (("device=tpu-v5e-8",), "TPU v4", 8, "is 8 × TPU v5 lite, but here are 8 × TPU v4"),
+    ],
+)
+def test_another_tpu_than_the_named_one_is_refused(monkeypatch, words, kind, count, text):
+    monkeypatch.setattr(module.jax, "devices", lambda: [Chip(kind)] * count)
+    with pytest.raises(UserError, match=text):
+        check(device(*words), preflight=False)
+
+
+@pytest.mark.parametrize("preflight", [True, False])
+def test_without_a_tpu_a_topology_by_name_is_offered(preflight):
+    with pytest.raises(UserError, match=r"mode=preflight device=tpu-v5e-8 .*without a TPU"):
+        check(device("device=tpu"), preflight=preflight)
+
+
+def test_a_topology_that_is_not_here_is_refused_where_something_is_to_be_computed():
+    with pytest.raises(UserError, match=r"(?s)needs a TPU.*mode=preflight tells without a TPU"):
+        check(device("device=tpu-v5e-8"), preflight=False)
+
+
+def test_a_topology_that_is_not_here_is_enough_for_a_preflight(monkeypatch):
+    monkeypatch.setattr(module.topology, "why_not_compiled", lambda: "no compiler")
+    found = check(device("device=tpu-v5e-8"), preflight=True)
+    assert (found.platform, dict(found.mesh.shape)) == ("tpu", {"data": 1, "fsdp": 8, "tensor": 1})
+    assert found.memory_bytes == int(15.75 * 2**30)
+    assert found.not_compiled == "no compiler"
+    assert "8 × TPU v5 lite, none of them here: no compiler" in found.report
+
+
+def test_a_topology_with_too_few_devices_is_refused():
+    with pytest.raises(UserError, match="but topology v5e:2x2 has 4"):
+        check(device("device=tpu-v5e-8", "device.topology=v5e:2x2"), preflight=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("device=cpu", "device.topology=v5e:2x4"), "topology v5e:2x4 is of a TPU, and the platform is cpu"),
+        (("device=tpu", "device.topology=v5e:2x4"), "topology v5e:2x4 needs memory_gib"),
+        (("device=tpu", "device.topology=eight"), "device.topology"),
+    ],
+)
+def test_a_topology_that_cannot_be_is_refused_by_key(words, text):
+    with pytest.raises(UserError, match=text):
+        device(*words)

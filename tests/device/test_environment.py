@@ -14,14 +14,30 @@ def device(*overrides):
 
 
 def test_a_platform_is_demanded_of_jax_by_its_own_name():
-    assert wanted(device("device=gpu"))["JAX_PLATFORMS"] == "cuda"
-    assert wanted(device("device=tpu"))["JAX_PLATFORMS"] == "tpu"
-    assert "JAX_PLATFORMS" not in wanted(device("device=auto"))
+    assert wanted(device("device=gpu"), preflight=False)["JAX_PLATFORMS"] == "cuda"
+    assert wanted(device("device=tpu"), preflight=True)["JAX_PLATFORMS"] == "tpu"
+    assert wanted(device("device=tpu-v5e-8"), preflight=False)["JAX_PLATFORMS"] == "tpu"
+    assert "JAX_PLATFORMS" not in wanted(device("device=auto"), preflight=False)
+
+
+def test_the_preflight_of_a_topology_runs_on_the_host_and_asks_no_metadata_server():
+    variables = wanted(device("device=tpu-v5e-8"), preflight=True)
+    assert variables["JAX_PLATFORMS"] == "cpu"
+    assert variables["TPU_SKIP_MDS_QUERY"] == "1"
+    assert "JAX_COMPILATION_CACHE_DIR" not in variables
+
+
+def test_what_only_the_tpu_compiler_reads_may_come_after_jax():
+    import jax  # noqa: F401
+
+    environ = {"JAX_PLATFORMS": "cpu"}
+    apply(device("device=tpu-v5e-8"), preflight=True, environ=environ)
+    assert environ["TPU_SKIP_MDS_QUERY"] == "1"
 
 
 def test_flags_and_cache_go_into_the_environment():
     config = device("device=cpu", "device.xla_flags=['--a=1','--b=2']", "device.compilation_cache=/c")
-    assert wanted(config) == {
+    assert wanted(config, preflight=False) == {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--a=1 --b=2",
         "JAX_COMPILATION_CACHE_DIR": "/c",
@@ -33,25 +49,28 @@ def test_a_precision_left_by_an_earlier_job_is_refused():
 
     environ = {"JAX_PLATFORMS": "cpu", "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
     with pytest.raises(UserError, match="JAX_DEFAULT_MATMUL_PRECISION is 'highest', wanted None"):
-        apply(device("device=cpu", "device.compilation_cache=null"), environ)
+        apply(device("device=cpu", "device.compilation_cache=null"), preflight=False, environ=environ)
 
 
 def test_a_running_jax_with_another_environment_is_refused_with_the_launcher_as_remedy():
     import jax  # noqa: F401
 
+    environ = {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": "x"}
     with pytest.raises(UserError, match=r"(?s)JAX_PLATFORMS is 'cpu', wanted 'tpu'.*hydra/launcher=joblib"):
-        apply(device("device=tpu"), {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": "x"})
+        apply(device("device=tpu"), preflight=False, environ=environ)
 
 
 def test_variables_are_set_before_jax_comes():
     code = """
-from tunix_exp.device.config import DeviceConfig
+from tunix_exp.device.config import DeviceConfig, MeshConfig
 from tunix_exp.device.environment import apply
-apply(DeviceConfig(
-    platform="cpu", min_devices=1, param_dtype="float32", compute_dtype="float32",
-    state_dtype="float32", matmul_precision="default", memory_gib=None, guardrail="off",
+config = DeviceConfig(
+    platform="cpu", topology=None, min_devices=1, mesh=MeshConfig(data=1, fsdp="rest", tensor=1),
+    param_dtype="float32", compute_dtype="float32", state_dtype="float32",
+    matmul_precision="default", memory_gib=None, guardrail="off",
     xla_flags=["--xla_force_host_platform_device_count=3"], compilation_cache=None,
-))
+)
+apply(config, preflight=False)
 import jax
 print(jax.device_count())
 """

@@ -33,18 +33,26 @@ REFUSALS = {
 }
 LISTINGS = {
     "org/good": list(FILES),
+    "org/listed": list(FILES),
+    "org/stalls": list(FILES),
     "org/pickle": ["config.json", "pytorch_model.bin"],
     "org/empty": ["a.md"],
 }
+GATED = ("org/listed", "org/stalls")
 CLIENT = """
 import json, sys
 from tunix_exp.errors import UserError
-from tunix_exp.hub.snapshot import resolve
+from tunix_exp.hub.snapshot import check_access, resolve
 from tunix_exp.references import Hub
 for line in sys.stdin:
     case = json.loads(line)
+    reference, part = Hub(case["repo"], case["revision"], None, None), case["part"]
     try:
-        commit, folder = resolve(Hub(case["repo"], case["revision"], None, None), timeout_s=case["timeout_s"])
+        if part == "nothing":
+            check_access(reference, timeout_s=case["timeout_s"])
+            print(json.dumps("allowed"))
+            continue
+        commit, folder = resolve(reference, part=part, timeout_s=case["timeout_s"])
         files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
         print(json.dumps({"commit": commit, "files": files}))
     except UserError as error:
@@ -69,7 +77,8 @@ class StandIn(BaseHTTPRequestHandler):
 
     def do_GET(self):
         path = self.path.split("?")[0]
-        self.requests.append(path)
+        if path != "/api/agent-harnesses":  # the library's own curiosity, once a day
+            self.requests.append(path)
         repo = "/".join(path.removeprefix("/api/models").strip("/").split("/")[:2])
         if repo == "org/slow":
             time.sleep(1.0)
@@ -83,7 +92,11 @@ class StandIn(BaseHTTPRequestHandler):
             )
         elif "/revision/" in path:
             siblings = [{"rfilename": name} for name in LISTINGS[repo]]
-            self.answer(200, json.dumps({"id": repo, "sha": COMMIT, "siblings": siblings}).encode())
+            told = {"id": repo, "sha": COMMIT, "siblings": siblings, "gated": repo in GATED and "auto"}
+            self.answer(200, json.dumps(told).encode())
+        elif path.endswith("/auth-check"):
+            time.sleep(1.0 if repo == "org/stalls" else 0.0)
+            self.answer(403, X_Error_Code="GatedRepo")
         elif "/tree/" in path:
             entries = [
                 {"type": "file", "path": name, "size": len(body), "oid": f"oid{i}"}
@@ -109,7 +122,7 @@ def server():
 
 
 def ask(cases, home, endpoint, **environment):
-    lines = [json.dumps({"revision": "main", "timeout_s": 5.0} | case) for case in cases]
+    lines = [json.dumps({"revision": "main", "part": "weights", "timeout_s": 5.0} | case) for case in cases]
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS_"))}
     done = subprocess.run(
         [sys.executable, "-c", CLIENT],
@@ -181,6 +194,49 @@ def test_wanted_files_are_fetched_once_and_then_need_no_connection(server, tmp_p
     nowhere = "http://127.0.0.1:9"  # nothing listens there
     assert ask([by_commit], tmp_path, nowhere) == [wanted]
     assert ask([by_commit, by_name], tmp_path, nowhere, HF_HUB_OFFLINE="1")[0] == wanted
+
+
+def test_a_tokenizer_is_fetched_without_weights_and_is_not_taken_for_them(server, tmp_path):
+    small = ["config.json", "merges.txt"]
+    tokenizer = {"repo": "org/good", "revision": COMMIT, "part": "tokenizer"}
+    [answer] = ask([tokenizer], tmp_path, server)
+    assert answer == {"commit": COMMIT, "files": small}
+    answers = ask([tokenizer, tokenizer | {"part": "weights"}], tmp_path, server, HF_HUB_OFFLINE="1")
+    assert answers[0] == answer
+    assert "is not whole in the cache" in answers[1]["error"]
+    assert "(model.weights)" in answers[1]["error"]
+
+
+def test_a_tokenizer_may_lie_beside_a_pickle_or_without_weights(server, tmp_path):
+    cases = [{"repo": repo, "part": "tokenizer"} for repo in ("org/pickle", "org/empty")]
+    assert all(answer["commit"] == COMMIT for answer in ask(cases, tmp_path, server))
+
+
+def test_what_is_listed_for_all_but_given_to_few_is_refused_before_any_file(server, tmp_path):
+    StandIn.requests.clear()
+    for part in ("nothing", "weights", "tokenizer"):
+        [answer] = ask([{"repo": "org/listed", "part": part}], tmp_path, server, HF_TOKEN=TOKEN)
+        assert "org/listed is gated, and this account has not been let in (HTTP 403" in answer["error"]
+    asked = ["/api/models/org/listed/revision/main", "/api/models/org/listed/auth-check"]
+    assert StandIn.requests == asked * 3
+
+
+def test_access_is_asked_for_without_fetching_and_a_whole_cache_is_not_asked(server, tmp_path):
+    StandIn.requests.clear()
+    check = {"repo": "org/good", "revision": COMMIT, "part": "nothing"}
+    assert ask([check], tmp_path, server) == ["allowed"]
+    assert StandIn.requests == [f"/api/models/org/good/revision/{COMMIT}"]
+    assert not list(tmp_path.rglob("snapshots"))
+    ask([check | {"part": "weights"}], tmp_path, server)
+    assert ask([check], tmp_path, "http://127.0.0.1:9") == ["allowed"]
+    [answer] = ask([{"repo": "org/pickle", "part": "nothing"}], tmp_path, server)
+    assert "only as a pickle" in answer["error"]
+
+
+def test_every_request_has_the_time_limit(server, tmp_path):
+    case = {"repo": "org/stalls", "part": "nothing", "timeout_s": 0.2}
+    [answer] = ask([case], tmp_path, server)
+    assert "did not answer within 0.2 s when asked for org/stalls" in answer["error"]
 
 
 def test_a_snapshot_with_a_file_missing_is_not_taken_for_whole(server, tmp_path):

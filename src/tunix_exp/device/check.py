@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import psutil
 
-from tunix_exp.device.config import DeviceConfig
 from tunix_exp.device import topology
+from tunix_exp.device.config import DeviceConfig
 from tunix_exp.device.mesh import AXES, make_mesh, mesh_shape
 from tunix_exp.errors import UserError
 
@@ -111,9 +111,12 @@ def _absent(config: DeviceConfig, name: str) -> Device:
 
 
 def _check_topology(name: str, devices: list[Any]) -> None:
-    wanted, found = (topology.device_count(name), topology.generation(name).device_kind), (
-        len(devices),
-        devices[0].device_kind,
+    wanted, found = (
+        (topology.device_count(name), topology.generation(name).device_kind),
+        (
+            len(devices),
+            devices[0].device_kind,
+        ),
     )
     if wanted != found:
         raise UserError(

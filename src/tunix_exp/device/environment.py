@@ -28,7 +28,8 @@ _COMPILER_ONLY = {
 def wanted(config: DeviceConfig, *, preflight: bool) -> dict[str, str]:
     """The variables that `config` asks for; the preflight of a topology computes nothing on a TPU."""
     variables: dict[str, str] = {}
-    if preflight and config.topology is not None:
+    only_compiles = preflight and config.topology is not None
+    if only_compiles:
         variables |= {"JAX_PLATFORMS": "cpu", **_COMPILER_ONLY}
     elif config.platform != "auto":
         variables["JAX_PLATFORMS"] = _PLATFORM[config.platform]
@@ -36,7 +37,8 @@ def wanted(config: DeviceConfig, *, preflight: bool) -> dict[str, str]:
         variables["XLA_FLAGS"] = " ".join(config.xla_flags)
     if config.matmul_precision != "default":
         variables["JAX_DEFAULT_MATMUL_PRECISION"] = config.matmul_precision
-    if config.compilation_cache is not None:
+    # JAX would keep a program for a TPU that is not here, but cannot read it back without one.
+    if config.compilation_cache is not None and not only_compiles:
         variables["JAX_COMPILATION_CACHE_DIR"] = str(Path(config.compilation_cache).expanduser())
     return variables
 
@@ -50,7 +52,9 @@ def apply(
     """
     variables = wanted(config, preflight=preflight)
     if "jax" in sys.modules:
-        wrong = {k: environ.get(k) for k, v in variables.items() if environ.get(k) != v and k not in _COMPILER_ONLY}
+        wrong = {
+            k: environ.get(k) for k, v in variables.items() if environ.get(k) != v and k not in _COMPILER_ONLY
+        }
         wrong |= {k: environ[k] for k in _OURS - variables.keys() if k in environ}
         if wrong:
             raise UserError(

@@ -1,86 +1,244 @@
-"""How much memory a step takes, before any of it is taken."""
+"""How much memory a step takes on each device, and how long at best, before any of it is taken.
+
+Two sources: arithmetic on shapes, in a moment and without a compiler, and the compiled step's own figures.
+"""
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import jax
+from rich.table import Table
 
+from tunix_exp.device.topology import Generation
 from tunix_exp.errors import UserError
 
 GIB = 2**30
 
-
-def tree_bytes(tree: Any) -> int:
-    """Bytes of all arrays (or ShapeDtypeStructs) in `tree`."""
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+HOPELESS = "the plan alone is so far over the memory that the compiler was not asked"
 
 
-def memory_plan(
-    *,
-    params: Any,
-    opt_state: Any,
-    batch: Any,
-    compiled: Any,
-    memory_bytes: int,
-    platform: str,
-    evaluation: Mapping[str, int] | None = None,
-) -> dict[str, Any]:
-    """plan.json: what is held, what the compiler says the step needs, and whether both fit.
+def device_bytes(tree: Any) -> int:
+    """Bytes that one device holds of all arrays in `tree` (or `ShapeDtypeStruct`s with shardings)."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
 
-    `peak_bytes` is the compiler's: arguments, plus outputs that do not reuse them, plus temporaries.
-    `evaluation` holds the shapes that evaluation computes in, where there is any.
+
+@dataclass(frozen=True)
+class Parts:
+    """Bytes on one device, by what they are for; the block at work and the loss take turns."""
+
+    parameters: int
+    gradients: int
+    optimizer_state: int
+    compute_weights: int  # the parameters in the compute dtype, where that is another
+    saved_activations: int  # kept from the forward for the backward pass
+    block: int  # one block at work in the backward pass
+    loss: int  # one chunk of logits with its gradient
+    batch: int
+
+    @property
+    def total(self) -> int:
+        """The most that is held at a time."""
+        return sum(asdict(self).values()) - min(self.block, self.loss)
+
+    @property
+    def largest(self) -> tuple[str, int]:
+        """Name and bytes of the largest part."""
+        name, size = max(asdict(self).items(), key=lambda part: part[1])
+        return name.replace("_", " "), size
+
+
+@dataclass(frozen=True)
+class Work:
+    """One step on one device: operations that the model asks for, all that are done, and bytes moved."""
+
+    model_flops: float
+    flops: float
+    hbm_bytes: float
+
+    def seconds(self, speed: Generation) -> tuple[float, Literal["compute", "memory"]]:
+        """The least time that a step can take, and which of the two bounds it (Williams et al. 2009)."""
+        compute_s = self.flops / (speed.peak_flops / speed.devices_per_chip)
+        memory_s = self.hbm_bytes / (speed.bandwidth / speed.devices_per_chip)
+        return (compute_s, "compute") if compute_s >= memory_s else (memory_s, "memory")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What the compiler says one program takes on one device.
+
+    `peak_bytes` is the most that lives at a time, and what the compiler holds against the memory; the
+    temporaries' sum also counts what never lives together, and may exceed the memory of a step that fits.
     """
+
+    argument_bytes: int
+    output_bytes: int
+    alias_bytes: int
+    temp_bytes: int
+    code_bytes: int
+    peak_bytes: int
+
+
+def compiled_figures(compiled: Any) -> Compiled:
+    """The figures of a compiled program."""
     analysis = compiled.memory_analysis()
-    figures = {
-        "argument_bytes": analysis.argument_size_in_bytes,
-        "output_bytes": analysis.output_size_in_bytes,
-        "alias_bytes": analysis.alias_size_in_bytes,
-        "temp_bytes": analysis.temp_size_in_bytes,
-    }
-    peak = (
-        figures["argument_bytes"] + figures["output_bytes"] - figures["alias_bytes"] + figures["temp_bytes"]
-    )
-    return {
-        "platform": platform,
-        "device_memory_bytes": memory_bytes,
-        "held": {
-            "parameters_bytes": tree_bytes(params),
-            "gradients_bytes": tree_bytes(params),
-            "optimizer_state_bytes": tree_bytes(opt_state),
-            "batch_bytes": tree_bytes(batch),
-        },
-        "compiled_step": figures,
-        "peak_bytes": peak,
-        "evaluation": evaluation,
-        "fits": peak <= memory_bytes,
-    }
-
-
-def describe(plan: Mapping[str, Any]) -> str:
-    """The plan in one line of words."""
-    gib = {name.removesuffix("_bytes"): size / GIB for name, size in plan["held"].items()}
-    return (
-        f"a step holds parameters {gib['parameters']:.3f}, gradients {gib['gradients']:.3f}, optimizer "
-        f"{gib['optimizer_state']:.3f} GiB; compiled peak {plan['peak_bytes'] / GIB:.3f} of "
-        f"{plan['device_memory_bytes'] / GIB:.2f} GiB"
+    return Compiled(
+        argument_bytes=analysis.argument_size_in_bytes,
+        output_bytes=analysis.output_size_in_bytes,
+        alias_bytes=analysis.alias_size_in_bytes,
+        temp_bytes=analysis.temp_size_in_bytes,
+        code_bytes=analysis.generated_code_size_in_bytes,
+        # The program itself lies in the same memory.
+        peak_bytes=analysis.peak_memory_in_bytes + analysis.generated_code_size_in_bytes,
     )
 
 
-def guard(plan: Mapping[str, Any], guardrail: str) -> str | None:
-    """Refuse a step that does not fit (`block`), or return the warning (`warn`); `off` says nothing."""
-    if plan["fits"] or guardrail == "off":
+def out_of_memory(error: Exception) -> str | None:
+    """The compiler's own sentence, where `error` says that the program takes too much memory."""
+    text = str(error)
+    if "RESOURCE_EXHAUSTED" not in text and "CompileTimeHbmOom" not in text:
         return None
-    largest = max(plan["held"], key=plan["held"].__getitem__)
+    return f"the compiler says: {text.strip().splitlines()[0]}"
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A change of the config, in the words of the command line, and what the step would then take."""
+
+    words: str
+    costs: str
+    total_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """plan.json: what one device holds and does in a step, and whether that fits."""
+
+    platform: str
+    topology: str | None
+    mesh: dict[str, int]
+    device_memory_bytes: int
+    parts: Parts
+    work: Work
+    speed: Generation | None
+    evaluation: dict[str, int] | None
+    step: Compiled | None = None
+    answer: Compiled | None = None
+    not_compiled: str | None = None
+    """Why there is no compiled step; the compiler's refusal counts as the answer that it does not fit."""
+    refused: bool = False
+
+    @property
+    def bytes_needed(self) -> int:
+        """The compiler's word on the larger of the two programs, or the arithmetic's where there is none."""
+        compiled = [program.peak_bytes for program in (self.step, self.answer) if program is not None]
+        return max(compiled) if self.step is not None else max([self.parts.total, *compiled])
+
+    @property
+    def fits(self) -> bool:
+        """Whether a device's memory is enough."""
+        return not self.refused and self.bytes_needed <= self.device_memory_bytes
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether no compiler can help: what is held for certain is too much, or all of it twice too much."""
+        certain = self.parts.parameters + self.parts.gradients + self.parts.optimizer_state
+        return certain > self.device_memory_bytes or self.parts.total > 2 * self.device_memory_bytes
+
+    def refused_by(self, words: str) -> "Plan":
+        """The same plan with the compiler's refusal."""
+        return replace(self, not_compiled=words, refused=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, in bytes, operations and seconds."""
+        seconds, bound = (None, None) if self.speed is None else self.work.seconds(self.speed)
+        return {
+            "platform": self.platform,
+            "topology": self.topology,
+            "mesh": self.mesh,
+            "device_memory_bytes": self.device_memory_bytes,
+            "planned": {f"{name}_bytes": size for name, size in asdict(self.parts).items()}
+            | {"total_bytes": self.parts.total},
+            "compiled": None if self.step is None else asdict(self.step),
+            "compiled_answer": None if self.answer is None else asdict(self.answer),
+            "not_compiled": self.not_compiled,
+            "work": asdict(self.work) | {"roofline_s": seconds, "bound": bound},
+            "evaluation": self.evaluation,
+            "fits": self.fits,
+        }
+
+    def table(self) -> Table:
+        """The plan as a person reads it."""
+        where = self.topology or self.platform
+        devices = math.prod(self.mesh.values())
+        table = Table(
+            title=f"Memory of one device of {devices} ({where})", title_justify="left", title_style="bold"
+        )
+        table.add_column("")
+        table.add_column("GiB", justify="right")
+        for name, size in asdict(self.parts).items():
+            table.add_row(name.replace("_", " "), gib(size))
+        table.add_section()
+        table.add_row("planned (block and loss take turns)", gib(self.parts.total))
+        if self.step is not None:
+            table.add_row("compiled step", gib(self.step.peak_bytes))
+        if self.answer is not None:
+            table.add_row("compiled answer (generation)", gib(self.answer.peak_bytes))
+        table.add_row("memory", gib(self.device_memory_bytes))
+        return table
+
+    def describe(self) -> str:
+        """The plan in a line or two."""
+        source = "compiled" if self.step is not None else "planned"
+        verdict = "fits" if self.fits else "does not fit"
+        text = (
+            f"the step {verdict}: {source} {gib(self.bytes_needed)} of "
+            f"{gib(self.device_memory_bytes)} GiB a device"
+        )
+        if self.refused:
+            text = f"the step does not fit: {self.not_compiled}"
+        elif self.not_compiled is not None:
+            text += f"\nnot compiled: {self.not_compiled}"
+        text += (
+            f"\na step does {self.work.flops:.3g} operations and moves {self.work.hbm_bytes / GIB:.1f} GiB"
+        )
+        if self.speed is not None:
+            seconds, bound = self.work.seconds(self.speed)
+            text += f" on a device, at best in {seconds:.3f} s ({bound} bound)"
+        return text
+
+
+def guard(plan: Plan, guardrail: str, remedies: Callable[[], list[Remedy]]) -> str | None:
+    """Refuse a step that does not fit (`block`), or return the warning (`warn`); `off` says nothing."""
+    if plan.fits or guardrail == "off":
+        return None
+    name, size = plan.parts.largest
     text = (
-        f"the step does not fit: {describe(plan)}; "
-        f"the largest part is {largest.removesuffix('_bytes').replace('_', ' ')}"
+        f"{plan.describe().splitlines()[0]}\n"
+        f"planned {gib(plan.parts.total)} of {gib(plan.device_memory_bytes)} GiB a device: "
+        + ", ".join(f"{part.replace('_', ' ')} {gib(n)}" for part, n in asdict(plan.parts).items())
+        + f"; the largest part is {name}, {gib(size)} GiB"
     )
     if guardrail == "warn":
         return text
     raise UserError(
         text,
         where="device.guardrail",
-        remedy="lower training.batch_size or data.max_tokens, raise optim.accumulation_steps, or choose"
-        " optim=adafactor; device.guardrail=warn goes on all the same",
+        remedy="; ".join(_spelled(remedy, plan.device_memory_bytes) for remedy in remedies())
+        + "; device.guardrail=warn goes on all the same",
     )
+
+
+def gib(size: float) -> str:
+    """Bytes in GiB, with as many digits as a small part needs."""
+    value = size / GIB
+    return f"{value:.2f}" if value >= 0.1 or value == 0 else f"{value:.2g}"
+
+
+def _spelled(remedy: Remedy, memory_bytes: int) -> str:
+    verdict = "fits" if remedy.total_bytes <= memory_bytes else "still too much"
+    return f"{remedy.words} ({remedy.costs}): {gib(remedy.total_bytes)} GiB, {verdict}"

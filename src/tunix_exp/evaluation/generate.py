@@ -114,6 +114,22 @@ def _left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[np.ndar
     return tokens_RP, segment_ids_RP
 
 
+def compile_answer(
+    graphdef: nnx.GraphDef,
+    params: nnx.State,
+    mesh: jax.sharding.Mesh,
+    *,
+    longest_prompt: int,
+    n_eos: int,
+    max_new_tokens: int,
+) -> jax.stages.Compiled:
+    """The program by which `generate` answers its longest prompts, from shapes with shardings alone."""
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    eos_E = jax.ShapeDtypeStruct((n_eos,), jnp.int32, sharding=everywhere)
+    rows_RP = jax.ShapeDtypeStruct((BLOCK_ROWS, bucket(longest_prompt)), jnp.int32, sharding=everywhere)
+    return _answer.lower(graphdef, params, eos_E, rows_RP, rows_RP, max_new_tokens=max_new_tokens).compile()
+
+
 @partial(jax.jit, static_argnums=0, static_argnames="max_new_tokens")
 def _answer(
     graphdef: nnx.GraphDef,

@@ -289,7 +289,8 @@ def _contradictions(manifest: RunManifest) -> Iterator[str]:
     if (code.git_diff_sha256 is not None) != (code.git_dirty is True):
         yield "`code.git_diff_sha256` must be known exactly when `code.git_dirty` is true"
     model = manifest.model
-    if model is not None and model.revision is None and model.weights.startswith("hub:"):
+    loads = manifest.mode != "preflight"
+    if loads and model is not None and model.revision is None and model.weights.startswith("hub:"):
         yield "`model.revision` is null, but the weights are from the Hub"
     if manifest.finished_at is not None and manifest.finished_at < manifest.started_at:
         yield "`finished_at` is before `started_at`"

@@ -25,7 +25,7 @@ from huggingface_hub.errors import (
 from tunix_exp.errors import UserError
 from tunix_exp.references import Hub
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 4.0
 Part = Literal["weights", "tokenizer"]
 # Of the files at the top of the repository; folders hold other frameworks' copies.
 _SMALL = ("*.json", "*.model", "*.txt", "*.jinja")

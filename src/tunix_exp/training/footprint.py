@@ -1,0 +1,243 @@
+"""What a training step takes on one device, by arithmetic on shapes, and what would take less."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+from flax import nnx
+from jax.sharding import AbstractMesh, Mesh
+
+from tunix_exp.device.config import DeviceConfig
+from tunix_exp.device.plan import Parts, Remedy, Work, device_bytes
+from tunix_exp.models.architecture import abstract
+from tunix_exp.models.config import ModelConfig
+from tunix_exp.models.digest import path_of
+from tunix_exp.models.loss import CHUNK_LOGITS, num_chunks
+from tunix_exp.training import optim
+from tunix_exp.training.config import AdafactorConfig, OptimConfig
+from tunix_exp.training.step import abstract_arguments
+
+_BYTES = {"float32": 4, "bfloat16": 2}
+
+# The shipped option's own keys (conf/optim/adafactor.yaml), as far as they decide the state's size.
+_ADAFACTOR = {
+    "name": "adafactor",
+    "decay_rate": 0.8,
+    "min_dim_size_to_factor": 128,
+    "clipping_threshold": 1.0,
+    "eps": 1e-30,
+}
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """One step's memory on a device, and its work."""
+
+    parts: Parts
+    work: Work
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that decides what a step takes; a remedy is another one."""
+
+    model: ModelConfig
+    optim: OptimConfig
+    device: DeviceConfig
+    mesh: Mesh | AbstractMesh
+    batch_size: int
+    max_tokens: int
+
+    def arguments(self) -> tuple[nnx.GraphDef[Any], Any]:
+        """The model's graph, and state, batch and scalars of its step as shapes with shardings."""
+        graphdef, params = nnx.split(
+            abstract(
+                self.model,
+                param_dtype=self.device.param_dtype,
+                compute_dtype=self.device.compute_dtype,
+            )
+        )
+        return graphdef, abstract_arguments(
+            optim.structure(self.optim),
+            params,
+            optim.scalars(self.optim, total_steps=1),
+            mesh=self.mesh,  # pyright: ignore[reportArgumentType]
+            batch_shape=(self.batch_size, self.max_tokens),
+            state_dtype=self.device.state_dtype,
+        )
+
+
+def footprint(setting: Setting) -> Footprint:
+    """Memory and work of a step on one device.
+
+    Parameters, optimizer state and batch are counted from their shardings. The rest is arithmetic, fitted
+    to what the TPU compiler does (docs/tpu-fit.md); B is rows of a device, N, F, V are its share of heads,
+    hidden units and vocabulary, c the bytes of the compute dtype:
+
+    - saved: L·B·T·D·c block inputs; with remat `dots` also each product with weights, with `none` all else;
+    - block: one block's weights whole, and B·(2·4·N·T² attention logits + 3·T·F·c hidden units + 4·T a
+      channel of its norms behind products, of those on queries and keys twice);
+    - loss: logits and their gradient, 2·4 bytes each, and the table in the compute dtype.
+    """
+    _, (state, batch, _) = setting.arguments()
+    model, sizes = setting.model, setting.mesh.shape
+    compute_bytes, param_bytes = _BYTES[setting.device.compute_dtype], _BYTES[setting.device.param_dtype]
+    parts_of_batch = setting.optim.accumulation_steps
+    shards = sizes["data"] * sizes["fsdp"]
+    rows_at_once = setting.batch_size // parts_of_batch
+    rows = rows_at_once // shards if rows_at_once % shards == 0 else rows_at_once
+    parameters, block_count = device_bytes(state.params), _block_parameters(state.params)
+    dims = _Dims.of(model)
+
+    def share(size: int) -> float:
+        return size / sizes["tensor"] if size % sizes["tensor"] == 0 else size
+
+    T, D, L = setting.max_tokens, model.width, model.num_layers
+    logits = 4 * share(dims.heads) * T * T
+    hidden = T * share(model.mlp_width) * compute_bytes
+    stream = T * D * compute_bytes
+    projections = T * share(dims.projected) * compute_bytes
+    saved = {
+        "block": stream,
+        "dots": stream + projections + dims.hidden_products * hidden + 2 * stream,
+        "none": 2 * logits + 8 * stream + projections + (dims.hidden_products + 2) * hidden,
+    }[model.remat]
+    block_weights = block_count / L / sizes["tensor"] * compute_bytes
+    block = rows * (2 * logits + 3 * hidden + 4 * T * dims.late_norms) + (
+        block_weights if sizes["fsdp"] > 1 else 0
+    )
+    V = model.vocab_size
+    chunk_tokens = rows_at_once * T / num_chunks(rows_at_once, T, V, CHUNK_LOGITS)
+    loss = 2 * 4 * chunk_tokens * V / math.prod(sizes.values())
+    splits = V % (sizes["fsdp"] * sizes["tensor"]) == 0
+    if not splits or compute_bytes != param_bytes:
+        loss += V * D * compute_bytes / (sizes["fsdp"] * sizes["tensor"] if splits else 1)
+    cast = parameters * compute_bytes // param_bytes if compute_bytes != param_bytes else 0
+    return Footprint(
+        Parts(
+            parameters=parameters,
+            gradients=parameters * (1 if parts_of_batch == 1 else 2),
+            optimizer_state=device_bytes(state.opt_state),
+            compute_weights=cast,
+            saved_activations=round(L * rows * saved),
+            block=round(block),
+            loss=round(loss),
+            batch=device_bytes(batch),
+        ),
+        _work(setting, dims, parameters + device_bytes(state.opt_state), block_count),
+    )
+
+
+def remedies(setting: Setting, memory_bytes: int) -> list[Remedy]:
+    """Three changes by which the step takes less: those that fit before others, the cheapest first.
+
+    Cheap is what leaves the update as it is, then what changes the optimizer, then what the model sees.
+    """
+    ways = [Remedy(words, costs, footprint(other).parts.total) for words, costs, other in _ways(setting)]
+    now = footprint(setting).parts.total
+    helpful = [way for way in ways if way.total_bytes < now]
+    fitting = [way for way in helpful if way.total_bytes <= memory_bytes]
+    others = sorted((w for w in helpful if w not in fitting), key=lambda way: way.total_bytes)
+    return (fitting + others)[:3]
+
+
+def _ways(setting: Setting) -> list[tuple[str, str, Setting]]:
+    """Words of the command line, their price, and the setting they make; the cheapest first."""
+    ways = []
+    model, rule, shape = setting.model, setting.optim, setting.mesh.shape
+    if model.remat != "block":
+        other = model.model_copy(update={"remat": "block"})
+        ways.append(("model.remat=block", "a third more compute", replace(setting, model=other)))
+    parts, devices = rule.accumulation_steps, math.prod(shape.values())
+    most = setting.batch_size // (shape["data"] * shape["fsdp"])
+    while parts * 2 <= most and setting.batch_size % (parts * 2) == 0:
+        parts *= 2
+    if parts > rule.accumulation_steps:
+        other = rule.model_copy(update={"accumulation_steps": parts})
+        words = f"optim.accumulation_steps={parts}"
+        ways.append((words, "the same update in smaller parts", replace(setting, optim=other)))
+    if shape["data"] > 1:
+        sizes = (1, shape["data"] * shape["fsdp"], shape["tensor"])
+        words = "device.mesh.data=1 device.mesh.fsdp=rest"
+        ways.append((words, "parameters apart too", replace(setting, mesh=_mesh(sizes))))
+    if devices < 8 and setting.device.platform == "tpu":
+        words = "device=tpu-v5e-8"
+        ways.append(
+            (words, "eight chips, the state split over them", replace(setting, mesh=_mesh((1, 8, 1))))
+        )
+    if rule.name != "adafactor":
+        plain = rule.model_dump(include=set(AdafactorConfig.model_fields) - {"name"})
+        other = AdafactorConfig.model_validate({**plain, **_ADAFACTOR})
+        ways.append(("optim=adafactor", "another optimizer", replace(setting, optim=other)))
+    if setting.batch_size % (2 * rule.accumulation_steps) == 0:
+        half = setting.batch_size // 2
+        ways.append((f"training.batch_size={half}", "a smaller batch", replace(setting, batch_size=half)))
+    if setting.max_tokens > 1:
+        half = setting.max_tokens // 2
+        ways.append((f"data.max_tokens={half}", "shorter examples", replace(setting, max_tokens=half)))
+    return ways
+
+
+@dataclass(frozen=True)
+class _Dims:
+    """What the families spell differently."""
+
+    heads: int
+    head_width: int
+    projected: int  # outputs of the products that make queries, keys and values
+    hidden_products: int  # products of the MLP with as many outputs as it has hidden units
+    late_norms: int  # channels of norms behind products, which the backward pass wants in float32
+
+    @classmethod
+    def of(cls, model: ModelConfig) -> "_Dims":
+        if model.family == "gpt2":
+            return cls(model.num_heads, model.width // model.num_heads, 3 * model.width, 1, 0)
+        projected = (model.num_heads + 2 * model.num_key_heads) * model.head_width
+        turned = (model.num_heads + model.num_key_heads) * model.head_width
+        late = 2 * model.width * model.has_post_norms + 2 * turned * model.has_query_key_norms
+        return cls(model.num_heads, model.head_width, projected, 2, late)
+
+
+def _work(setting: Setting, dims: _Dims, state_bytes: int, block_count: int) -> Work:
+    """Operations and bytes of one device in one step, over all tokens of the batch, padding included.
+
+    Per token a forward pass takes 2 operations a weight of the blocks and of the unembedding, and
+    4·T·N·H a layer for attention, which computes all T² pairs; a backward pass takes twice that. That is
+    what the model asks for (PaLM, appendix B). Done besides: the forward pass of the blocks (remat) and of
+    the logits (chunked loss) a second time.
+
+    Bytes: parameters and optimizer state read and written, gradients written and read, a block's weights
+    read in every pass, and every pass the attention logits (float32) twice, the hidden units twice, the
+    stream six times, and the logits of the loss twice.
+    """
+    model, sizes = setting.model, setting.mesh.shape
+    devices = math.prod(sizes.values())
+    tokens = setting.batch_size * setting.max_tokens / devices
+    attention = 4 * setting.max_tokens * dims.heads * dims.head_width * model.num_layers
+    unembedding = 2 * model.vocab_size * model.width
+    blocks = 2 * block_count + attention
+    rows_at_once = setting.batch_size // setting.optim.accumulation_steps
+    is_chunked = num_chunks(rows_at_once, setting.max_tokens, model.vocab_size, CHUNK_LOGITS) > 1
+    again = (blocks if model.remat != "none" else 0) + (unembedding if is_chunked else 0)
+    compute_bytes = _BYTES[setting.device.compute_dtype]
+    passes = 3 if model.remat == "none" else 4
+    per_token = 2 * 4 * dims.heads * setting.max_tokens
+    per_token += compute_bytes * (2 * dims.hidden_products * model.mlp_width + 6 * model.width)
+    moved = passes * model.num_layers * per_token + (4 if is_chunked else 3) * 2 * 4 * model.vocab_size
+    weights = passes * block_count / sizes["tensor"] * compute_bytes * setting.optim.accumulation_steps
+    return Work(
+        model_flops=3 * (blocks + unembedding) * tokens,
+        flops=(3 * (blocks + unembedding) + again) * tokens,
+        hbm_bytes=2 * 2 * state_bytes + weights + moved * tokens,
+    )
+
+
+def _block_parameters(params: Any) -> int:
+    """How many numbers the blocks hold, over all devices."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return sum(leaf.size for keys, leaf in leaves if path_of(keys).startswith("blocks/"))
+
+
+def _mesh(sizes: tuple[int, int, int]) -> AbstractMesh:
+    return AbstractMesh(sizes, ("data", "fsdp", "tensor"))

@@ -1,0 +1,119 @@
+"""What a step takes, by arithmetic: the real models' shapes, nothing allocated."""
+
+import jax
+import pytest
+from jax.sharding import AbstractMesh
+
+from tests.composing import composed
+from tests.running import TOY
+from tunix_exp.config import validate
+from tunix_exp.device.mesh import make_mesh, mesh_shape
+from tunix_exp.device.plan import GIB, compiled_figures
+from tunix_exp.device.topology import compile_only_devices, device_count
+from tunix_exp.training import optim
+from tunix_exp.training.config import AdafactorConfig
+from tunix_exp.training.footprint import Setting, footprint, remedies
+from tunix_exp.training.step import compile_step
+
+GEMMA = ("model=gemma2b", "mode=preflight")
+ONE_CHIP = (
+    *GEMMA, "device=tpu-v5e-8", "device.topology=v5e:1x1", "device.min_devices=1",
+    "device.param_dtype=bfloat16", "device.state_dtype=bfloat16",
+    "training.batch_size=1", "data.max_tokens=64",
+)  # fmt: skip
+EIGHT = (*GEMMA, "device=tpu-v5e-8", "training.batch_size=8", "data.max_tokens=2048")
+
+
+def setting(*words, mesh=None):
+    config = validate(composed(*words))
+    if mesh is None:
+        shape = mesh_shape(config.device.mesh, device_count(config.device.topology))
+        mesh = AbstractMesh(shape, ("data", "fsdp", "tensor"))
+    return Setting(
+        config.model, config.optim, config.device, mesh, config.training.batch_size, config.data.max_tokens
+    )
+
+
+def test_the_earlier_configuration_is_over_for_its_optimizer_state_not_its_vocabulary():
+    parts = footprint(setting(*ONE_CHIP)).parts
+    assert parts.parameters + parts.gradients + parts.optimizer_state > 15.75 * GIB
+    assert parts.largest[0] == "optimizer state"
+    assert parts.optimizer_state / GIB == pytest.approx(9.34, abs=0.01)
+    assert parts.loss < GIB
+
+
+def test_its_remedies_come_with_their_size_and_those_that_fit_come_first():
+    ways = remedies(setting(*ONE_CHIP), int(15.75 * GIB))
+    assert [way.words for way in ways] == ["device=tpu-v5e-8", "optim=adafactor", "data.max_tokens=32"]
+    fits = [way.total_bytes <= 15.75 * GIB for way in ways]
+    assert fits == [True, True, False]
+
+
+def test_parameters_and_state_are_apart_over_eight_devices():
+    one, eight = (
+        footprint(setting(*EIGHT, mesh=AbstractMesh((1, n, 1), ("data", "fsdp", "tensor")))) for n in (1, 8)
+    )
+    assert eight.parts.optimizer_state < one.parts.optimizer_state / 7.9
+    assert eight.parts.gradients == eight.parts.parameters
+    assert eight.work.flops == pytest.approx(one.work.flops / 8)
+
+
+def test_model_operations_are_six_a_weight_and_token_and_twelve_a_pair_of_attention():
+    config = validate(composed(*EIGHT)).model
+    work = footprint(setting(*EIGHT)).work
+    weights = 18 * (2 * 2048 * 2048 + 2 * 2048 * 256 + 3 * 2048 * 16384) + 256_000 * 2048
+    tokens = 8 * 2048 / 8
+    expected = 6 * weights * tokens + 12 * 2048 * 8 * 256 * config.num_layers * tokens
+    assert work.model_flops == pytest.approx(expected, rel=1e-3)
+    assert work.flops > work.model_flops
+
+
+def test_accumulation_halves_activations_and_keeps_a_sum_of_gradients():
+    whole = footprint(setting(*EIGHT, "training.batch_size=64")).parts
+    halves = footprint(setting(*EIGHT, "training.batch_size=64", "optim.accumulation_steps=2")).parts
+    assert halves.saved_activations == whole.saved_activations // 2
+    assert halves.gradients == 2 * whole.gradients
+
+
+@pytest.mark.parametrize(("less", "more"), [("block", "dots"), ("dots", "none")])
+def test_rematerialising_more_saves_less(less, more):
+    kept = [footprint(setting(*EIGHT, f"model.remat={remat}")).parts for remat in (less, more)]
+    assert kept[0].saved_activations < kept[1].saved_activations
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (("model.remat=none", "training.batch_size=64"), "model.remat=block"),
+        (("training.batch_size=256",), "optim.accumulation_steps=32"),
+        (
+            ("device.mesh.data=rest", "device.mesh.fsdp=1"),
+            "device.mesh.data=1 device.mesh.fsdp=rest",
+        ),
+    ],
+)
+def test_the_cheapest_remedy_leaves_the_update_as_it_is(words, remedy):
+    assert remedies(setting(*EIGHT, *words), int(15.75 * GIB))[0].words == remedy
+
+
+def test_adafactor_is_foreseen_as_the_shipped_option_spells_it():
+    foreseen = remedies(setting(*ONE_CHIP), int(15.75 * GIB))[1]
+    shipped = setting(*ONE_CHIP, "optim=adafactor")
+    assert isinstance(shipped.optim, AdafactorConfig)
+    assert foreseen.total_bytes == footprint(shipped).parts.total
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("topology", ["v5e:2x4", "v3:2x2", "v6e:2x4"])
+def test_a_step_is_compiled_for_a_tpu_that_is_not_here(topology):
+    pytest.importorskip("libtpu", reason="the TPU compiler is an extra: uv sync --extra tpu")
+    toy = [word for word in TOY if not word.startswith(("device", "model", "eval"))]
+    words = (*toy, "model=tiny-gemma", "device=tpu-v5e-8", f"device.topology={topology}")
+    config = validate(composed(*words, "training.batch_size=8", "eval=none"))
+    mesh = make_mesh(config.device, compile_only_devices(topology))
+    made = setting(*words, "training.batch_size=8", "eval=none", mesh=mesh)
+    graphdef, arguments = made.arguments()
+    compiled = compile_step(graphdef, optim.structure(config.optim), mesh, *arguments)
+    held = footprint(made).parts
+    assert compiled_figures(compiled).argument_bytes >= held.parameters + held.optimizer_state
+    assert {device.platform for device in jax.tree.leaves(compiled.input_shardings)[0].device_set} == {"tpu"}
