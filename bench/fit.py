@@ -10,6 +10,7 @@ Every measurement is a line of bench/fit.jsonl; one that is there already is not
 import argparse
 import datetime
 import json
+import re
 import time
 from collections.abc import Iterator
 from importlib import metadata
@@ -137,7 +138,7 @@ def _compiled(point: dict[str, Any]) -> dict[str, Any]:
     figures, refusal = None, None
     try:
         compiled = compile_step(graphdef, optim.structure(config.optim), device.mesh, *arguments)
-        figures = plans.compiled_figures(compiled)
+        figures = plans.compiled_figures(compiled, "tpu")
     except JaxRuntimeError as error:
         refusal = plans.out_of_memory(error)
         if refusal is None:
@@ -181,15 +182,18 @@ def page(rows: list[dict[str, Any]]) -> str:
         "## The largest batch at 2048 tokens (AdamW, powers of two)",
         "",
         "GiB are a device's: what lives at a time by the compiler's word, the program itself included.",
+        "Of twice the batch the compiler gives up early, and says how much its temporaries would take.",
         "",
-        "| model | device | batch | GiB | of | twice that | roofline s/step | bound |",
-        "|---|---|---:|---:|---:|---|---:|---|",
+        "| model | device | batch | GiB | of | twice the batch | roofline s/step | bound |",
+        "|---|---|---:|---:|---:|---:|---:|---|",
     ]
     for (model, device), row in sorted(largest.items()):
         twice = over.get((model, device, 2 * row["batch"]))
+        if twice is None:
+            continue  # not searched for
         lines.append(
             f"| `{model}` | `{device}` | {row['batch']} | {row['compiled_gib']:.2f} "
-            f"| {row['memory_gib']:.2f} | {_short(twice) if twice else 'not tried'} "
+            f"| {row['memory_gib']:.2f} | {_needed(twice)} "
             f"| {row['roofline_s']:.2f} | {row['bound']} |"
         )
     lines += [
@@ -197,7 +201,8 @@ def page(rows: list[dict[str, Any]]) -> str:
         "## The plan against the compiler",
         "",
         "`plan.json` holds both. The arithmetic takes a moment; it decides alone only where it is far over",
-        "the memory, or where no compiler is at hand. No adapter anywhere.",
+        "the memory, or where no compiler is at hand. No adapter anywhere. Close to the limit the compiler",
+        "may find a way with less, and the plan is then too high.",
         "",
         "| model | device | optimizer | remat | batch × tokens | planned | compiled | off by |",
         "|---|---|---|---|---:|---:|---:|---:|",
@@ -219,10 +224,11 @@ def page(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _short(refusal: str) -> str:
-    return (
-        refusal.removeprefix("the compiler says: ").removeprefix("RESOURCE_EXHAUSTED: ").strip().rstrip(".")
-    )
+def _needed(refusal: str) -> str:
+    """What the compiler says a refused step would take: a sum for all of it, or its temporaries alone."""
+    figure = re.search(r"\(([\d.]+)G\) exceeds|Used ([\d.]+)G of", refusal)
+    assert figure is not None, refusal
+    return figure[1] or figure[2]
 
 
 if __name__ == "__main__":

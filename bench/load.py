@@ -69,6 +69,7 @@ def load(folder: Path) -> dict[str, object]:
     """The measurement."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from tests.composing import composed
+
     from tunix_exp.config import validate
     from tunix_exp.evaluation.generate import generate
     from tunix_exp.models import weights

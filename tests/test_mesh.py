@@ -28,7 +28,7 @@ if family == "gpt2":
     model = toy_config(**sizes, num_layers=2, num_heads=4, layer_loop=loop)
 else:
     from tests.models.gemma_toys import gemma_config
-    model = gemma_config(family, layer_loop=loop)
+    model = gemma_config(family, layer_loop=loop, vocab_size=64, width=32, mlp_width=64)
 dtypes = {"param_dtype": "float32", "compute_dtype": "float32"}
 graphdef, shapes = nnx.split(abstract(model, **dtypes))
 structure, scalars = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=10)

@@ -79,3 +79,12 @@ def test_with_the_compiler_step_and_generation_are_compiled_for_the_topology(tmp
     assert plan["compiled_answer"]["peak_bytes"] > 0
     assert plan["not_compiled"] is None
     assert verify(tmp_path / "run") == []
+
+
+def test_on_a_device_that_is_here_both_programs_are_compiled_too(tmp_path):
+    words = [word for word in TINY if not word.startswith("device")]
+    assert run(tmp_path / "run", *words, "device=cpu", "device.compilation_cache=null") == 0
+    plan = read_json(tmp_path / "run" / "plan.json")
+    assert plan["compiled"]["argument_bytes"] >= plan["planned"]["optimizer_state_bytes"]
+    assert plan["compiled_answer"]["argument_bytes"] >= plan["planned"]["parameters_bytes"]
+    assert plan["evaluation"]["items"] == 5

@@ -257,10 +257,10 @@ def _planned_step(
     elif isinstance(device.mesh, jax.sharding.Mesh):
         try:
             compiled = compile_step(graphdef, optim.structure(config.optim), device.mesh, *arguments)
-            plan = replace(plan, step=plans.compiled_figures(compiled))
+            plan = replace(plan, step=plans.compiled_figures(compiled, device.platform))
             if not config.mode.computes and isinstance(config.eval, ItemsEvalConfig):
                 answer = _compiled_answer(config, texts, graphdef, arguments[0].params, device.mesh)
-                plan = replace(plan, answer=plans.compiled_figures(answer))
+                plan = replace(plan, answer=plans.compiled_figures(answer, device.platform))
         except jax.errors.JaxRuntimeError as error:
             words = plans.out_of_memory(error)
             if words is None:

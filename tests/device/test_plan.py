@@ -60,9 +60,13 @@ def test_the_block_and_the_loss_take_turns_in_the_total():
 
 def test_the_compiler_is_asked_for_what_lives_at_a_time():
     x = jax.ShapeDtypeStruct((256, 256), jnp.float32)
-    figures = compiled_figures(jax.jit(lambda a, b: a @ b + a).lower(x, x).compile())
+    program = jax.jit(lambda a, b: jnp.sort(a @ b) @ b).lower(x, x).compile()
+    figures = compiled_figures(program, "cpu")
     assert figures.argument_bytes == 2 * 256 * 256 * 4
-    assert figures.peak_bytes >= 3 * 256 * 256 * 4
+    assert figures.temp_bytes >= 256 * 256 * 4
+    assert figures.peak_bytes == figures.argument_bytes + figures.output_bytes + figures.temp_bytes
+    on_tpu = compiled_figures(program, "tpu")
+    assert on_tpu.peak_bytes == program.memory_analysis().peak_memory_in_bytes
 
 
 def test_the_compiler_s_word_goes_before_the_arithmetic_s():

@@ -71,8 +71,9 @@ class Work:
 class Compiled:
     """What the compiler says one program takes on one device.
 
-    `peak_bytes` is the most that lives at a time, and what the compiler holds against the memory; the
-    temporaries' sum also counts what never lives together, and may exceed the memory of a step that fits.
+    `peak_bytes` is what must be there: arguments, outputs that do not reuse them, and temporaries. Of a TPU
+    it is the most that lives at a time, the compiler's own measure: what it calls the size of temporaries
+    there also counts what never lives together, and exceeds the memory of steps that it compiles to fit.
     """
 
     argument_bytes: int
@@ -83,17 +84,19 @@ class Compiled:
     peak_bytes: int
 
 
-def compiled_figures(compiled: Any) -> Compiled:
-    """The figures of a compiled program."""
+def compiled_figures(compiled: Any, platform: str) -> Compiled:
+    """The figures of a compiled program; its code lies in the same memory."""
     analysis = compiled.memory_analysis()
+    live = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    # On CPU the most that lives at a time is told without the temporaries.
+    peak = analysis.peak_memory_in_bytes if platform == "tpu" else live + analysis.temp_size_in_bytes
     return Compiled(
         argument_bytes=analysis.argument_size_in_bytes,
         output_bytes=analysis.output_size_in_bytes,
         alias_bytes=analysis.alias_size_in_bytes,
         temp_bytes=analysis.temp_size_in_bytes,
         code_bytes=analysis.generated_code_size_in_bytes,
-        # The program itself lies in the same memory.
-        peak_bytes=analysis.peak_memory_in_bytes + analysis.generated_code_size_in_bytes,
+        peak_bytes=peak + analysis.generated_code_size_in_bytes,
     )
 
 

@@ -101,10 +101,12 @@ def footprint(setting: Setting) -> Footprint:
     saved = {
         "block": stream,
         "dots": stream + projections + dims.hidden_products * hidden + 2 * stream,
-        "none": 2 * logits + 8 * stream + projections + (dims.hidden_products + 2) * hidden,
+        "none": logits + 4 * stream + projections + (dims.hidden_products + 2) * hidden,
     }[model.remat]
     block_weights = block_count / L / sizes["tensor"] * compute_bytes
-    block = rows * (2 * logits + 3 * hidden + 4 * T * dims.late_norms) + (
+    # Without remat one copy of the attention logits is among what is saved.
+    copies = 1 if model.remat == "none" else 2
+    block = rows * (copies * logits + 3 * hidden + 4 * T * dims.late_norms) + (
         block_weights if sizes["fsdp"] > 1 else 0
     )
     V = model.vocab_size
