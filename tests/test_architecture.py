@@ -9,16 +9,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "tunix_exp"
 LAYERS = {
-    "errors": 0, "schema": 0,
+    "errors": 0, "schema": 0, "exits": 0,
     "references": 1,
     "hub": 2, "scoring": 2,
     "models": 3, "data": 3, "device": 3, "evidence": 3,
     "training": 4, "evaluation": 4,
     "report": 5, "config": 5,
     "run": 6, "launch": 6,
-    "cli": 7, "__main__": 8,
+    "verbs": 8,
+    "cli": 9, "__main__": 10,
 }  # fmt: skip
 FAST = ["tunix_exp.cli", "tunix_exp.config", "tunix_exp.launch", "tunix_exp.evidence.verify"]
+FAST += ["tunix_exp.verbs", "tunix_exp.verbs.verify"]
 FAST += [f"tunix_exp.{name}" for name in ("models", "data", "device", "training", "evaluation", "hub")]
 MODULES = sorted(ROOT.rglob("*.py"))
 HEAVY = {

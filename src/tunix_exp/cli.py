@@ -8,7 +8,7 @@ import difflib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tunix_exp import config as configs
+from tunix_exp import verbs
 from tunix_exp.errors import UserError
+from tunix_exp.exits import COMPLETED, FAILED, INTERRUPTED, REFUSED
 
-COMPLETED, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 MANIFEST = "run_manifest.json"
 
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     """The exit status of one command."""
     try:
         if argv and not argv[0].startswith("-") and "=" not in argv[0]:
-            return _verb(argv[0], list(argv[1:]))
+            return verbs.call(argv[0], list(argv[1:]))
         return _experiment(argv)
     except UserError as error:
         return _refuse(error)
@@ -49,38 +50,6 @@ def main(argv: Sequence[str]) -> int:
 def _refuse(error: UserError) -> int:
     print(f"error: {error}", file=sys.stderr)
     return REFUSED
-
-
-# ── verbs ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _verify(words: list[str]) -> int:
-    from tunix_exp.evidence.verify import verify_tree
-
-    if not words:
-        raise UserError("verify needs a run directory", remedy="python -m tunix_exp verify outputs/NAME/DATE")
-    faults = 0
-    for word in words:
-        for run, disagreements in verify_tree(Path(word)).items():
-            print(f"{run}: {'verified' if not disagreements else f'{len(disagreements)} disagreements'}")
-            for disagreement in disagreements:
-                print(f"  {disagreement.file}: {disagreement.what}")
-            faults += len(disagreements)
-    return FAILED if faults else COMPLETED
-
-
-VERBS: dict[str, Callable[[list[str]], int]] = {"verify": _verify}
-
-
-def _verb(word: str, rest: list[str]) -> int:
-    if word not in VERBS:
-        close = difflib.get_close_matches(word, VERBS, n=1)
-        raise UserError(
-            f"`{word}` is neither a verb nor key=value" + (f" — did you mean `{close[0]}`?" if close else ""),
-            where="the command line",
-            remedy=f"verbs: {', '.join(VERBS)}; an experiment takes key=value words; --help lists them",
-        )
-    return VERBS[word](rest)
 
 
 # ── experiments ──────────────────────────────────────────────────────────────────────────────────────

@@ -18,9 +18,8 @@ from tunix_exp.evidence import surroundings
 from tunix_exp.evidence.manifest import Mode, RunManifest, config_hash
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
+from tunix_exp.exits import COMPLETED, FAILED, INTERRUPTED
 from tunix_exp.report.failure import failure_analysis
-
-COMPLETED, FAILED, INTERRUPTED = 0, 1, 130
 
 
 def launch(plain: Mapping[str, Any], directory: Path, *, command: list[str]) -> int:

@@ -1,0 +1,21 @@
+"""`python -m tunix_exp verify RUN…`: every disagreement by name, or `verified`."""
+
+from pathlib import Path
+
+from tunix_exp.errors import UserError
+from tunix_exp.evidence.verify import verify_tree
+from tunix_exp.exits import COMPLETED, FAILED
+
+
+def main(words: list[str]) -> int:
+    """Completed when every run under the paths agrees with itself."""
+    if not words:
+        raise UserError("verify needs a run directory", remedy="python -m tunix_exp verify outputs/NAME/DATE")
+    faults = 0
+    for word in words:
+        for run, disagreements in verify_tree(Path(word)).items():
+            print(f"{run}: {'verified' if not disagreements else f'{len(disagreements)} disagreements'}")
+            for disagreement in disagreements:
+                print(f"  {disagreement.file}: {disagreement.what}")
+            faults += len(disagreements)
+    return FAILED if faults else COMPLETED
