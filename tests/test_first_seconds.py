@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from tests.running import read_json, run_toy
+from tunix_exp.evidence import checkout
+from tunix_exp.evidence.verify import verify
 
 
 def rows(count=12, **changes):
@@ -93,6 +95,17 @@ def test_a_run_directory_in_use(tmp_path, capsys):
     assert run_toy(tmp_path / "run") == 2
     assert "already holds a run" in capsys.readouterr().err
     assert (tmp_path / "run" / "run_manifest.json").read_bytes() == before
+
+
+def test_a_checkout_that_differs_by_more_than_a_run_keeps(tmp_path, monkeypatch):
+    patch = b"diff --git a/big.csv b/big.csv\n" + bytes(checkout.MOST_PATCH_BYTES)
+    monkeypatch.setattr(checkout, "git_state", lambda *_, **__: checkout.GitState("a" * 40, patch))
+    assert run_toy(tmp_path / "run") == 1
+    manifest = read_json(tmp_path / "run" / "run_manifest.json")
+    assert manifest["error"]["stage"] == "code"
+    assert "differs from its commit by 5.0 MiB" in manifest["error"]["message"]
+    assert "big.csv" in manifest["error"]["message"]
+    assert verify(tmp_path / "run") == []
 
 
 @pytest.mark.parametrize("device", ["gpu", "tpu"])

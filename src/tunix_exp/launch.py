@@ -14,7 +14,7 @@ from typing import Any, cast, get_args
 from tunix_exp import config as configs
 from tunix_exp.device import environment
 from tunix_exp.errors import Interrupted, UserError
-from tunix_exp.evidence import surroundings
+from tunix_exp.evidence import checkout, layout, surroundings
 from tunix_exp.evidence.manifest import Mode, RunManifest, config_hash
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
@@ -24,9 +24,12 @@ from tunix_exp.report.failure import failure_analysis
 
 def launch(plain: Mapping[str, Any], directory: Path, *, command: list[str]) -> int:
     """Run the experiment that `plain` spells in `directory`; returns 0, 1 (failed) or 130 (interrupted)."""
-    evidence = _claim(plain, directory, command)
-    stages = Stages("config")
+    code = checkout.source_code(Path(__file__).resolve().parent)
+    evidence = _claim(plain, directory, command, code)
+    stages = Stages("code")
     try:
+        _keep_code(code, evidence)
+        stages.current = "config"
         config = configs.validate(plain)
         stages.current = "device"
         environment.apply(config.device, preflight=config.mode.name == "preflight")
@@ -51,23 +54,32 @@ def launch(plain: Mapping[str, Any], directory: Path, *, command: list[str]) -> 
     return COMPLETED
 
 
-def _claim(plain: Mapping[str, Any], directory: Path, command: list[str]) -> RunDirectory:
-    state = surroundings.git_state(Path(__file__).resolve().parent)
+def _claim(
+    plain: Mapping[str, Any], directory: Path, command: list[str], code: checkout.SourceCode
+) -> RunDirectory:
     manifest = RunManifest.opening(
         run_id=f"{directory.name}-{secrets.token_hex(4)}",
         name=str(plain["name"]),
         mode=_mode(plain),
         command=tuple(command),
         config_hash=config_hash(dict(plain)),
-        code=surroundings.code_record(state),
+        code=code.record,
+        machine=surroundings.machine(),
         seed=plain["seed"] if type(plain["seed"]) is int else None,
         kaggle=surroundings.kaggle_fields(os.environ),
+        replay_of=None,
     )
     evidence = RunDirectory.claim(directory, manifest)
-    evidence.write_json("config.json", dict(plain))
-    if state is not None and state.dirty:
-        evidence.write_text("code.diff", state.diff)
+    evidence.write_json(layout.CONFIG, dict(plain))
     return evidence
+
+
+def _keep_code(code: checkout.SourceCode, evidence: RunDirectory) -> None:
+    checkout.refuse_large(code.patch)
+    if code.patch:
+        evidence.write_bytes(layout.SOURCE_PATCH, code.patch)
+    if code.lock is not None:
+        evidence.write_bytes(layout.LOCK, code.lock)
 
 
 def _mode(plain: Mapping[str, Any]) -> Mode | None:

@@ -139,7 +139,12 @@ def _checked_device(config: RunConfig, evidence: RunDirectory) -> Device:
     evidence.write_text("env_info.txt", surroundings.environment_text(os.environ))
     device = check(config.device, preflight=not config.mode.computes)
     evidence.write_text("device_check.txt", device.report)
-    evidence.update(devices=device.kinds, platform=device.platform, versions=surroundings.versions())
+    evidence.update(
+        devices=device.kinds,
+        platform=device.platform,
+        versions=surroundings.versions(),
+        environment=surroundings.recorded_environment(os.environ),
+    )
     evidence.log.say(f"device: {device.report.splitlines()[0]}")
     return device
 

@@ -18,6 +18,7 @@ from tunix_exp.evidence.manifest import (
     Data,
     ItemsEval,
     Kaggle,
+    Machine,
     Mode,
     Model,
     NoEval,
@@ -29,6 +30,7 @@ from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.summary import eval_summary, headline
 from tunix_exp.scoring.scorecard import Prediction, score
 
+MACHINE = Machine(system="Linux", architecture="x86_64", processor="A", cpu_flags="avx2", threads=2)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 
 
@@ -53,9 +55,11 @@ def opening(config: dict[str, Any]) -> RunManifest:
         mode=config["mode"]["name"],
         command=("python", "-m", "tunix_exp"),
         config_hash=config_hash(config),
-        code=Code(version="0.1.0", git_commit=None, git_dirty=None, git_diff_sha256=None),
+        code=Code(version="0.1.0", git_commit=None, git_dirty=None, git_diff_sha256=None, lock_sha256=None),
+        machine=MACHINE,
         seed=config["seed"],
         kaggle=Kaggle(kaggle_notebook_url=None, kaggle_notebook_version=None, kaggle_run_id=None),
+        replay_of=None,
     )
 
 
@@ -110,6 +114,7 @@ def claim(root: Path, *, mode: Mode = "full", eval_kind: str = "items") -> RunDi
         devices=["cpu:0"],
         platform="cpu",
         versions={"python": "3.11"},
+        environment={},
         times_s={"prepare": 0.5},
         compiles=Compiles(count=0, seconds=0.0),
     )

@@ -1,78 +1,20 @@
-import hashlib
+import os
 import stat
-import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tunix_exp.evidence import surroundings
 from tunix_exp.evidence.surroundings import (
-    code_record,
     environment_text,
-    git_state,
     kaggle_fields,
+    machine,
     nvidia_smi,
+    recorded_environment,
     versions,
     without_home,
 )
-
-
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{name}_NAME", "A")
-        monkeypatch.setenv(f"GIT_{name}_EMAIL", "a@example.org")
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-    (tmp_path / "package").mkdir()
-    (tmp_path / "package" / "code.py").write_text("x = 1\n")
-    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
-        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
-    return tmp_path
-
-
-def test_a_clean_checkout_has_a_commit_and_no_diff(checkout: Path) -> None:
-    state = git_state(checkout / "package")
-    assert state is not None
-    assert len(state.commit) == 40
-    assert (state.dirty, state.diff) == (False, "")
-    assert code_record(state).git_diff_sha256 is None
-
-
-def test_a_change_and_an_untracked_file_make_it_dirty(checkout: Path) -> None:
-    (checkout / "package" / "code.py").write_text("x = 2\n")
-    (checkout / "new.py").write_text("y = 1\n")
-    state = git_state(checkout / "package")
-    assert state is not None
-    assert state.dirty
-    assert "+x = 2" in state.diff
-    assert f"untracked {hashlib.sha256(b'y = 1' + bytes([10])).hexdigest()} new.py" in state.diff
-    record = code_record(state)
-    assert record.git_diff_sha256 == hashlib.sha256(state.diff.encode()).hexdigest()
-    assert record.git_dirty is True
-
-
-def test_a_large_untracked_file_is_named_by_its_size(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surroundings, "_MOST_HASHED_BYTES", 5)
-    (checkout / "weights.bin").write_bytes(bytes(6))
-    (checkout / "link").symlink_to("weights.bin")
-    state = git_state(checkout)
-    assert state is not None
-    assert state.diff.splitlines() == [
-        f"untracked {'-' * 64} link",
-        f"untracked {'6 bytes':-^64} weights.bin",
-    ]
-
-
-def test_outside_a_checkout_there_is_no_git_state(tmp_path: Path) -> None:
-    assert git_state(tmp_path) is None
-    assert code_record(None).git_commit is None
-
-
-def test_a_package_inside_a_foreign_checkout_has_not_its_commit(checkout: Path) -> None:
-    installed = checkout / "site-packages" / "tunix_exp"
-    installed.mkdir(parents=True)
-    (installed / "module.py").write_text("")
-    assert git_state(installed) is None
 
 
 def test_the_environment_names_packages_and_recorded_variables_only() -> None:
@@ -126,3 +68,28 @@ def test_kaggle_fields_come_from_the_environment_alone() -> None:
     found = kaggle_fields({"KAGGLE_NOTEBOOK_URL": "https://kaggle.com/x", "KAGGLE_RUN_ID": ""})
     assert found.kaggle_notebook_url == "https://kaggle.com/x"
     assert found.kaggle_run_id is None
+
+
+def test_the_machine_is_told_by_what_decides_its_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "model name\t: AMD EPYC\ncpu family\t: 25\nmodel\t: 17\nstepping\t: 1\nflags\t: sse avx2 aes\n"
+    monkeypatch.setattr(surroundings.Path, "read_text", lambda *_, **__: said + "\nmodel name : other\n")
+    monkeypatch.setattr(surroundings.Path, "is_file", lambda _: True)
+    found = machine()
+    assert found.processor == "AMD EPYC (cpu family 25, model 17, stepping 1)"
+    assert found.cpu_flags == "aes avx2 sse"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process cannot be bound to processors")
+def test_the_threads_are_those_that_the_process_may_use() -> None:
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert machine().threads == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def test_the_recorded_environment_leaves_out_what_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    environ = {"XLA_FLAGS": "--xla_dump_to=/home/someone/x", "HF_TOKEN": "hf_secret", "OMP_NUM_THREADS": ""}
+    assert recorded_environment(environ) == {"XLA_FLAGS": "--xla_dump_to=~/x", "OMP_NUM_THREADS": ""}

@@ -289,8 +289,18 @@ ALTERATIONS = {
     "an analysis of a failure": Alteration(
         "failure_analysis.md", "cannot come from a completed run", _bytes("failure_analysis.md", b"# no")
     ),
-    "a diff of unknown origin": Alteration(
-        "code.diff", "is not the diff of `code.git_diff_sha256`", _bytes("code.diff", b"+x\n")
+    "a patch of unknown origin": Alteration(
+        "source.patch", "is not the file of `code.git_diff_sha256`", _bytes("source.patch", b"+x\n")
+    ),
+    "a lock of unknown origin": Alteration(
+        "uv.lock", "is not the file of `code.lock_sha256`", _bytes("uv.lock", b"version = 1\n")
+    ),
+    "a patch that is gone": Alteration(
+        "source.patch",
+        "is missing: the manifest has its hash in `code.git_diff_sha256`",
+        _manifest(
+            lambda says: says["code"].update(git_commit="a" * 40, git_dirty=True, git_diff_sha256="b" * 64)
+        ),
     ),
     "a config without a key that is needed": Alteration(
         "config.json",

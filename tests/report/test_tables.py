@@ -53,7 +53,7 @@ def run(tmp_path):
         ".hydra/config.yaml",
         "tensorboard/events",
         "predictions/base.jsonl",
-        "code.diff",
+        "source.patch",
     ]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -78,7 +78,7 @@ def test_the_page_says_what_was_run(run):
         "| training data | `nano-reasoning` from `bundled:nano-reasoning`, 5,700 rows, sha256 `cccc" in text
     )
     assert "| held-out items | `nano-eval` from `bundled:nano-eval`, 4 items, sha256 `dddd" in text
-    assert "| code | tunix_exp 0.1.0, commit `aaaaaaaaaaaa`, changed (see `code.diff`) |" in text
+    assert "| code | tunix_exp 0.1.0, commit `aaaaaaaaaaaa`, changed (see `source.patch`) |" in text
     assert "| peak memory | 1.00 GiB |" in text
     assert "| throughput | 54,321 tokens/s |" in text
 
@@ -86,7 +86,10 @@ def test_the_page_says_what_was_run(run):
 def test_the_command_can_be_pasted_into_a_shell(run):
     text = readme(run)
     assert (
-        "git checkout " + "a" * 40 + "\ngit apply code.diff  # of this directory\nuv sync --locked\n" in text
+        "git checkout "
+        + "a" * 40
+        + "\ngit apply --allow-empty source.patch  # of this directory\nuv sync --locked\n"
+        in text
     )
     assert "\npython -m tunix_exp 'data.template.prompt=Q: {question}'\n" in text
 

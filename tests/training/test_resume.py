@@ -3,7 +3,7 @@ import json
 import pytest
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.manifest import Code, Kaggle, RunManifest
+from tunix_exp.evidence.manifest import Code, Kaggle, Machine, RunManifest
 from tunix_exp.training.resume import differences, find
 
 PLAIN = {
@@ -16,7 +16,9 @@ PLAIN = {
 def past(folder, *, plain=PLAIN, steps=(20,), status="interrupted"):
     manifest = RunManifest.opening(
         run_id=folder.name, name="n", mode="full", command=("x",), config_hash="0" * 64, seed=0,
-        code=Code(version="1", git_commit=None, git_dirty=None, git_diff_sha256=None),
+        code=Code(version="1", git_commit=None, git_dirty=None, git_diff_sha256=None, lock_sha256=None),
+        machine=Machine(system="L", architecture="a", processor="p", cpu_flags=None, threads=1),
+        replay_of=None,
         kaggle=Kaggle(kaggle_notebook_url=None, kaggle_notebook_version=None, kaggle_run_id=None),
     )  # fmt: skip
     folder.mkdir()

@@ -27,12 +27,26 @@ class _Section(BaseModel):
 
 
 class Code(_Section):
-    """The code that ran; the git fields are null outside a checkout."""
+    """The code that ran, and the hash of its `uv.lock`; all but the version null outside a checkout."""
 
     version: Word
     git_commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40,64}$")] | None
     git_dirty: bool | None
     git_diff_sha256: Sha256 | None
+    lock_sha256: Sha256 | None
+
+
+class Machine(_Section):
+    """The kind of machine: same kind, versions and devices, same bits.
+
+    The processor's flags decide which instructions XLA emits, the threads how it splits sums.
+    """
+
+    system: Word
+    architecture: Word
+    processor: Word
+    cpu_flags: Word | None
+    threads: Annotated[int, Field(ge=1)]
 
 
 class Model(_Section):
@@ -88,6 +102,14 @@ class ResumedFrom(_Section):
     step: Count
 
 
+class ReplayOf(_Section):
+    """The run that this one repeats, by its manifest's hash; up to `steps`, or whole when that is null."""
+
+    run_id: Word
+    manifest_sha256: Sha256
+    steps: Annotated[int, Field(ge=1)] | None
+
+
 class Headline(_Section):
     """The result in one line; scores are fractions from 0 to 1."""
 
@@ -130,6 +152,7 @@ class RunManifest(_Section):
     command: Annotated[tuple[str, ...], Field(min_length=1)]
     config_hash: Sha256
     code: Code
+    machine: Machine
     started_at: Timestamp
     finished_at: Timestamp | None
     seed: int | None
@@ -139,12 +162,14 @@ class RunManifest(_Section):
     devices: tuple[Word, ...] | None
     platform: Word | None
     versions: dict[str, Word] | None
+    environment: dict[str, str] | None
     times_s: dict[str, Amount] | None
     compiles: Compiles | None
     peak_memory_bytes: Count | None
     tokens_per_s: Amount | None
     steps_done: Count | None
     resumed_from: ResumedFrom | None
+    replay_of: ReplayOf | None
     headline: Headline | None
     kaggle: Kaggle
     error: ErrorRecord | None
@@ -160,14 +185,17 @@ class RunManifest(_Section):
         command: tuple[str, ...],
         config_hash: str,
         code: Code,
+        machine: Machine,
         seed: int | None,
         kaggle: Kaggle,
+        replay_of: ReplayOf | None,
     ) -> "RunManifest":
         """A manifest of a run that begins now: `running`, and every section that comes later null."""
         known: dict[str, Any] = dict.fromkeys(cls.model_fields)
         known |= {"schema_version": 1, "status": "running", "started_at": utc_now()}
         known |= {"run_id": run_id, "name": name, "mode": mode, "command": command, "seed": seed}
         known |= {"config_hash": config_hash, "code": code, "kaggle": kaggle}
+        known |= {"machine": machine, "replay_of": replay_of}
         return cls.model_validate(known)
 
 
@@ -190,9 +218,13 @@ STATUS_RULES: dict[Status, StatusRule] = {
 NULL_BY_NATURE: dict[str, str] = {
     "error": "nothing failed",
     "resumed_from": "the run began at step 0",
+    "replay_of": "the run repeats no other",
+    "replay_of.steps": "the other run is repeated whole",
     "code.git_commit": "outside a git checkout",
     "code.git_dirty": "outside a git checkout",
     "code.git_diff_sha256": "nothing differs from the commit, or outside a git checkout",
+    "code.lock_sha256": "outside a checkout",
+    "machine.cpu_flags": "the system does not list them",
     "model.revision": "the weights are not from the Hub",
     "kaggle.kaggle_notebook_url": "outside Kaggle",
     "kaggle.kaggle_notebook_version": "outside Kaggle",

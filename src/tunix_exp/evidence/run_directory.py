@@ -90,7 +90,11 @@ class RunDirectory:
 
     def write_text(self, name: str, text: str) -> None:
         """The file holds `text`, whole, in UTF-8; after a crash it holds this or what it held before."""
-        _replace(self.path(name), text.encode("utf-8"))
+        self.write_bytes(name, text.encode("utf-8"))
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """The file holds `content`, whole; after a crash it holds this or what it held before."""
+        _replace(self.path(name), content)
 
     def write_json(self, name: str, value: object) -> None:
         """The file holds `value` in its own key order; a number that is not finite is refused by its key."""

@@ -1,21 +1,18 @@
-"""What the run stood on: interpreter, packages, machine, code, and the place it ran in."""
+"""What the run stood on: interpreter, packages, machine, and the place it ran in."""
 
-import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import psutil
 
-from tunix_exp.evidence.manifest import Code, Kaggle
-
-PACKAGE = "tunix-exp"
+from tunix_exp.evidence.checkout import PACKAGE
+from tunix_exp.evidence.manifest import Kaggle, Machine
 
 # Which of these are installed decides what a run computes; accelerator plugins are there or not.
 _VERSIONED = (
@@ -77,18 +74,6 @@ _KAGGLE = {
 
 _TIMEOUT_S = 30
 
-# An untracked file above this (weights, archives) is named by its size: a run begins at once.
-_MOST_HASHED_BYTES = 2**26
-
-
-@dataclass(frozen=True, slots=True)
-class GitState:
-    """The commit, whether anything differs from it, and how; `diff` is empty when nothing does."""
-
-    commit: str
-    dirty: bool
-    diff: str
-
 
 def environment_text(environ: Mapping[str, str]) -> str:
     """`env_info.txt`: interpreter, system, processor, memory, recorded variables, every package."""
@@ -109,43 +94,30 @@ def environment_text(environ: Mapping[str, str]) -> str:
     return without_home("\n".join(lines) + "\n")
 
 
+def machine() -> Machine:
+    """The kind of machine: what must be alike, besides versions and devices, for the same bits."""
+    said = _cpuinfo()
+    flags = next((said[key] for key in ("flags", "Features") if key in said), None)
+    return Machine(
+        system=platform.system(),
+        architecture=platform.machine(),
+        processor=_processor(),
+        cpu_flags=None if flags is None else " ".join(sorted(flags.split())),
+        threads=_threads(),
+    )
+
+
+def recorded_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of those that are recorded, the home folder written `~`."""
+    return {name: without_home(environ[name]) for name in RECORDED_ENVIRONMENT if name in environ}
+
+
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that decide what a run computes."""
     found = {"python": platform.python_version()}
     found |= {name: metadata.version(name) for name in _VERSIONED}
     installed = _installed()
     return found | {name: installed[name] for name in _VERSIONED_WHERE_INSTALLED if name in installed}
-
-
-def git_state(root: Path) -> GitState | None:
-    """The state of the checkout that tracks `root`; `None` where git, a checkout or a commit is missing.
-
-    A package installed inside somebody else's checkout is not tracked by it: that commit is not its own.
-    """
-    if shutil.which("git") is None or not root.is_dir():
-        return None
-    tracked = _git(root, "ls-files", "--", ".")
-    commit = _git(root, "rev-parse", "--verify", "HEAD")
-    if not tracked or commit is None:
-        return None
-    top = _git(root, "rev-parse", "--show-toplevel")
-    diff = _git(root, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-color")
-    untracked = _git(root, "ls-files", "--others", "--exclude-standard", "--full-name", "-z", ":/")
-    if top is None or diff is None or untracked is None:
-        return None
-    names = [name for name in untracked.split("\0") if name]
-    # an untracked file is named by its hash: its content is not the run directory's to copy
-    whole = diff + "".join(_untracked(Path(top.strip()) / name, name) for name in names)
-    return GitState(commit=commit.strip(), dirty=bool(whole), diff=whole)
-
-
-def code_record(state: GitState | None) -> Code:
-    """The manifest's record of the code; the hash is that of `state.diff` in UTF-8."""
-    version = metadata.version(PACKAGE)
-    if state is None:
-        return Code(version=version, git_commit=None, git_dirty=None, git_diff_sha256=None)
-    digest = hashlib.sha256(state.diff.encode()).hexdigest() if state.dirty else None
-    return Code(version=version, git_commit=state.commit, git_dirty=state.dirty, git_diff_sha256=digest)
 
 
 def nvidia_smi() -> str:
@@ -184,35 +156,25 @@ def _installed() -> dict[str, str]:
     return found
 
 
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first processor; nothing elsewhere."""
+    file = Path("/proc/cpuinfo")
+    if not file.is_file():
+        return {}
+    first = file.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 def _processor() -> str:
+    said = _cpuinfo()
+    name = said["model name"] if "model name" in said else platform.processor() or platform.machine()
+    # a virtual machine's model name may be a whole line of products
+    kind = [f"{key} {said[key]}" for key in ("cpu family", "model", "stepping") if key in said]
+    return f"{name} ({', '.join(kind)})" if kind else name
+
+
+def _threads() -> int:
     if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
-
-
-def _git(root: Path, *words: str) -> str | None:
-    # the lock is for commands that write; taking it could disturb the user's own git
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *words],
-            capture_output=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-            env=environment,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
-
-
-def _untracked(path: Path, name: str) -> str:
-    if path.is_symlink() or not path.is_file():
-        return f"untracked {'-' * 64} {name}\n"
-    if path.stat().st_size > _MOST_HASHED_BYTES:
-        return f"untracked {f'{path.stat().st_size} bytes':-^64} {name}\n"
-    with path.open("rb") as stream:
-        return f"untracked {hashlib.file_digest(stream, 'sha256').hexdigest()} {name}\n"
+        return len(os.sched_getaffinity(0))
+    return psutil.cpu_count() or 1

@@ -385,9 +385,18 @@ def _data_card(run: _Run) -> Iterator[Disagreement]:
             yield Disagreement(layout.DATA_CARD, what)
 
 
-def _code_diff(run: _Run) -> Iterator[Disagreement]:
-    if layout.file_digest(run.root / layout.CODE_DIFF) != run.manifest.code.git_diff_sha256:
-        yield Disagreement(layout.CODE_DIFF, "is not the diff of `code.git_diff_sha256` in the manifest")
+def _code(run: _Run) -> Iterator[Disagreement]:
+    code = run.manifest.code
+    for file, key, digest in (
+        (layout.SOURCE_PATCH, "git_diff_sha256", code.git_diff_sha256),
+        (layout.LOCK, "lock_sha256", code.lock_sha256),
+    ):
+        if not run.has(file):
+            # a run may fail because the patch is too large to keep
+            if digest is not None and run.status == "completed":
+                yield Disagreement(file, f"is missing: the manifest has its hash in `code.{key}`")
+        elif digest != layout.file_digest(run.root / file):
+            yield Disagreement(file, f"is not the file of `code.{key}` in the manifest")
 
 
 def _log(run: _Run) -> Iterator[Disagreement]:
@@ -422,7 +431,7 @@ _CHECKS: tuple[tuple[str, tuple[str, ...], Check], ...] = (
     (layout.TRAINED_PREDICTIONS, (layout.BASE_PREDICTIONS, layout.TRAINED_PREDICTIONS), _trained_predictions),
     (layout.EVAL_SUMMARY, (layout.EVAL_SUMMARY, layout.BASE_PREDICTIONS), _summary),
     (layout.DATA_CARD, (layout.DATA_CARD,), _data_card),
-    (layout.CODE_DIFF, (layout.CODE_DIFF,), _code_diff),
+    (layout.MANIFEST, (), _code),
     (layout.LOG, (layout.LOG,), _log),
 )
-_FOR_EVERY_STATUS = (_rules, _presence, _hashes, _texts, _config, _code_diff, _log)
+_FOR_EVERY_STATUS = (_rules, _presence, _hashes, _texts, _config, _code, _log)

@@ -28,7 +28,8 @@ _FILES = {
     "env_info.txt": "interpreter, packages, operating system, processor",
     layout.LOG: "what the console said",
     layout.CONFIG: "the whole config, resolved",
-    layout.CODE_DIFF: "how the code differed from the commit",
+    layout.SOURCE_PATCH: "how the code differed from the commit",
+    layout.LOCK: "the lock of the packages that the code asks for",
     layout.FAILURE_ANALYSIS: "why the run failed, and what to do",
     ".hydra/": "the config as Hydra composed it, and the overrides",
     layout.CHECKPOINTS: "parameters and optimizer state, for resuming",
@@ -178,7 +179,7 @@ def _what_was_run(manifest: dict[str, Any]) -> str:
 def _code(code: dict[str, Any]) -> str:
     if code["git_commit"] is None:
         return f"tunix_exp {code['version']}, outside a git checkout"
-    changed = f", changed (see `{layout.CODE_DIFF}`)" if code["git_dirty"] else ""
+    changed = f", changed (see `{layout.SOURCE_PATCH}`)" if code["git_dirty"] else ""
     return f"tunix_exp {code['version']}, commit `{code['git_commit'][:12]}`{changed}"
 
 
@@ -197,7 +198,7 @@ def _how_to_reproduce(manifest: dict[str, Any]) -> str:
     code = manifest["code"]
     lines = [] if code["git_commit"] is None else [f"git checkout {code['git_commit']}"]
     if code["git_dirty"]:
-        lines.append(f"git apply {layout.CODE_DIFF}  # of this directory")
+        lines.append(f"git apply --allow-empty {layout.SOURCE_PATCH}  # of this directory")
     lines += ["uv sync --locked", shlex.join(manifest["command"])]
     return (
         "## How to reproduce it\n\n```sh\n" + "\n".join(lines) + "\n```\n\n"
