@@ -116,6 +116,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "eval.batch_size": ("80", ()),
     "eval.max_new_tokens": ("9", ()),
     "eval.heldout_every_steps": ("2", ()),
+    "eval.resamples": ("2000", ()),
     "eval.extractor": ("v0", ()),
     "eval.num_beams": ("2", ()),
     "eval.do_sample": ("true", ()),

@@ -1,5 +1,6 @@
 """One experiment from the command line to verified evidence, at toy size."""
 
+import math
 import os
 import signal
 import subprocess
@@ -30,6 +31,20 @@ def test_a_run_ends_completed_with_every_file_and_verifies(toy):
     assert [row["step"] for row in read_jsonl(toy / "metrics.jsonl")] == [1, 2, 3, 4]
     assert len(read_jsonl(toy / "predictions" / "base.jsonl")) == 5
     assert (toy / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_held_out_losses_item_by_item_add_up_to_the_summary_s_and_the_curve_s(tmp_path):
+    folder = tmp_path / "run"
+    assert run_toy(folder, "eval.heldout_every_steps=2") == 0
+    comparison = read_json(folder / "eval_summary.json")["comparison"]
+    assert comparison["verdict"] == "no evidence of a difference"
+    for which in ("base", "trained"):
+        items = read_jsonl(folder / "heldout" / f"{which}.jsonl")
+        answers = read_jsonl(folder / "predictions" / f"{which}.jsonl")
+        assert [item["id"] for item in items] == [answer["id"] for answer in answers]
+        mean = math.fsum(item["nats"] for item in items) / sum(item["tokens"] for item in items)
+        assert mean == comparison["heldout_loss"][f"{which}_nats"]
+    assert read_jsonl(folder / "heldout.jsonl")[-1] == {"step": 4, "loss_nats": mean}
 
 
 def test_the_loss_falls_and_the_example_shows_the_mask(toy):

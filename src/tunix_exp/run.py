@@ -28,7 +28,7 @@ from tunix_exp.device import plan as plans
 from tunix_exp.device.check import Device, check, peak_memory_bytes
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import ItemsEvalConfig
-from tunix_exp.evaluation.evaluate import Evaluation, evaluate, heldout_loss, heldout_width
+from tunix_exp.evaluation.evaluate import evaluate, heldout_loss, heldout_width
 from tunix_exp.evaluation.generate import BLOCK_ROWS, compile_answer
 from tunix_exp.evidence import manifest as records
 from tunix_exp.evidence import surroundings
@@ -41,6 +41,7 @@ from tunix_exp.models.digest import parameter_count, weight_hash
 from tunix_exp.models.weights import check_access, load
 from tunix_exp.report.curves import draw_curves
 from tunix_exp.report.tables import comparison_table, readme
+from tunix_exp.scoring.paired import Evaluation
 from tunix_exp.training import optim, resume
 from tunix_exp.training.checkpoint import Checkpoints
 from tunix_exp.training.compiles import CompileCount
@@ -103,7 +104,7 @@ def _compute(
         if texts.items:
             with stages("trained evaluation"):
                 trained = _evaluated("trained", model, config, texts, evidence)
-    result = None if base is None else _compared(base, trained, evidence)
+    result = None if base is None else _compared(base, trained, config, evidence)
     evidence.board.finish(result, step=steps_done)
 
 
@@ -371,6 +372,7 @@ def _evaluated(
 
         result = evaluate(model, texts.items, texts.tokenizer, config.eval, on_batch=advance)
     evidence.write_jsonl(f"predictions/{which}.jsonl", [p.to_dict() for p in result.predictions])
+    evidence.write_jsonl(f"heldout/{which}.jsonl", [loss.to_dict() for loss in result.losses])
     return result
 
 
@@ -444,13 +446,11 @@ def _trained_model(
     return nnx.merge(graphdef, state.params)
 
 
-def _compared(base: Evaluation, trained: Evaluation | None, evidence: RunDirectory) -> records.Headline:
-    summary = eval_summary(
-        base.predictions,
-        None if trained is None else trained.predictions,
-        base_heldout_loss_nats=base.heldout_loss_nats,
-        trained_heldout_loss_nats=None if trained is None else trained.heldout_loss_nats,
-    )
+def _compared(
+    base: Evaluation, trained: Evaluation | None, config: RunConfig, evidence: RunDirectory
+) -> records.Headline:
+    assert isinstance(config.eval, ItemsEvalConfig)
+    summary = eval_summary(base, trained, resamples=config.eval.resamples, seed=config.seed)
     result = headline(summary)
     evidence.write_json("eval_summary.json", summary)
     evidence.update(headline=result)

@@ -28,6 +28,7 @@ from tunix_exp.evidence.manifest import (
 from tunix_exp.evidence.metrics import heldout_steps, logged_steps
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.summary import eval_summary, headline
+from tunix_exp.scoring.paired import Evaluation, ItemLoss
 from tunix_exp.scoring.scorecard import Prediction, score
 
 MACHINE = Machine(system="Linux", architecture="x86_64", processor="A", cpu_flags="avx2", threads=2)
@@ -36,6 +37,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 
 def plain_config(mode: Mode = "full", eval_kind: str = "items") -> dict[str, Any]:
     items = {"kind": "items", "name": "toy-eval", "source": "bundled:toy-eval", "heldout_every_steps": 8}
+    items |= {"resamples": 1000}
     return {
         "name": "toy",
         "seed": 3,
@@ -84,6 +86,10 @@ def answers(*, right: int, of: int = 6) -> list[Prediction]:
             )
         )
     return found
+
+
+def item_losses(nats: float, *, of: int = 6) -> list[ItemLoss]:
+    return [ItemLoss(f"item-{item}", nats * (3 + item), 3 + item) for item in range(of)]
 
 
 def claim(root: Path, *, mode: Mode = "full", eval_kind: str = "items") -> RunDirectory:
@@ -176,12 +182,12 @@ def _evaluate(
     run.write_jsonl("predictions/base.jsonl", [one.to_dict() for one in base])
     if trained is not None:
         run.write_jsonl("predictions/trained.jsonl", [one.to_dict() for one in trained])
-    summary = eval_summary(
-        base,
-        trained,
-        base_heldout_loss_nats=3.5,
-        trained_heldout_loss_nats=None if trained is None else 0.5,
-    )
+    before = Evaluation(base, item_losses(3.5))
+    after = None if trained is None else Evaluation(trained, item_losses(0.5))
+    for name, one in (("base", before), ("trained", after)):
+        if one is not None:
+            run.write_jsonl(f"heldout/{name}.jsonl", [loss.to_dict() for loss in one.losses])
+    summary = eval_summary(before, after, resamples=1000, seed=3)
     run.write_json("eval_summary.json", summary)
     run.board.text("predictions", sample_table(base, trained, rows=3), step=steps)
     run.board.finish(headline(summary), step=steps)

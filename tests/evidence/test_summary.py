@@ -1,4 +1,7 @@
+from typing import Any
+
 from tunix_exp.evidence.summary import eval_summary, headline
+from tunix_exp.scoring.paired import Evaluation, ItemLoss, compare, compare_losses
 from tunix_exp.scoring.scorecard import Prediction
 
 
@@ -21,37 +24,42 @@ def _predictions(correct: str) -> list[Prediction]:
     ]
 
 
+def _evaluation(correct: str, nats: float) -> Evaluation:
+    losses = [ItemLoss(f"item-{item}", nats * 2, 2) for item in range(len(correct))]
+    return Evaluation(_predictions(correct), losses)
+
+
+def _summary(base: str, trained: str) -> dict[str, Any]:
+    return eval_summary(_evaluation(base, 2.0), _evaluation(trained, 1.0), resamples=1000, seed=7)
+
+
 def test_the_comparison_is_paired() -> None:
-    summary = eval_summary(
-        _predictions("+--+"),
-        _predictions("-+++"),
-        base_heldout_loss_nats=2.0,
-        trained_heldout_loss_nats=1.0,
-    )
-    assert summary["comparison"] == {
-        "n_items": 4,
-        "difference": 0.25,
-        "flips_to_right": 2,
-        "flips_to_wrong": 1,
-    }
+    summary = _summary("+--+", "-+++")
+    comparison = summary["comparison"]
+    losses = comparison.pop("heldout_loss")
+    assert comparison == compare(_predictions("+--+"), _predictions("-+++"), resamples=1000, seed=7)
+    before, after = _evaluation("+--+", 2.0), _evaluation("-+++", 1.0)
+    assert losses == compare_losses(before.losses, after.losses, resamples=1000, seed=7)
+    assert (comparison["flips_to_right"], comparison["flips_to_wrong"]) == (2, 1)
     assert summary["base"]["primary_score"] == 0.5
     assert summary["base"]["heldout_loss_nats"] == 2.0
     assert summary["trained"]["scorecard"]["n_items"] == 4
 
 
-def test_the_headline_says_both_scores_and_their_difference() -> None:
-    summary = eval_summary(
-        _predictions("+---"), _predictions("+++-"), base_heldout_loss_nats=2.0, trained_heldout_loss_nats=1.0
+def test_the_headline_says_both_scores_and_how_sure_the_difference_is() -> None:
+    line = headline(_summary("+" + "-" * 29, "+" * 30))
+    assert line.text == "3.3 % → 100.0 % of 30 items right (+96.7 points, 95 % interval +75.0 to +100.0)"
+    assert (line.trained_score, line.difference, line.n_items) == (1.0, 29 / 30, 30)
+
+
+def test_a_headline_without_evidence_says_so() -> None:
+    assert headline(_summary("+---", "+++-")).text == (
+        "25.0 % → 75.0 % of 4 items right (+50.0 points: no evidence of a difference)"
     )
-    line = headline(summary)
-    assert line.text == "25.0 % → 75.0 % of 4 items right (+50.0 points)"
-    assert (line.base_score, line.trained_score, line.difference, line.n_items) == (0.25, 0.75, 0.5, 4)
 
 
 def test_without_a_trained_model_there_is_one_score() -> None:
-    summary = eval_summary(
-        _predictions("+---"), None, base_heldout_loss_nats=2.0, trained_heldout_loss_nats=None
-    )
+    summary = eval_summary(_evaluation("+---", 2.0), None, resamples=1000, seed=0)
     assert summary["trained"] is None
     assert summary["comparison"] is None
     assert headline(summary).text == "25.0 % of 4 items right"

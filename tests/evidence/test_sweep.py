@@ -22,7 +22,7 @@ def test_every_job_of_a_sweep_has_a_row(
             "0",
             ("seed=1", "optim.peak_lr=0.001"),
             "completed",
-            "16.7 % → 83.3 % of 6 items right (+66.7 points)",
+            "16.7 % → 83.3 % of 6 items right (+66.7 points: no evidence of a difference)",
         ),
         Outcome("1", (), "failed", "train: no luck"),
         Outcome("2", (), "running", ""),

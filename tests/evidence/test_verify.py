@@ -66,7 +66,7 @@ def _remove(name: str) -> Alter:
 
 def _pop_last(root: Path) -> None:
     """Take the last item out of both predictions."""
-    for name in (BASE, TRAINED):
+    for name in (BASE, TRAINED, *LOSSES):
         _rows(name, lambda rows: rows.pop())(root)
 
 
@@ -97,6 +97,7 @@ class Alteration(NamedTuple):
 
 
 BASE, TRAINED = "predictions/base.jsonl", "predictions/trained.jsonl"
+LOSSES = "heldout/base.jsonl", "heldout/trained.jsonl"
 
 ALTERATIONS = {
     "a config changed after the run": Alteration(
@@ -230,12 +231,12 @@ ALTERATIONS = {
     ),
     "a score typed into the summary": Alteration(
         "eval_summary.json",
-        "`trained` is not what the predictions give",
+        "`trained` is not what the predictions and losses give",
         _edit("eval_summary.json", lambda summary: summary["trained"].update(primary_score=1.0)),
     ),
     "a comparison typed into the summary": Alteration(
         "eval_summary.json",
-        "`comparison` is not what the predictions give",
+        "`comparison` is not what the predictions and losses give",
         _edit("eval_summary.json", lambda summary: summary["comparison"].update(flips_to_wrong=-1)),
     ),
     "a summary by another extractor": Alteration(
@@ -245,13 +246,43 @@ ALTERATIONS = {
     ),
     "a summary without its extractor": Alteration(
         "eval_summary.json",
-        "`extractor` is not what the predictions give",
+        "`extractor` is not what the predictions and losses give",
         _edit("eval_summary.json", lambda summary: summary.pop("extractor")),
     ),
-    "a held-out loss left out of the summary": Alteration(
+    "a held-out loss typed into the summary": Alteration(
         "eval_summary.json",
-        "`base.heldout_loss_nats` is no number",
-        _edit("eval_summary.json", lambda summary: summary["base"].update(heldout_loss_nats=None)),
+        "`base` is not what the predictions and losses give",
+        _edit("eval_summary.json", lambda summary: summary["base"].update(heldout_loss_nats=0.1)),
+    ),
+    "a better loss of one item": Alteration(
+        "eval_summary.json",
+        "`comparison` is not what the predictions and losses give",
+        _rows(LOSSES[1], lambda rows: rows[2].update(nats=0.001)),
+    ),
+    "a loss of fewer tokens": Alteration(
+        LOSSES[1],
+        "line 1: `tokens` differs from heldout/base.jsonl",
+        _rows(LOSSES[1], lambda rows: rows[0].update(tokens=2)),
+    ),
+    "losses of other items": Alteration(
+        LOSSES[0],
+        "has other ids than predictions/base.jsonl",
+        _rows(LOSSES[0], lambda rows: rows.pop()),
+    ),
+    "a loss that is none": Alteration(
+        LOSSES[0],
+        "line 2: not an item's loss: has the keys id, nats",
+        _rows(LOSSES[0], lambda rows: rows[1].pop("tokens")),
+    ),
+    "other draws than the config's": Alteration(
+        "eval_summary.json",
+        "`comparison` is not what the predictions and losses give",
+        _config(lambda config: config["eval"].update(resamples=2000)),
+    ),
+    "a config without draws": Alteration(
+        "config.json",
+        "`eval.resamples` is None",
+        _config(lambda config: config["eval"].update(resamples=None)),
     ),
     "other rows in the data card": Alteration(
         "data_card.json",
@@ -344,7 +375,7 @@ def test_an_alteration_made_with_care_is_found(run: Path, rehash: Callable[[Path
 
 def test_every_file_of_a_run_is_guarded_by_its_hash(run: Path) -> None:
     files = sorted(path for path in run.rglob("*") if path.is_file() and path.name != "run_manifest.json")
-    assert len(files) == 19
+    assert len(files) == 21
     for file in files:
         before = file.read_bytes()
         file.write_bytes(before + b" ")

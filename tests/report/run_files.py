@@ -4,6 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tunix_exp.evidence.summary import eval_summary
+from tunix_exp.scoring.paired import Evaluation, ItemLoss
+from tunix_exp.scoring.scorecard import Prediction
+
 MANIFEST: dict[str, Any] = {
     "schema_version": 1,
     "run_id": "nano/2026-07-01_12-00-00-123456",
@@ -78,32 +82,25 @@ def rows(losses: list[float]) -> list[dict[str, Any]]:
 
 
 def summary(*, with_trained: bool = True) -> dict[str, Any]:
-    """Four items: one right before, three after."""
-    return {
-        "extractor": "v1",
-        "base": _part(0.25, 3.25),
-        "trained": _part(0.75, 0.5) if with_trained else None,
-        "comparison": {"n_items": 4, "difference": 0.5, "flips_to_right": 2, "flips_to_wrong": 0}
-        if with_trained
-        else None,
-    }
+    """Twelve items: three right before, eleven after."""
+    before, after = _evaluation("+++---------", 3.25), _evaluation("+++++++++++-", 0.5)
+    return eval_summary(before, after if with_trained else None, resamples=1000, seed=0)
 
 
-def _part(score: float, loss: float) -> dict[str, Any]:
-    card = {
-        "n_items": 4,
-        "n_scored": 4,
-        "n_skipped": 0,
-        "primary_score": score,
-        "stddev": 0.433,
-        "per_section": {"core": {"n_items": 4, "primary_score": score}},
-        "per_category": {
-            "addition": {"n_items": 3, "primary_score": score},
-            "a|b": {"n_items": 1, "primary_score": score},
-        },
-        "per_difficulty": {},
-    }
-    return {"primary_score": score, "scorecard": card, "heldout_loss_nats": loss}
+def _evaluation(correct: str, nats: float) -> Evaluation:
+    predictions = [
+        Prediction(
+            id=f"i{place}", prompt="p", expected_answer="1", output="1", extracted_answer="1",
+            correct=mark == "+", section="core", category="a|b" if place == 2 else "addition",
+            difficulty=None, tokens=1, stop_reason="eos",
+        )
+        for place, mark in enumerate(correct)
+    ]  # fmt: skip
+    # not all alike: each item's share of the loss differs a little
+    losses = [
+        ItemLoss(f"i{place}", nats + (place % 3 - 1) / 8 * (nats < 1), 1) for place in range(len(correct))
+    ]
+    return Evaluation(predictions, losses)
 
 
 def write_run(root: Path, *, losses: list[float], manifest: dict[str, Any] = MANIFEST) -> Path:

@@ -15,33 +15,37 @@ def printed(table):
 
 
 def cells(text, name):
-    line = next(line for line in text.splitlines() if name in line)
-    return [cell.strip() for cell in line.replace("┃", "│").strip("│ ").split("│")]
+    line = next(line for line in text.splitlines() if line.startswith(name))
+    return line.removeprefix(name).split()
 
 
 def test_the_table_sets_base_against_trained_overall_and_per_group():
     text = printed(comparison_table(summary()))
-    assert cells(text, "all items") == ["all items", "4", "25.0 %", "75.0 %", "+50.0 points"]
-    assert cells(text, "section core") == ["section core", "4", "25.0 %", "75.0 %", "+50.0 points"]
-    assert cells(text, "addition")[:2] == ["category addition", "3"]
-    assert cells(text, "held-out loss") == [
-        "held-out loss, nats per token",
-        "4",
-        "3.2500",
-        "0.5000",
-        "-2.7500",
-    ]
-    assert "Of 4 items 2 became right and 0 became wrong." in text
+    overall = ["12", "25.0", "%", "91.7", "%", "+66.7", "+21.4…+85.7"]
+    assert cells(text, "all items") == [*overall, "0.0078"]
+    assert cells(text, "section core") == [*overall, "0.0234"]
+    assert cells(text, "category addition")[:2] == ["11", "18.2"]
+    assert cells(text, "held-out nats per token") == ["12", "3.2500", "0.5000", "-2.7500", "-2.822…-2.683"]
     assert "difficulty" not in text
+    assert "the 3 groups' p are corrected together (Holm)" in " ".join(text.split())
+
+
+def test_the_last_words_are_the_comparison_in_a_sentence_and_all_fits_80_columns():
+    text = printed(comparison_table(summary()))
+    sentence = summary()["comparison"]["sentence"]
+    assert sentence.startswith("The trained model is better: 25.0 % → 91.7 % of 12 items right")
+    assert " ".join(text.split()).endswith(sentence)
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
 
 
 def test_without_a_trained_model_only_the_base_stands_there():
     table = comparison_table(summary(with_trained=False))
     text = printed(table)
     assert len(table.columns) == 3
-    assert cells(text, "all items") == ["all items", "4", "25.0 %"]
+    assert cells(text, "all items") == ["12", "25.0", "%"]
+    assert cells(text, "held-out nats per token") == ["12", "3.2500"]
     assert "trained" not in text
-    assert "became" not in text
+    assert "Holm" not in text
 
 
 @pytest.fixture
@@ -60,14 +64,13 @@ def run(tmp_path):
     return tmp_path
 
 
-def test_the_page_opens_with_the_name_the_headline_and_the_comparison(run):
+def test_the_page_opens_with_the_name_the_sentence_and_the_comparison(run):
     text = readme(run)
-    assert text.startswith(
-        "# nano\n\n**25.0 % → 75.0 % of 4 items right (+50.0 points)**\n\n|  | items | base |"
-    )
-    assert "| all items | 4 | 25.0 % | 75.0 % | +50.0 points |" in text
+    sentence = summary()["comparison"]["sentence"]
+    assert text.startswith(f"# nano\n\n**{sentence}**\n\n|  | items | base |")
+    assert "| all items | 12 | 25.0 % | 91.7 % | +66.7 | +21.4…+85.7 | 0.0078 |" in text
     assert "| category a\\|b | 1 |" in text
-    assert "Of 4 items 2 became right and 0 became wrong." in text
+    assert "Paired bootstrap of 1,000 draws, exact McNemar; the 3 groups' p are corrected" in text
     assert "![Loss, learning rate, gradient norm and throughput](curves.png)" in text
 
 

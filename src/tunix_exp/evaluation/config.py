@@ -19,6 +19,7 @@ class ItemsEvalConfig(Config):
     batch_size: PositiveInt
     max_new_tokens: PositiveInt
     heldout_every_steps: PositiveInt | None
+    resamples: Annotated[int, Field(ge=1000)]
     extractor: Literal["v1"]
     num_beams: Literal[1]
     do_sample: Literal[False]

@@ -4,9 +4,7 @@ Base and trained model go through this one function with the same settings and t
 """
 
 import functools
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -20,17 +18,10 @@ from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.generate import BLOCK_ROWS, generate
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.loss import response_nll
+from tunix_exp.scoring.paired import Evaluation, ItemLoss, mean_loss
 from tunix_exp.scoring.scorecard import Prediction, score
 
 _LENGTH_MULTIPLE = 16
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What one model did; loss is nats per response token of the items' own reasoning and answer."""
-
-    predictions: list[Prediction]
-    heldout_loss_nats: float
 
 
 def evaluate(
@@ -41,7 +32,7 @@ def evaluate(
     *,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Predictions in the items' order, and the held-out loss."""
+    """Predictions and held-out losses in the items' order."""
     answers = generate(
         model,
         [item.tokens_T[: item.prompt_length].tolist() for item in items],
@@ -71,30 +62,34 @@ def evaluate(
                 stop_reason=answer.stop_reason,
             )
         )
-    return Evaluation(predictions, heldout_loss(model, items))
+    return Evaluation(predictions, item_losses(model, items))
 
 
 def heldout_loss(model: LanguageModel, items: Sequence[TokenizedExample]) -> float:
-    """Mean negative log-likelihood (nats) of all the items' response tokens.
+    """Mean negative log-likelihood (nats) of all the items' response tokens."""
+    return mean_loss(item_losses(model, items))
+
+
+def item_losses(model: LanguageModel, items: Sequence[TokenizedExample]) -> list[ItemLoss]:
+    """Each item's negative log-likelihood (nats) of its response, and the tokens of it.
 
     Every call has `BLOCK_ROWS` rows, as in `generate`: the last bits depend on no setting.
     """
     graphdef, params = nnx.split(model)
     width = heldout_width(items)
-    nll: list[float] = []
-    tokens = 0
+    losses: list[ItemLoss] = []
     for start in range(0, len(items), BLOCK_ROWS):
         part = list(items[start : start + BLOCK_ROWS])
         # The last batch is filled up, so that every call has one shape; the filling is not counted.
         rows = padded([*part, *part[:1] * (BLOCK_ROWS - len(part))], max_tokens=width, pad_id=0)
         nll_B, count_B = _nll(graphdef)(params, rows.tokens_BT, rows.segment_ids_BT, rows.loss_mask_BT)
-        nll += np.asarray(nll_B)[: len(part)].tolist()
-        tokens += int(np.asarray(count_B)[: len(part)].sum())
-    return math.fsum(nll) / tokens
+        found = zip(part, np.asarray(nll_B).tolist(), np.asarray(count_B).tolist(), strict=False)
+        losses += [ItemLoss(item.example.id, nats, tokens) for item, nats, tokens in found]
+    return losses
 
 
 def heldout_width(items: Sequence[TokenizedExample]) -> int:
-    """The padded length of the rows that `heldout_loss` computes."""
+    """The padded length of the rows that `item_losses` computes."""
     return _round_up(max(len(item.tokens_T) for item in items))
 
 

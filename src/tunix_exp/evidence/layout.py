@@ -15,6 +15,8 @@ DATA_CARD = "data_card.json"
 PLAN = "plan.json"
 BASE_PREDICTIONS = "predictions/base.jsonl"
 TRAINED_PREDICTIONS = "predictions/trained.jsonl"
+BASE_LOSSES = "heldout/base.jsonl"
+TRAINED_LOSSES = "heldout/trained.jsonl"
 EVAL_SUMMARY = "eval_summary.json"
 CURVES = "curves.png"
 FAILURE_ANALYSIS = "failure_analysis.md"
@@ -40,8 +42,8 @@ _ALWAYS = frozenset(
 )
 _DATA = frozenset({DATA_CARD, "example.txt", TENSORBOARD})
 _TRAINING = frozenset({METRICS, CHECKPOINTS, CURVES})
-_BASE_EVAL = frozenset({BASE_PREDICTIONS, EVAL_SUMMARY})
-_TRAINED_EVAL = frozenset({TRAINED_PREDICTIONS})
+_BASE_EVAL = frozenset({BASE_PREDICTIONS, BASE_LOSSES, EVAL_SUMMARY})
+_TRAINED_EVAL = frozenset({TRAINED_PREDICTIONS, TRAINED_LOSSES})
 
 REQUIRED_WHEN_COMPLETED: dict[Mode, frozenset[str]] = {
     "full": _ALWAYS | _DATA | _TRAINING | _BASE_EVAL | _TRAINED_EVAL,

@@ -1,26 +1,25 @@
-"""`eval_summary.json` and the headline: both computed from predictions, by the run and by `verify` alike."""
+"""`eval_summary.json` and the headline: both computed from what each item gave, by run and `verify` alike."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from tunix_exp.evidence.manifest import Headline
 from tunix_exp.scoring.extract import EXTRACTOR_VERSION
-from tunix_exp.scoring.scorecard import Prediction, scorecard
+from tunix_exp.scoring.paired import NO_EVIDENCE, Evaluation, compare, compare_losses, mean_loss, points
+from tunix_exp.scoring.scorecard import scorecard
 
 
 def eval_summary(
-    base: Sequence[Prediction],
-    trained: Sequence[Prediction] | None,
-    *,
-    base_heldout_loss_nats: float,
-    trained_heldout_loss_nats: float | None,
+    base: Evaluation, trained: Evaluation | None, *, resamples: int, seed: int
 ) -> dict[str, Any]:
-    """The summary of both models on the same items in the same order; `trained` is `None` in mode eval."""
+    """The summary of both models on the same items; `trained` is `None` in mode eval.
+
+    `resamples` and `seed` are those of the comparison's intervals.
+    """
     return {
         "extractor": EXTRACTOR_VERSION,
-        "base": _part(base, base_heldout_loss_nats),
-        "trained": None if trained is None else _part(trained, trained_heldout_loss_nats),
-        "comparison": None if trained is None else _comparison(base, trained),
+        "base": _part(base),
+        "trained": None if trained is None else _part(trained),
+        "comparison": None if trained is None else _comparison(base, trained, resamples, seed),
     }
 
 
@@ -40,28 +39,30 @@ def headline(summary: dict[str, Any]) -> Headline:
         difference=difference,
         n_items=n_items,
         text=f"{_percent(base_score)} → {_percent(trained_score)} of {n_items} items right "
-        f"({100 * difference:+.1f} points)",
+        f"({points(difference)} points{_certainty(comparison)})",
     )
 
 
-def _part(predictions: Sequence[Prediction], heldout_loss_nats: float | None) -> dict[str, Any]:
-    card = scorecard(predictions)
+def _certainty(comparison: dict[str, Any]) -> str:
+    if comparison["verdict"] == NO_EVIDENCE:
+        return f": {NO_EVIDENCE}"
+    low, high = map(points, comparison["interval_95"])
+    return f", 95 % interval {low} to {high}"
+
+
+def _part(model: Evaluation) -> dict[str, Any]:
+    card = scorecard(model.predictions)
     return {
         "primary_score": card["primary_score"],
         "scorecard": card,
-        "heldout_loss_nats": heldout_loss_nats,
+        "heldout_loss_nats": mean_loss(model.losses),
     }
 
 
-def _comparison(base: Sequence[Prediction], trained: Sequence[Prediction]) -> dict[str, Any]:
-    pairs = [(before.correct, after.correct) for before, after in zip(base, trained, strict=True)]
-    to_right, to_wrong = pairs.count((False, True)), pairs.count((True, False))
+def _comparison(base: Evaluation, trained: Evaluation, resamples: int, seed: int) -> dict[str, Any]:
     return {
-        "n_items": len(pairs),
-        # from the counts, not from two rounded scores
-        "difference": (to_right - to_wrong) / len(pairs),
-        "flips_to_right": to_right,
-        "flips_to_wrong": to_wrong,
+        **compare(base.predictions, trained.predictions, resamples=resamples, seed=seed),
+        "heldout_loss": compare_losses(base.losses, trained.losses, resamples=resamples, seed=seed),
     }
 
 

@@ -31,6 +31,7 @@ from tunix_exp.evidence.metrics import (
 )
 from tunix_exp.evidence.strict_json import BrokenFile, read_json_object, read_jsonl, read_text
 from tunix_exp.evidence.summary import eval_summary, headline
+from tunix_exp.scoring.paired import Evaluation, ItemLoss
 from tunix_exp.scoring.scorecard import Prediction, score
 
 # A failed run may not say any of these: its log must not be taken for that of a finished one.
@@ -155,6 +156,13 @@ class _Run:
     def predictions(self, name: str) -> list[Prediction]:
         rows = read_jsonl(self.root / name, file=name)
         return [Prediction.from_dict(row, where=f"line {line}") for line, row in enumerate(rows, start=1)]
+
+    def losses(self, name: str) -> list[ItemLoss]:
+        rows = read_jsonl(self.root / name, file=name)
+        return [ItemLoss.from_dict(row, where=f"line {line}") for line, row in enumerate(rows, start=1)]
+
+    def evaluation(self, predictions: str, losses: str) -> Evaluation:
+        return Evaluation(self.predictions(predictions), self.losses(losses))
 
     def setting(self, key: str) -> Any:
         return _lookup(self.config, key, layout.CONFIG)
@@ -334,25 +342,50 @@ def _scored_again(run: _Run, name: str) -> Iterator[Disagreement]:
 
 def _summary(run: _Run) -> Iterator[Disagreement]:
     says = run.json(layout.EVAL_SUMMARY)
-    base = run.predictions(layout.BASE_PREDICTIONS)
-    trains = run.has(layout.TRAINED_PREDICTIONS)
-    trained = run.predictions(layout.TRAINED_PREDICTIONS) if trains else None
-    if trained is not None and len(trained) != len(base):
-        return  # the predictions have said so
-    due = eval_summary(
-        base,
-        trained,
-        base_heldout_loss_nats=_heldout_loss(says, "base"),
-        trained_heldout_loss_nats=_heldout_loss(says, "trained") if trains else None,
-    )
+    base = run.evaluation(*_BASE)
+    present = [run.has(name) for name in _TRAINED]
+    if any(present) and not all(present):
+        return  # that one is missing has been said already
+    trained = run.evaluation(*_TRAINED) if all(present) else None
+    if not base.predictions or (trained is not None and not _are_pairs(base, trained)):
+        return  # the predictions and the losses have said so
+    resamples, seed = run.count("eval.resamples"), run.setting("seed")
+    if resamples is None or type(seed) is not int:
+        raise BrokenFile(layout.CONFIG, f"`eval.resamples` is {resamples!r} and `seed` is {seed!r}")
+    due = eval_summary(base, trained, resamples=resamples, seed=seed)
     for key in sorted(due.keys() | says.keys()):
         if key == "extractor" and key in says and says[key] != due[key]:
             what = f"was scored by extractor {says[key]}, and this package has {due[key]}"
             yield Disagreement(layout.EVAL_SUMMARY, what)
         elif key not in due or key not in says or due[key] != says[key]:
-            yield Disagreement(layout.EVAL_SUMMARY, f"`{key}` is not what the predictions give")
+            yield Disagreement(layout.EVAL_SUMMARY, f"`{key}` is not what the predictions and losses give")
     if due == says:
         yield from _headline(run, due)
+
+
+def _are_pairs(base: Evaluation, trained: Evaluation) -> bool:
+    ids = [one.id for one in base.predictions]
+    others = (base.losses, trained.predictions, trained.losses)
+    tokens = [[one.tokens for one in part.losses] for part in (base, trained)]
+    return all([one.id for one in part] == ids for part in others) and tokens[0] == tokens[1]
+
+
+def _base_losses(run: _Run) -> Iterator[Disagreement]:
+    yield from _same_items(run, layout.BASE_LOSSES, layout.BASE_PREDICTIONS)
+
+
+def _trained_losses(run: _Run) -> Iterator[Disagreement]:
+    yield from _same_items(run, layout.TRAINED_LOSSES, layout.TRAINED_PREDICTIONS)
+    base, trained = run.losses(layout.BASE_LOSSES), run.losses(layout.TRAINED_LOSSES)
+    for line, (before, after) in enumerate(zip(base, trained, strict=False), start=1):
+        if before.tokens != after.tokens:
+            what = f"line {line}: `tokens` differs from {layout.BASE_LOSSES}"
+            yield Disagreement(layout.TRAINED_LOSSES, what)
+
+
+def _same_items(run: _Run, losses: str, predictions: str) -> Iterator[Disagreement]:
+    if [one.id for one in run.losses(losses)] != [one.id for one in run.predictions(predictions)]:
+        yield Disagreement(losses, f"has other ids than {predictions}")
 
 
 def _headline(run: _Run, summary: dict[str, Any]) -> Iterator[Disagreement]:
@@ -363,14 +396,6 @@ def _headline(run: _Run, summary: dict[str, Any]) -> Iterator[Disagreement]:
         if getattr(due, field) != getattr(says, field):
             what = f"`headline.{field}` is {getattr(says, field)!r}, {layout.EVAL_SUMMARY} gives "
             yield Disagreement(layout.MANIFEST, what + repr(getattr(due, field)))
-
-
-def _heldout_loss(summary: dict[str, Any], model: str) -> float:
-    part = summary.get(model)
-    value = part.get("heldout_loss_nats") if isinstance(part, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BrokenFile(layout.EVAL_SUMMARY, f"`{model}.heldout_loss_nats` is no number")
-    return value
 
 
 def _data_card(run: _Run) -> Iterator[Disagreement]:
@@ -417,6 +442,9 @@ def _lookup(value: Any, key: str, file: str) -> Any:
     return value
 
 
+_BASE = (layout.BASE_PREDICTIONS, layout.BASE_LOSSES)
+_TRAINED = (layout.TRAINED_PREDICTIONS, layout.TRAINED_LOSSES)
+
 # The file that a check speaks of, the files without which it has nothing to compare, and the check.
 _CHECKS: tuple[tuple[str, tuple[str, ...], Check], ...] = (
     (layout.MANIFEST, (), _rules),
@@ -429,7 +457,9 @@ _CHECKS: tuple[tuple[str, tuple[str, ...], Check], ...] = (
     (layout.TENSORBOARD, (layout.TENSORBOARD,), _curves),
     (layout.BASE_PREDICTIONS, (layout.BASE_PREDICTIONS,), _base_predictions),
     (layout.TRAINED_PREDICTIONS, (layout.BASE_PREDICTIONS, layout.TRAINED_PREDICTIONS), _trained_predictions),
-    (layout.EVAL_SUMMARY, (layout.EVAL_SUMMARY, layout.BASE_PREDICTIONS), _summary),
+    (layout.BASE_LOSSES, (layout.BASE_PREDICTIONS, layout.BASE_LOSSES), _base_losses),
+    (layout.TRAINED_LOSSES, (layout.BASE_LOSSES, *_TRAINED), _trained_losses),
+    (layout.EVAL_SUMMARY, (layout.CONFIG, layout.EVAL_SUMMARY, *_BASE), _summary),
     (layout.DATA_CARD, (layout.DATA_CARD,), _data_card),
     (layout.MANIFEST, (), _code),
     (layout.LOG, (layout.LOG,), _log),

@@ -6,16 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.strict_json import read_json_object
 from tunix_exp.evidence.summary import headline
+from tunix_exp.scoring.paired import GROUPS, p_text, points
 
 _FILES = {
     layout.MANIFEST: "what was run, on what, with which result, and the sha256 of every other file",
     "README.md": "this page",
     layout.CURVES: "loss, learning rate, gradient norm and throughput over the steps",
+    layout.BASE_LOSSES: "the base model's loss on each held-out item",
+    layout.TRAINED_LOSSES: "the trained model's",
     layout.EVAL_SUMMARY: "the scores of base and trained model, and their comparison",
     layout.BASE_PREDICTIONS: "every answer of the base model, as it was scored",
     layout.TRAINED_PREDICTIONS: "every answer of the trained model, as it was scored",
@@ -39,14 +43,24 @@ _FILES = {
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One line of the comparison; cells are already text."""
+    """One line of the comparison; cells are already text, the last four empty without a trained model."""
 
     group: str
     name: str
     n_items: str
     base: str
-    trained: str
-    difference: str
+    trained: str = ""
+    difference: str = ""
+    interval: str = ""
+    p: str = ""
+
+    @property
+    def cells(self) -> list[str]:
+        return [self.name, self.n_items, self.base, self.trained, self.difference, self.interval, self.p]
+
+
+_COLUMNS = ("", "items", "base", "trained", "change", "95 % interval", "p")
+_WITHOUT_TRAINED = 3
 
 
 def comparison_table(summary: dict[str, Any]) -> Table:
@@ -54,23 +68,31 @@ def comparison_table(summary: dict[str, Any]) -> Table:
 
     Without a trained model the table has the base model's column alone.
     """
-    has_trained = summary["trained"] is not None
-    table = Table(title="Exact match on held-out items", title_justify="left", title_style="bold")
-    table.add_column("")
-    table.add_column("items", justify="right")
-    table.add_column("base", justify="right")
-    if has_trained:
-        table.add_column("trained", justify="right", style="bold")
-        table.add_column("difference", justify="right")
-        table.caption = _flips(summary["comparison"])
+    columns = _columns(summary)
+    # narrow, as it is to fit a terminal of 80 columns
+    table = Table(
+        title="Exact match on held-out items, and its change in points",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
+    for column in columns:
+        style = "bold" if column == "trained" else None
+        table.add_column(column, justify="right" if column else "left", style=style, no_wrap=bool(column))
+    if len(columns) > _WITHOUT_TRAINED:
+        # the last thing that a run says of its result
+        table.caption = f"{_how_computed(summary['comparison'])}\n\n{summary['comparison']['sentence']}"
         table.caption_justify = "left"
+        table.caption_style = ""
     group = None
     for row in _rows(summary):
         if row.group != group:
             table.add_section()
             group = row.group
-        cells = [row.name, row.n_items, row.base, row.trained, row.difference]
-        table.add_row(*(cells if has_trained else cells[:3]))
+        table.add_row(*row.cells[: len(columns)])
     return table
 
 
@@ -83,60 +105,88 @@ def readme(run: Path) -> str:
     parts = [_heading(manifest)]
     if (run / layout.EVAL_SUMMARY).exists():
         summary = read_json_object(run / layout.EVAL_SUMMARY, file=layout.EVAL_SUMMARY)
-        parts += [f"**{headline(summary).text}**", _markdown_comparison(summary)]
+        parts += [f"**{_result(summary)}**", _markdown_comparison(summary)]
     if (run / layout.CURVES).exists():
         parts.append(f"![Loss, learning rate, gradient norm and throughput]({layout.CURVES})")
     parts += [_what_was_run(manifest), _how_to_reproduce(manifest), _how_to_verify(), _what_lies_here(run)]
     return "\n\n".join(parts) + "\n"
 
 
+def _result(summary: dict[str, Any]) -> str:
+    comparison = summary["comparison"]
+    return headline(summary).text if comparison is None else comparison["sentence"]
+
+
+def _columns(summary: dict[str, Any]) -> list[str]:
+    return list(_COLUMNS if summary["trained"] is not None else _COLUMNS[:_WITHOUT_TRAINED])
+
+
 def _rows(summary: dict[str, Any]) -> Iterator[_Row]:
-    base, trained = summary["base"], summary["trained"]
-    card = base["scorecard"]
-    yield _score_row("", "all items", card, None if trained is None else trained["scorecard"])
-    for group in ("section", "category", "difficulty"):
+    card, comparison = summary["base"]["scorecard"], summary["comparison"]
+    if comparison is None:
+        yield _base_row("", "all items", card)
+    else:
+        yield _score_row("", "all items", comparison, comparison["mcnemar_p"])
+    for group in GROUPS:
         for name, part in card[f"per_{group}"].items():
-            other = None if trained is None else trained["scorecard"][f"per_{group}"][name]
-            yield _score_row(group, f"{group} {name}", part, other)
-    before = base["heldout_loss_nats"]
-    after = None if trained is None else trained["heldout_loss_nats"]
-    yield _Row(
-        group="loss",
-        name="held-out loss, nats per token",
-        n_items=str(card["n_items"]),
-        base=f"{before:.4f}",
-        trained="" if after is None else f"{after:.4f}",
-        difference="" if after is None else f"{after - before:+.4f}",
-    )
+            if comparison is None:
+                yield _base_row(group, f"{group} {name}", part)
+            else:
+                pair = comparison[f"per_{group}"][name]
+                yield _score_row(group, f"{group} {name}", pair, pair["p_corrected"])
+    yield _loss_row(summary)
 
 
-def _score_row(group: str, name: str, base: dict[str, Any], trained: dict[str, Any] | None) -> _Row:
-    before = base["primary_score"]
-    after = None if trained is None else trained["primary_score"]
+def _base_row(group: str, name: str, card: dict[str, Any]) -> _Row:
+    return _Row(group, name, str(card["n_items"]), _percent(card["primary_score"]))
+
+
+def _score_row(group: str, name: str, pair: dict[str, Any], p: float) -> _Row:
     return _Row(
         group=group,
         name=name,
-        n_items=str(base["n_items"]),
-        base=f"{100 * before:.1f} %",
-        trained="" if after is None else f"{100 * after:.1f} %",
-        difference="" if after is None else f"{100 * (after - before):+.1f} points",
+        n_items=str(pair["n_items"]),
+        base=_percent(pair["base_accuracy"]),
+        trained=_percent(pair["trained_accuracy"]),
+        difference=points(pair["difference"]),
+        interval="…".join(map(points, pair["interval_95"])),
+        p=p_text(p).removeprefix("= "),
     )
 
 
-def _flips(comparison: dict[str, Any]) -> str:
-    right, wrong = comparison["flips_to_right"], comparison["flips_to_wrong"]
-    return f"Of {comparison['n_items']} items {right} became right and {wrong} became wrong."
+def _loss_row(summary: dict[str, Any]) -> _Row:
+    name, n_items = "held-out nats per token", str(summary["base"]["scorecard"]["n_items"])
+    if summary["comparison"] is None:
+        return _Row("loss", name, n_items, f"{summary['base']['heldout_loss_nats']:.4f}")
+    loss = summary["comparison"]["heldout_loss"]
+    ends = loss["interval_95"]
+    return _Row(
+        group="loss",
+        name=name,
+        n_items=n_items,
+        base=f"{loss['base_nats']:.4f}",
+        trained=f"{loss['trained_nats']:.4f}",
+        difference=f"{loss['difference_nats']:+.4f}",
+        interval="" if ends is None else "…".join(f"{end:+.3f}" for end in ends),
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _how_computed(comparison: dict[str, Any]) -> str:
+    looks = sum(len(comparison[f"per_{group}"]) for group in GROUPS)
+    corrected = f"; the {looks} groups' p are corrected together (Holm)" if looks else ""
+    return f"Paired bootstrap of {comparison['resamples']:,} draws, exact McNemar{corrected}."
 
 
 def _markdown_comparison(summary: dict[str, Any]) -> str:
-    trained = summary["trained"]
-    header = ["", "items", "base"] + ([] if trained is None else ["trained", "difference"])
-    body = [
-        [row.name, row.n_items, row.base, row.trained, row.difference][: len(header)]
-        for row in _rows(summary)
-    ]
-    table = _markdown_table(header, body, right_from=1)
-    return table if trained is None else f"{table}\n\n{_flips(summary['comparison'])}"
+    columns = _columns(summary)
+    body = [row.cells[: len(columns)] for row in _rows(summary)]
+    table = _markdown_table(columns, body, right_from=1)
+    comparison = summary["comparison"]
+    return table if comparison is None else f"{table}\n\n{_how_computed(comparison)}"
 
 
 def _heading(manifest: dict[str, Any]) -> str:
