@@ -79,6 +79,7 @@ def training(name: str, work: Workload, timed: int | None, words: tuple[str, ...
         packages=PACKAGES,
         n_params=step.n_params,
         n_trainable=step.n_trainable,
+        flops_per_step=flops(step.state.params, config.model, work),
         overrides=words[1:],
     )
 
@@ -175,6 +176,24 @@ class Step:
         """The loss of `batch` before the update, which is done."""
         self.state, metrics = self.compiled(self.state, batch, self.scalars)
         return float(metrics.loss)
+
+
+def flops(params: Any, model: Any, work: Workload) -> int:
+    """Floating-point operations of a step: two for each weight of a product and token, and 4·T·N·H a token
+    and layer for attention (the half that the causal mask blanks is counted); twice as much backward.
+    """
+    import jax
+
+    from tunix_exp.models.digest import path_of
+
+    weights = sum(
+        leaf.size
+        for keys, leaf in jax.tree_util.tree_leaves_with_path(params)
+        if path_of(keys).endswith(("kernel", "token_embedding/embedding"))
+    )
+    heads_width = model.width if model.family == "gpt2" else model.num_heads * model.head_width
+    attention = 4 * work.tokens * heads_width * model.num_layers
+    return 3 * work.batch * work.tokens * (2 * weights + attention)
 
 
 def every_token(tokens_BT: Any) -> Any:

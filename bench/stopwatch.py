@@ -111,6 +111,11 @@ class Stopwatch:
     def is_done(self) -> bool:
         return self._laps >= self.laps_wanted
 
+    @property
+    def kept_s(self) -> float:
+        """Seconds of all kept laps together."""
+        return sum(self._kept)
+
     def report(
         self, *, peer: str, workload: str, units_a_lap: float, packages: tuple[str, ...], **more: Any
     ) -> None:

@@ -1,0 +1,174 @@
+"""bench/results.jsonl as a page: medians, spread, and ratios to the fastest peer of each workload."""
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+OURS = "tunix_exp"
+TITLES = {
+    "W1": "W1 — GPT-2 124M, 4 × 128 tokens, full fine-tune",
+    "W2": "W2 — distilgpt2, 8 × 128 tokens, full fine-tune",
+    "W3": "W3 — W1 with LoRA of rank 8 on the attention's projections",
+    "W4": "W4 — greedy generation, distilgpt2, 8 prompts of 64 tokens, 64 new ones",
+    "W5": "W5 — a small Gemma with 256,000 words, 2 × 256 tokens, full fine-tune",
+    "W6": "W6 — GSM8K as it is: distilgpt2, batch 8, at most 512 tokens, loss on the response",
+    "W7": "W7 — from the command to the end of the first step of W1",
+}
+HEAD = """# Benchmarks
+
+The project against what one would use instead, by the same work on the same machine: random weights, equal
+token batches, float32, AdamW at a constant rate, the loss read after every step. Each figure is the median
+over rounds, with the least and the greatest behind it; within a round everybody runs once, in turn, each in a
+process of its own that begins on a quiet machine. *Ratio* is the project's median over the peer's; *paired*
+is the ratio within each round. Above 1 the project is faster; in memory and seconds, below 1 it takes less.
+
+Made by `python bench/compare.py --page` from `bench/results.jsonl`, a line a process;
+`python bench/compare.py --peers … --venvs …` adds them, and says what it needs.
+"""
+
+
+def line(row: Row) -> str:
+    """A row in few words, for a terminal."""
+    known = ("round", "workload", "peer", "error", "steps_per_s", "examples_per_s", "cold_s", "second_cold_s",
+             "peak_rss_mb", "other_cores", "best_gflops", "waited_s")  # fmt: skip
+    return "  ".join(f"{key} {row[key]}" for key in known if key in row)
+
+
+def write_page(results: Path) -> None:
+    """docs/benchmarks.md, from the last session of every workload."""
+    rows = [json.loads(text) for text in results.read_text().splitlines()]
+    measured = [row for row in rows if "error" not in row and row["workload"] in TITLES]
+    parts = [HEAD, _machine(rows)]
+    for workload, title in TITLES.items():
+        sessions = sorted({row["session"] for row in measured if row["workload"] == workload})
+        if not sessions:
+            continue
+        of_session = [r for r in rows if r["session"] == sessions[-1]]
+        last = [r for r in of_session if r["workload"] == workload and "error" not in r]
+        gemm = [r["best_gflops"] for r in of_session if r["workload"] == "GEMM"]
+        failed = {r["peer"] for r in of_session if r["workload"] == workload and "error" in r}
+        parts.append(f"## {title}\n\n{_section(workload, last, gemm)}")
+        if failed:
+            parts.append(f"Did not run through: {', '.join(sorted(failed))}.\n")
+    PAGE.write_text("\n".join(parts))
+
+
+def _machine(rows: list[Row]) -> str:
+    names: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        for package, number in row["versions"].items() if "versions" in row else ():
+            names[package].add(number)
+    machines = sorted({f"{row['cores']} cores of {row['cpu']}" for row in rows if "cpu" in row})
+    days = sorted({row["session"][:10] for row in rows})
+    versions = ", ".join(f"{name} {' / '.join(sorted(names[name]))}" for name in sorted(names))
+    return f"{days[0]} to {days[-1]}, {'; '.join(machines)}. {versions}.\n"
+
+
+def _section(workload: str, rows: list[Row], gemm: list[float]) -> str:
+    by_peer: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_peer[row["peer"]].append(row)
+    if workload == "W7":
+        return _first_steps(by_peer)
+    return _speeds(by_peer, "examples_per_s" if workload == "W6" else "steps_per_s", gemm)
+
+
+def _speeds(by_peer: dict[str, list[Row]], key: str, gemm: list[float]) -> str:
+    ours = by_peer[OURS]
+    flops = ours[0].get("flops_per_step")
+    rate = statistics.median(gemm)
+    order = sorted(by_peer, key=lambda name: -_median(by_peer[name], key))
+    what = "examples/s" if key == "examples_per_s" else "steps/s"
+    lines = [
+        f"| | {what} | ratio | paired | peak MB | ratio | paired | cold s "
+        f"| GFLOP/s | of {rate:.0f} | rounds |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name in order:
+        theirs = by_peer[name]
+        achieved = None if flops is None else flops * _median(theirs, key) / 1e9
+        cells = [
+            f"**{name}**" if name == OURS else name,
+            _spread(theirs, key, "{:.3f}"),
+            *_ratios(ours, theirs, key),
+            _spread(theirs, "peak_rss_mb", "{:.0f}"),
+            *_ratios(ours, theirs, "peak_rss_mb"),
+            _spread(theirs, "cold_s", "{:.1f}"),
+            "" if achieved is None else f"{achieved:.0f}",
+            "" if achieved is None else f"{achieved / rate:.0%}",
+            str(len(theirs)),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    peers = [name for name in order if name != OURS]
+    if not peers:
+        return "\n".join([*lines, ""])
+    fastest = peers[0]
+    leanest = min(
+        (name for name in peers if "jax" in by_peer[name][0]["versions"]),
+        key=lambda name: _median(by_peer[name], "peak_rss_mb"),
+        default=None,
+    )
+    notes = [f"Fastest peer: {fastest}, ratio {_median(ours, key) / _median(by_peer[fastest], key):.2f}."]
+    if leanest is not None:
+        memory = _median(ours, "peak_rss_mb") / _median(by_peer[leanest], "peak_rss_mb")
+        notes.append(f"Leanest peer in JAX: {leanest}, ratio {memory:.2f}.")
+    if any(row.get("proxy") for name in peers for row in by_peer[name]):
+        notes.append("tunix has no GPT-2; it runs its Llama with the same products.")
+    others = [row["other_cores"] for name in order for row in by_peer[name]]
+    notes.append(
+        f"Others used {statistics.median(others):.2f} cores meanwhile, {max(others):.2f} at the most."
+    )
+    return "\n".join([*lines, "", " ".join(notes), ""])
+
+
+def _first_steps(by_peer: dict[str, list[Row]]) -> str:
+    ours = by_peer[OURS]
+    lines = [
+        "| | first time, s | ratio | paired | second time, s | ratio | paired | rounds |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name in sorted(by_peer, key=lambda name: _median(by_peer[name], "cold_s")):
+        theirs = by_peer[name]
+        cells = [
+            f"**{name}**" if name.startswith(OURS) else name,
+            _spread(theirs, "cold_s", "{:.1f}"),
+            *_ratios(ours, theirs, "cold_s"),
+            _spread(theirs, "second_cold_s", "{:.1f}"),
+            *_ratios(ours, theirs, "second_cold_s"),
+            str(len(theirs)),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    note = (
+        "The first time no compiled program is kept on disk; the second time follows at once. `tunix_exp` and"
+        " the peers are bare scripts; `tunix_exp_cli` is the whole program: config, checks, data, plan,"
+        " run directory."
+    )
+    return "\n".join([*lines, "", note, ""])
+
+
+def _median(rows: list[Row], key: str) -> float:
+    return statistics.median(row[key] for row in rows)
+
+
+def _spread(rows: list[Row], key: str, form: str) -> str:
+    values = [row[key] for row in rows]
+    show: Callable[[float], str] = form.format
+    return f"{show(statistics.median(values))} ({show(min(values))}–{show(max(values))})"
+
+
+def _ratios(ours: list[Row], theirs: list[Row], key: str) -> tuple[str, str]:
+    """The ratio of the medians, and the median, least and greatest of those within each round."""
+    if ours is theirs:
+        return "", ""
+    of_round = {row["round"]: row[key] for row in theirs}
+    paired = [row[key] / of_round[row["round"]] for row in ours if row["round"] in of_round]
+    ratio = f"{_median(ours, key) / _median(theirs, key):.2f}"
+    if not paired:
+        return ratio, ""
+    return ratio, f"{statistics.median(paired):.2f} ({min(paired):.2f}–{max(paired):.2f})"
