@@ -16,11 +16,12 @@ LAYERS = {
     "training": 4, "evaluation": 4,
     "report": 5, "config": 5,
     "run": 6, "launch": 6,
+    "replay": 7,
     "verbs": 8,
     "cli": 9, "__main__": 10,
 }  # fmt: skip
 FAST = ["tunix_exp.cli", "tunix_exp.config", "tunix_exp.launch", "tunix_exp.evidence.verify"]
-FAST += ["tunix_exp.verbs", "tunix_exp.verbs.verify"]
+FAST += ["tunix_exp.verbs", "tunix_exp.verbs.verify", "tunix_exp.verbs.replay"]
 FAST += [f"tunix_exp.{name}" for name in ("models", "data", "device", "training", "evaluation", "hub")]
 MODULES = sorted(ROOT.rglob("*.py"))
 HEAVY = {

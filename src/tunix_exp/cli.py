@@ -1,7 +1,7 @@
 """The command line: `key=value` words go to Hydra, a bare first word is a verb.
 
 The only module that knows Hydra and OmegaConf. Below it a config is a `RunConfig`, whole and typed.
-Exit status: 0 completed, 1 failed, 2 refused before it began, 130 interrupted.
+Exit status: 0 completed, 1 failed, 2 refused before it began, 3 a replay with other numbers, 130 interrupted.
 """
 
 import difflib

@@ -1,3 +1,5 @@
 """Exit statuses of every command."""
 
 COMPLETED, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+# A replay that ran to its end with other numbers than the run that it repeats.
+DIFFERS = 3

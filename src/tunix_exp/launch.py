@@ -9,26 +9,48 @@ import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Protocol, cast, get_args
 
 from tunix_exp import config as configs
 from tunix_exp.device import environment
 from tunix_exp.errors import Interrupted, UserError
 from tunix_exp.evidence import checkout, layout, surroundings
-from tunix_exp.evidence.manifest import Mode, RunManifest, config_hash
+from tunix_exp.evidence.manifest import Mode, ReplayOf, RunManifest, config_hash
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
 from tunix_exp.exits import COMPLETED, FAILED, INTERRUPTED
 from tunix_exp.report.failure import failure_analysis
 
 
-def launch(plain: Mapping[str, Any], directory: Path, *, command: list[str]) -> int:
+class Replay(Protocol):
+    """What a replay adds to a run: whom it repeats, files about that, and a last look at both."""
+
+    @property
+    def record(self) -> ReplayOf:
+        """The manifest's record of the run that is repeated."""
+        ...
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The files that lie in the directory from the start, by their names."""
+        ...
+
+    def settle(self, evidence: RunDirectory) -> None:
+        """Write down how the two runs compare, before this one ends."""
+        ...
+
+
+def launch(
+    plain: Mapping[str, Any], directory: Path, *, command: list[str], replay: Replay | None = None
+) -> int:
     """Run the experiment that `plain` spells in `directory`; returns 0, 1 (failed) or 130 (interrupted)."""
     code = checkout.source_code(Path(__file__).resolve().parent)
-    evidence = _claim(plain, directory, command, code)
+    evidence = _claim(plain, directory, command, code, replay)
     stages = Stages("code")
     try:
         _keep_code(code, evidence)
+        if replay is not None:
+            evidence.before_end(lambda: replay.settle(evidence))
         stages.current = "config"
         config = configs.validate(plain)
         stages.current = "device"
@@ -55,7 +77,11 @@ def launch(plain: Mapping[str, Any], directory: Path, *, command: list[str]) -> 
 
 
 def _claim(
-    plain: Mapping[str, Any], directory: Path, command: list[str], code: checkout.SourceCode
+    plain: Mapping[str, Any],
+    directory: Path,
+    command: list[str],
+    code: checkout.SourceCode,
+    replay: Replay | None,
 ) -> RunDirectory:
     manifest = RunManifest.opening(
         run_id=f"{directory.name}-{secrets.token_hex(4)}",
@@ -67,10 +93,12 @@ def _claim(
         machine=surroundings.machine(),
         seed=plain["seed"] if type(plain["seed"]) is int else None,
         kaggle=surroundings.kaggle_fields(os.environ),
-        replay_of=None,
+        replay_of=None if replay is None else replay.record,
     )
     evidence = RunDirectory.claim(directory, manifest)
     evidence.write_json(layout.CONFIG, dict(plain))
+    for name, text in {} if replay is None else replay.files.items():
+        evidence.write_text(name, text)
     return evidence
 
 

@@ -326,6 +326,18 @@ ALTERATIONS = {
     "a lock of unknown origin": Alteration(
         "uv.lock", "is not the file of `code.lock_sha256`", _bytes("uv.lock", b"version = 1\n")
     ),
+    "a comparison in a run that repeats none": Alteration(
+        "replay.json",
+        "`replay_of` is not that of the manifest",
+        _bytes("replay.json", b'{"replay_of": {"run_id": "x"}}'),
+    ),
+    "a replay without its comparison": Alteration(
+        "replay.json",
+        "is missing in a run that repeats another",
+        _manifest(
+            lambda says: says.update(replay_of={"run_id": "x", "manifest_sha256": "a" * 64, "steps": None})
+        ),
+    ),
     "a patch that is gone": Alteration(
         "source.patch",
         "is missing: the manifest has its hash in `code.git_diff_sha256`",

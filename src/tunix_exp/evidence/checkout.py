@@ -17,7 +17,7 @@ from tunix_exp.evidence.manifest import Code
 PACKAGE = "tunix-exp"
 MOST_PATCH_BYTES = 5 * 2**20
 
-_TIMEOUT_S = 30
+_TIMEOUT_S = 120
 # Whatever the user's own git is set to, the patch must be one that `git apply` takes.
 _PLAIN = ("--binary", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/",
           "--dst-prefix=b/")  # fmt: skip

@@ -22,6 +22,8 @@ CURVES = "curves.png"
 FAILURE_ANALYSIS = "failure_analysis.md"
 SOURCE_PATCH = "source.patch"
 LOCK = "uv.lock"
+REPLAY = "replay.json"
+COMPOSED = (".hydra/config.yaml", ".hydra/overrides.yaml", ".hydra/hydra.yaml")
 TENSORBOARD = "tensorboard/"
 CHECKPOINTS = "checkpoints/"
 
@@ -31,9 +33,7 @@ _ALWAYS = frozenset(
         MANIFEST,
         LOG,
         CONFIG,
-        ".hydra/config.yaml",
-        ".hydra/overrides.yaml",
-        ".hydra/hydra.yaml",
+        *COMPOSED,
         "env_info.txt",
         "device_check.txt",
         PLAN,

@@ -2,7 +2,7 @@
 
 import os
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TextIO
@@ -33,6 +33,7 @@ class RunDirectory:
         self._manifest = manifest
         self._appending: dict[str, TextIO] = {}
         self._is_closed = False
+        self._last_words: list[Callable[[], None]] = []
 
     @classmethod
     def claim(cls, root: Path, manifest: RunManifest, *, console: Console | None = None) -> "RunDirectory":
@@ -119,6 +120,10 @@ class RunDirectory:
             raise ValueError(f"only the end of a run sets {sorted(_ENDING & sections.keys())}")
         self._rewrite(**sections)
 
+    def before_end(self, write: Callable[[], None]) -> None:
+        """`write` is called when all else is written and nothing is hashed yet; not when the run fails."""
+        self._last_words.append(write)
+
     def complete(self, **sections: object) -> None:
         """The run is `completed`: the verifier has read everything back and disagrees with nothing.
 
@@ -126,6 +131,7 @@ class RunDirectory:
         Nothing can be written afterwards, except the `failure_analysis.md` of a failed run through `fail`.
         """
         self.update(**sections)
+        self._say_last_words()
         self._close_writers()
         # Hashes first, still `running`: a kill between here and the last line leaves no finished run.
         self._rewrite(files=file_hashes(self.root), finished_at=utc_now())
@@ -152,6 +158,7 @@ class RunDirectory:
         """The run is `interrupted`, with an error record that says where it stopped."""
         if self._manifest.status != "running":
             raise RuntimeError(f"the run is already {self._manifest.status}")
+        self._say_last_words()
         self._close_writers()
         self._end("interrupted", stage, error)
 
@@ -176,6 +183,10 @@ class RunDirectory:
         manifest = parse_manifest(json_text(plain, file=MANIFEST))
         _replace(self.root / MANIFEST, _manifest_bytes(manifest))
         self._manifest = manifest
+
+    def _say_last_words(self) -> None:
+        for write in self._last_words:
+            write()
 
     def _close_writers(self) -> None:
         for stream in self._appending.values():

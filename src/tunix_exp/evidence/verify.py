@@ -424,6 +424,15 @@ def _code(run: _Run) -> Iterator[Disagreement]:
             yield Disagreement(file, f"is not the file of `code.{key}` in the manifest")
 
 
+def _replay(run: _Run) -> Iterator[Disagreement]:
+    record = run.manifest.replay_of
+    if not run.has(layout.REPLAY):
+        if record is not None and run.status == "completed":
+            yield Disagreement(layout.REPLAY, "is missing in a run that repeats another")
+    elif run.json(layout.REPLAY)["replay_of"] != (None if record is None else record.model_dump(mode="json")):
+        yield Disagreement(layout.REPLAY, "`replay_of` is not that of the manifest")
+
+
 def _log(run: _Run) -> Iterator[Disagreement]:
     if run.status == "completed":
         return
@@ -462,6 +471,7 @@ _CHECKS: tuple[tuple[str, tuple[str, ...], Check], ...] = (
     (layout.EVAL_SUMMARY, (layout.CONFIG, layout.EVAL_SUMMARY, *_BASE), _summary),
     (layout.DATA_CARD, (layout.DATA_CARD,), _data_card),
     (layout.MANIFEST, (), _code),
+    (layout.REPLAY, (), _replay),
     (layout.LOG, (layout.LOG,), _log),
 )
-_FOR_EVERY_STATUS = (_rules, _presence, _hashes, _texts, _config, _code, _log)
+_FOR_EVERY_STATUS = (_rules, _presence, _hashes, _texts, _config, _code, _replay, _log)

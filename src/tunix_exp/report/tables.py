@@ -34,6 +34,7 @@ _FILES = {
     layout.CONFIG: "the whole config, resolved",
     layout.SOURCE_PATCH: "how the code differed from the commit",
     layout.LOCK: "the lock of the packages that the code asks for",
+    layout.REPLAY: "how this run's numbers compare with those of the run that it repeats",
     layout.FAILURE_ANALYSIS: "why the run failed, and what to do",
     ".hydra/": "the config as Hydra composed it, and the overrides",
     layout.CHECKPOINTS: "parameters and optimizer state, for resuming",

@@ -1,0 +1,130 @@
+"""A replay's config: that of the run, its inputs pinned, each where it lies now and what the run read."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tunix_exp import config as configs
+from tunix_exp import references
+from tunix_exp.config import Plain
+from tunix_exp.data.files import open_source
+from tunix_exp.errors import UserError
+from tunix_exp.evidence import layout
+from tunix_exp.evidence.strict_json import read_json_object
+from tunix_exp.replay.original import Original, at
+
+# Where an input lies may be said anew; what it holds must be what the run read.
+PLACES = ("data.source", "eval.source", "model.weights", "model.tokenizer")
+
+
+def replayed_config(
+    config: Plain, original: Original, *, steps: int | None, places: Mapping[str, str]
+) -> Plain:
+    """The run's config for its replay: from step 0, up to `steps`, inputs pinned and where they lie now.
+
+    A resumed run has the bits of one that never stopped, so that its parent is not needed.
+    """
+    plain = copy.deepcopy(config)
+    _set(plain, "training.resume", "never")
+    _set(plain, "training.stop_at_step", steps)
+    for key, revision in _revisions(original):
+        if revision is not None:
+            _set(plain, key, _pinned(str(original.setting(key)), revision, key))
+    for key, place in places.items():
+        if key not in PLACES:
+            raise UserError(
+                f"`{key}` is not for a replay to choose",
+                where=f"{key}={place}",
+                remedy=f"a replay may be told where its inputs lie now: {', '.join(PLACES)}",
+            )
+        before = original.setting(key)
+        if not isinstance(before, str) or isinstance(references.parse(before, key=key), references.Random):
+            raise UserError(
+                f"the run's `{key}` is {before}: it lies nowhere",
+                where=f"{key}={place}",
+                remedy="leave the word away",
+            )
+        _set(plain, key, place)
+    return plain
+
+
+def _revisions(original: Original) -> Iterator[tuple[str, str | None]]:
+    """The commits that the run's Hub references meant when it ran."""
+    card = read_json_object(original.root / layout.DATA_CARD, file=layout.DATA_CARD)
+    model = original.manifest.model
+    yield "model.weights", None if model is None else model.revision
+    yield "model.tokenizer", card["tokenizer"]["revision"]
+    yield "data.source", card["train"]["revision"]
+    yield "eval.source", None if card["eval"] is None else card["eval"]["revision"]
+
+
+def _pinned(text: str, revision: str, key: str) -> str:
+    reference = references.parse(text, key=key)
+    assert isinstance(reference, references.Hub)  # nothing else has a revision
+    part = "" if reference.subset is None else f"#{reference.subset}/{reference.split}"
+    return f"hub:{reference.repo}@{revision}{part}"
+
+
+def refuse_other_inputs(original: Original, plain: Plain) -> None:
+    """Every input that lies on this machine is what the run read, by its hash; what the Hub has is pinned."""
+    manifest = original.manifest
+    for section in ("data", "eval"):
+        key, recorded = f"{section}.source", getattr(manifest, section)
+        source = at(plain, key)
+        if source is None or recorded is None:
+            continue
+        reference = references.parse(source, key=key)
+        if isinstance(reference, references.Hub):
+            continue
+        if isinstance(reference, references.Local) and not reference.path.is_file():
+            raise _moved(key, f"`{source}` is not here", "absent", recorded.sha256)
+        now = open_source(source, key).sha256
+        if now != recorded.sha256:
+            raise _moved(key, f"`{source}` has changed", now, recorded.sha256)
+        _refuse_other_stem(original, key, section, source)
+    weights = references.parse(at(plain, "model.weights"), key="model.weights")
+    if isinstance(weights, references.Local) and manifest.model is not None:
+        for name, digest in manifest.model.files.items():
+            file = weights.path / name
+            now = layout.file_digest(file) if file.is_file() else "absent"
+            if now != digest:
+                raise _moved("model.weights", f"`{file}` is not the file that was read", now, digest)
+
+
+def _moved(key: str, what: str, now: str, then: str) -> UserError:
+    return UserError(
+        f"{what}: its sha256 is now {now}, and the run read {then}",
+        where=key,
+        remedy=f"bring back what the run read, or say where it lies: {key}=PATH",
+    )
+
+
+def _refuse_other_stem(original: Original, key: str, section: str, source: str) -> None:
+    before = original.setting(key)
+    if original.setting(f"{section}.fields.id") is None and Path(source).stem != Path(before).stem:
+        raise UserError(
+            f"`{source}` has another name than `{before}`, and its rows go by the file's name",
+            where=key,
+            remedy=f"call it {Path(before).name}",
+        )
+
+
+def refuse_invalid(original: Original, plain: Plain) -> None:
+    """The run is one whose config this version takes; else a `UserError` names the version that does."""
+    try:
+        configs.validate(plain)
+    except UserError as error:
+        code = original.manifest.code
+        raise UserError(
+            f"this version does not take the run's config:\n{error.what}",
+            where=str(original.root / layout.CONFIG),
+            remedy=f"repeat it with the code that made it: version {code.version}, commit {code.git_commit}",
+        ) from None
+
+
+def _set(plain: Plain, key: str, value: Any) -> None:
+    *path, leaf = key.split(".")
+    for part in path:
+        plain = plain[part]
+    plain[leaf] = value
