@@ -108,6 +108,11 @@ def test_smoke_wins_over_an_experiment_s_sizes_and_the_command_line_over_smoke()
         (["seed=abc"], "`seed` = 'abc': input should be a valid integer"),
         (["training.batch_size=0"], "`training.batch_size` = 0: input should be greater than 0"),
         (["optim.peak_lr=fast"], "`optim.peak_lr` = 'fast': input should be a valid number"),
+        (
+            ["training.bucket_widths=[64,32]"],
+            "[64, 32] is neither a number of widths nor a list of ascending",
+        ),
+        (["training.bucket_widths=0"], "`training.bucket_widths`: 0 is neither a number of widths nor"),
         (["optim.schedule=cosin"], "`optim.schedule` = 'cosin': input should be 'constant', 'linear'"),
         (["~optim.b1"], "`optim.b1` is missing"),
         (["training.epochs=1"], "training.steps, training.epochs: 400, 1.0 contradict each other"),
@@ -129,6 +134,10 @@ def test_every_fault_is_named_at_once():
 CONTRADICTIONS = {
     "training.steps, training.epochs": ["training.steps=null"],
     "training.batch_size, optim.accumulation_steps": ["optim.accumulation_steps=3"],
+    "training.batching, training.bucket_widths": ["training.batching=packed", "training.bucket_widths=4"],
+    "training.bucket_widths, data.max_tokens": [
+        "training.batching=buckets", "training.bucket_widths=[16,32]",
+    ],
     "training.stop_at_step, training.steps": ["training.stop_at_step=400"],
     "optim.schedule, optim.final_lr_ratio": ["optim.schedule=constant"],
     "optim.schedule, optim.wsd_decay_fraction": ["optim.schedule=wsd"],

@@ -78,6 +78,8 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "training.steps": ("3", ()),
     "training.epochs": ("0.2", ("training.steps=null",)),
     "training.batch_size": ("2", ()),
+    "training.batching": ("packed", ()),
+    "training.bucket_widths": ("1", ("training.batching=buckets", "training.bucket_widths=[40,48]")),
     "training.log_every_steps": ("2", ()),
     "training.save_every_steps": ("2", ()),
     "training.keep_checkpoints": ("1", ("training.save_every_steps=1",)),

@@ -14,6 +14,7 @@ import pytest
 from tests.running import TOY, bits, read_json, read_jsonl, run, run_toy
 from tunix_exp import cli
 from tunix_exp.evidence.verify import verify
+from tunix_exp.training.compiles import CompileCount
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,44 @@ def test_every_split_into_accumulation_steps_trains_alike(toy, tmp_path):
     assert run_toy(tmp_path / "run", "optim.accumulation_steps=4") == 0
     split, whole = (read_jsonl(folder / "metrics.jsonl") for folder in (tmp_path / "run", toy))
     assert [row["loss"] for row in split] == pytest.approx([row["loss"] for row in whole], rel=1e-5)
+
+
+# Examples of 36 to 48 tokens: of three widths, or two to a row.
+BUCKETS = ("training.batching=buckets", "training.bucket_widths=[40,44,64]")
+PACKED = ("training.batching=packed", "data.max_tokens=96", "model.num_positions=96")
+
+
+def test_buckets_compile_a_step_for_each_width_before_training_and_none_while_it_lasts(tmp_path, monkeypatch):
+    import tunix_exp.run
+
+    counts = []
+    whole = tunix_exp.run.train
+
+    def counted(*arguments, **named):
+        compiles = CompileCount()
+        try:
+            return whole(*arguments, **named)
+        finally:
+            counts.append(compiles.count)
+            compiles.close()
+
+    monkeypatch.setattr(tunix_exp.run, "train", counted)
+    # not compiled by another test: the width is this one's own
+    words = ("model.mlp_width=36", "training.steps=15", "optim.accumulation_steps=2")
+    assert run_toy(tmp_path / "run", *BUCKETS, *words) == 0
+    rows = read_jsonl(tmp_path / "run" / "metrics.jsonl")
+    assert {row["padded_tokens"] for row in rows} == {4 * 40, 4 * 44, 4 * 48}
+    assert counts == [0]
+
+
+@pytest.mark.parametrize("words", [BUCKETS, PACKED], ids=["buckets", "packed"])
+def test_rows_put_together_are_resumed_in_the_midst_of_an_epoch(words, tmp_path):
+    assert run_toy(tmp_path / "whole", *words) == 0
+    assert run_toy(tmp_path / "half", *words, "training.stop_at_step=2") == 130
+    assert run_toy(tmp_path / "rest", *words, f"training.resume={tmp_path / 'half'}") == 0
+    whole, rest = bits(tmp_path / "whole"), bits(tmp_path / "rest")
+    assert rest["metrics"] == whole["metrics"][2:]
+    assert rest["weights"] == whole["weights"]
 
 
 def test_a_run_stopped_and_resumed_ends_as_one_never_stopped(toy, tmp_path):

@@ -78,6 +78,19 @@ RULES: tuple[Rule, ...] = (
         "the batch is split into accumulation_steps equal parts; make it a multiple",
     ),
     Rule(
+        "training.batching, training.bucket_widths",
+        lambda c: (c.training.batching == "buckets") != (c.training.bucket_widths is not None),
+        "widths belong to batching=buckets (their number, or a list of them) and to no other (null)",
+    ),
+    Rule(
+        "training.bucket_widths, data.max_tokens",
+        lambda c: (
+            isinstance(c.training.bucket_widths, tuple)
+            and c.training.bucket_widths[-1] < c.data.max_tokens
+        ),
+        "the last width must hold an example of data.max_tokens; add one that does",
+    ),
+    Rule(
         "training.stop_at_step, training.steps",
         lambda c: (
             c.training.stop_at_step is not None

@@ -4,6 +4,7 @@ Check the device, read and check the data, plan the memory, load the weights, sc
 train, score the trained model, and leave evidence of each.
 """
 
+import functools
 import io
 import math
 import os
@@ -13,13 +14,14 @@ from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
 from rich.table import Table
 
 from tunix_exp import references
 from tunix_exp.config import RunConfig
 from tunix_exp.data.batches import Batches
-from tunix_exp.data.card import data_card, example_text
+from tunix_exp.data.card import data_card, example_text, rows_text
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.sources import ExampleSet, overlap, read, read_items
 from tunix_exp.data.tokenize import Tokenized, TokenizedExample, tokenize
@@ -36,6 +38,7 @@ from tunix_exp.evidence.board import HELDOUT, sample_table
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
 from tunix_exp.evidence.summary import eval_summary, headline
+from tunix_exp.models import sharding
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.digest import parameter_count, weight_hash
 from tunix_exp.models.weights import check_access, load
@@ -47,7 +50,7 @@ from tunix_exp.training.checkpoint import Checkpoints
 from tunix_exp.training.compiles import CompileCount
 from tunix_exp.training.footprint import Setting, footprint, remedies
 from tunix_exp.training.loop import Row, Schedule, train
-from tunix_exp.training.step import BatchArrays, TrainState, compile_step, placed_state
+from tunix_exp.training.step import BatchArrays, Metrics, TrainState, compile_step, placed_state
 
 _SAMPLE_ROWS = 20
 
@@ -117,13 +120,14 @@ class Texts(NamedTuple):
     tokenizer: Tokenizer
     rows: Tokenized
     items: tuple[TokenizedExample, ...]
-    batches: "BatchSource"
+    batches: Batches
 
 
 class BatchSource:
     """The data package's batches in the form that the training loop asks for."""
 
     def __init__(self, batches: Batches) -> None:
+        """Of these batches."""
         self._batches = batches
 
     def arrays(self, step: int) -> BatchArrays:
@@ -174,18 +178,28 @@ def _prepared_texts(config: RunConfig, tokenizer: Tokenizer, evidence: RunDirect
         held_out = read_items(config.eval.source, config.eval.fields, config.eval.max_items)
         shared = overlap(examples, held_out, allowed=data.allow_eval_overlap)
         items = tokenize(held_out, renderer, tokenizer, config.model.num_positions, "error", key="eval").kept
+    batches = Batches(
+        rows,
+        seed=config.seed,
+        batch_size=config.training.batch_size,
+        max_tokens=data.max_tokens,
+        pad_id=tokenizer.pad_id,
+        batching=config.training.batching,
+        bucket_widths=config.training.bucket_widths,
+    )
     card = data_card(
         data,
         examples.facts,
         examples,
         rows.statistics,
+        batches.statistics(),
         tokenizer,
         eval_name=config.eval.name if evaluates else None,
         eval_facts=held_out.facts if held_out else None,
         overlap_count=shared,
     )
     evidence.write_json("data_card.json", card)
-    evidence.write_text("example.txt", example_text(rows.kept[0], tokenizer))
+    evidence.write_text("example.txt", f"{example_text(rows.kept[0], tokenizer)}\n{rows_text(batches[0])}")
     evidence.update(
         data=records.Data(
             name=data.name, source=data.source, rows=len(rows.kept), sha256=examples.facts.sha256
@@ -195,14 +209,8 @@ def _prepared_texts(config: RunConfig, tokenizer: Tokenizer, evidence: RunDirect
     evidence.log.say(
         f"data: {len(rows.kept)} of {examples.facts.rows} rows of {data.name}, {len(items)} held-out items"
     )
-    batches = Batches(
-        rows,
-        seed=config.seed,
-        batch_size=config.training.batch_size,
-        max_tokens=data.max_tokens,
-        pad_id=tokenizer.pad_id,
-    )
-    return Texts(tokenizer, rows, items, BatchSource(batches))
+    evidence.log.say(f"batches: {batches.statistics().describe()}")
+    return Texts(tokenizer, rows, items, batches)
 
 
 def _eval_record(
@@ -220,12 +228,18 @@ def _eval_record(
 
 
 class PlannedStep(NamedTuple):
-    """The compiled update with its scalar inputs, and the number of updates in the budget."""
+    """The compiled update for each width of a batch, its scalar inputs, and the number of updates."""
 
-    call: Any
+    by_width: dict[int, Any]
     scalars: optim.Scalars
     total_steps: int
     mesh: Any
+
+    def __call__(
+        self, state: TrainState, batch: BatchArrays, scalars: optim.Scalars
+    ) -> tuple[TrainState, Metrics]:
+        """One update by the program for the batch's width."""
+        return self.by_width[batch.tokens_BT.shape[1]](state, batch, scalars)
 
 
 def _planned_step(
@@ -233,16 +247,18 @@ def _planned_step(
 ) -> PlannedStep:
     """Plan the update from shapes alone, compile it, write plan.json, and refuse what does not fit.
 
-    What the arithmetic finds hopeless is refused before the compiler is asked.
+    What the arithmetic finds hopeless is refused before the compiler is asked. The plan is for the widest
+    batch; all others that come are compiled here too, so that training compiles nothing.
     """
     total_steps = _total_steps(config, texts)
+    *narrower, widest = texts.batches.widths(total_steps) if texts else (config.data.max_tokens,)
     setting = Setting(
         config.model,
         config.optim,
         config.device,
         device.mesh,
         batch_size=config.training.batch_size,
-        max_tokens=config.data.max_tokens,
+        max_tokens=widest,
     )
     graphdef, arguments = setting.arguments()
     taken = footprint(setting)
@@ -293,8 +309,14 @@ def _planned_step(
             files={},
         )
     )
+    by_width = {widest: compiled}
+    if config.mode.trains:
+        assert isinstance(device.mesh, jax.sharding.Mesh)  # else the plan was refused
+        for width in narrower:
+            _, arguments = replace(setting, max_tokens=width).arguments()
+            by_width[width] = compile_step(graphdef, optim.structure(config.optim), device.mesh, *arguments)
     scalars = optim.scalars(config.optim, total_steps=total_steps)
-    return PlannedStep(compiled, scalars, total_steps, device.mesh)
+    return PlannedStep(by_width, scalars, total_steps, device.mesh)
 
 
 def _total_steps(config: RunConfig, texts: Texts | None) -> int:
@@ -302,7 +324,7 @@ def _total_steps(config: RunConfig, texts: Texts | None) -> int:
         return config.training.steps
     assert texts is not None
     assert config.training.epochs is not None
-    return math.ceil(config.training.epochs * len(texts.rows.kept) / config.training.batch_size)
+    return math.ceil(config.training.epochs * texts.batches.steps_per_epoch)
 
 
 def _compiled_answer(
@@ -386,6 +408,7 @@ def _trained_model(
         )
     graphdef, params = nnx.split(model)
     structure = optim.structure(config.optim)
+    rows_apart = NamedSharding(step.mesh, sharding.rows(step.mesh, config.training.batch_size))
     state = placed_state(structure, params, config.device.state_dtype, step.mesh)
     parent = resume.find(config.training.resume, config.model_dump(mode="json"), evidence.root)
     if parent is not None:
@@ -422,9 +445,10 @@ def _trained_model(
 
         state = train(
             state,
-            step.call,
-            texts.batches,
-            step.scalars,
+            step,
+            BatchSource(texts.batches),
+            jax.device_put(step.scalars, NamedSharding(step.mesh, PartitionSpec())),
+            place=functools.partial(jax.device_put, device=rows_apart),
             schedule=Schedule(
                 last_step=step.total_steps,
                 log_every=config.training.log_every_steps,

@@ -1,10 +1,13 @@
+import math
 from collections import Counter
+from dataclasses import astuple
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.data.toys import TEMPLATE, example
-from tunix_exp.data.batches import Batches
+from tunix_exp.data.batches import Batch, Batches
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenize import tokenize
 from tunix_exp.data.tokenizer import load_tokenizer
@@ -14,8 +17,36 @@ EXAMPLES = [example(f"{number}?", answer="x" * (number % 3 + 1), name=f"x-{numbe
 TOKENIZED = tokenize(EXAMPLES, Renderer(TEMPLATE), load_tokenizer("bundled:bytes", chat="none"), 16, "error")
 
 
+# As many lengths as a real set has, some of them often: 13 to 52 tokens.
+MIXED = [example("?" * (1 + n * n % 40), name=f"m-{n}") for n in range(37)]
+MIXED = tokenize(MIXED, Renderer(TEMPLATE), load_tokenizer("bundled:bytes", chat="none"), 64, "error")
+LENGTHS = {kept.example.id: len(kept.tokens_T) for kept in MIXED.kept}
+KINDS = [("padded", None), ("buckets", 3), ("buckets", (24, 40, 99)), ("packed", None)]
+EVERY_KIND = pytest.mark.parametrize(("batching", "widths"), KINDS)
+
+
 def batches(seed: int = 7, batch_size: int = 4) -> Batches:
-    return Batches(TOKENIZED, seed=seed, batch_size=batch_size, max_tokens=16, pad_id=256)
+    return Batches(
+        TOKENIZED,
+        seed=seed,
+        batch_size=batch_size,
+        max_tokens=16,
+        pad_id=256,
+        batching="padded",
+        bucket_widths=None,
+    )
+
+
+def mixed(batching: Any, widths: Any, *, seed: int = 7, batch_size: int = 4) -> Batches:
+    return Batches(
+        MIXED,
+        seed=seed,
+        batch_size=batch_size,
+        max_tokens=64,
+        pad_id=256,
+        batching=batching,
+        bucket_widths=widths,
+    )
 
 
 def ids(batches: Batches, steps: int) -> list[str]:
@@ -51,11 +82,105 @@ def test_each_epoch_holds_each_example_once_in_a_new_order():
 
 def test_the_order_of_examples_does_not_depend_on_the_batch_size():
     assert ids(batches(batch_size=2), 10) == ids(batches(batch_size=5), 4)
+    assert (batches(batch_size=2).steps_per_epoch, batches().steps_per_epoch) == (5, 2.5)
 
 
-def test_the_epoch_is_that_of_a_batchs_first_example():
-    assert [batches().epoch_of(step) for step in range(6)] == [0, 0, 0, 1, 1, 2]
-    assert batches().steps_per_epoch == 2.5
+def equal(one: Batch, other: Batch) -> bool:
+    arrays = zip(astuple(one), astuple(other), strict=True)
+    return all(np.array_equal(left, right) for left, right in arrays)
+
+
+@EVERY_KIND
+def test_any_step_can_be_asked_first_as_a_run_does_that_resumes(batching, widths):
+    straight = mixed(batching, widths)
+    all_steps = [straight[step] for step in range(25)]
+    for step in (13, 24, 2):
+        assert equal(mixed(batching, widths)[step], all_steps[step])
+
+
+@EVERY_KIND
+def test_an_epoch_of_whole_batches_holds_every_example_once(batching, widths):
+    steps = round(mixed(batching, widths, batch_size=1).steps_per_epoch)
+    whole = mixed(batching, widths, batch_size=steps)
+    assert whole.steps_per_epoch == 1
+    first, second = whole[0].example_ids, whole[1].example_ids
+    assert sorted(first) == sorted(second) == sorted(LENGTHS)
+    assert first != second
+    alone = mixed(batching, widths, batch_size=1)
+    assert Counter(ids(alone, 2 * steps)) == Counter(dict.fromkeys(LENGTHS, 2))
+
+
+@EVERY_KIND
+def test_other_seeds_and_epochs_put_other_examples_together(batching, widths):
+    one, other = mixed(batching, widths), mixed(batching, widths, seed=8)
+    assert one[0].example_ids != other[0].example_ids
+    held = [{tuple(sorted(made[step].example_ids)) for step in range(9)} for made in (one, other)]
+    assert held[0] != held[1]
+
+
+@EVERY_KIND
+def test_every_row_holds_its_examples_whole_marked_and_apart(batching, widths):
+    made = mixed(batching, widths)
+    by_id = {kept.example.id: kept for kept in MIXED.kept}
+    for step in range(12):
+        batch = made[step]
+        names = iter(batch.example_ids)
+        for row, segment_ids_T in enumerate(batch.segment_ids_BT):
+            start = 0
+            for segment in range(1, segment_ids_T.max() + 1):
+                kept = by_id[next(names)]
+                end = start + len(kept.tokens_T)
+                assert (segment_ids_T[start:end] == segment).all()
+                np.testing.assert_array_equal(batch.tokens_BT[row, start:end], kept.tokens_T)
+                learned = np.flatnonzero(batch.loss_mask_BT[row, start:end])
+                assert learned.tolist() == list(range(kept.prompt_length, end - start))
+                start = end
+            assert not segment_ids_T[start:].any()
+            assert not batch.loss_mask_BT[row, start:].any()
+            assert (batch.tokens_BT[row, start:] == 256).all()
+        assert next(names, None) is None
+
+
+def test_buckets_see_the_rows_that_padding_sees_in_as_many_steps():
+    plain, sorted_ = mixed("padded", None), mixed("buckets", 3)
+    for first in (0, 10, 20):  # 37 rows in batches of 4: ten steps
+        steps = range(first, first + 10)
+        assert Counter(n for s in steps for n in plain[s].example_ids) == Counter(
+            n for s in steps for n in sorted_[s].example_ids
+        )
+
+
+def test_buckets_have_few_widths_and_join_few_batches():
+    made = mixed("buckets", (24, 40, 64))
+    joined = 0
+    for step in range(10):
+        batch = made[step]
+        width = batch.tokens_BT.shape[1]
+        own = [next(w for w in (24, 40, 64) if w >= LENGTHS[name]) for name in batch.example_ids]
+        assert width == max(own)
+        joined += len(set(own)) > 1
+    assert joined <= 2
+    assert made.widths(10) == (24, 40, 64)
+    assert made.widths(1) == (made[0].tokens_BT.shape[1],)
+
+
+def test_rows_that_are_not_filled_up_are_no_wider_than_they_must_be():
+    utilisation = {kind[0]: mixed(*kind).statistics().utilisation for kind in KINDS if kind[1] != 3}
+    assert utilisation["padded"] < utilisation["buckets"] < utilisation["packed"]
+    assert utilisation["packed"] > 0.9
+
+
+@EVERY_KIND
+def test_the_statistics_are_those_of_the_first_epoch_s_batches(batching, widths):
+    made = mixed(batching, widths)
+    said = made.statistics()
+    epoch = [made[step] for step in range(math.ceil(made.steps_per_epoch))]
+    assert said.batches_of_width == Counter(batch.tokens_BT.shape[1] for batch in epoch)
+    real = sum((batch.segment_ids_BT > 0).sum() for batch in epoch)
+    assert said.utilisation == pytest.approx(real / sum(batch.tokens_BT.size for batch in epoch))
+    assert (said.examples, said.rows) == (37, round(4 * made.steps_per_epoch))
+    assert said.examples_per_row == 37 / said.rows
+    assert said.describe().startswith(f"{batching}; {said.rows} rows")
 
 
 def test_a_batch_is_padded_and_masked_by_token():

@@ -3,7 +3,8 @@ from dataclasses import replace
 
 from tests.data.toys import TEMPLATE, data_config, example
 from tunix_exp.data import sources
-from tunix_exp.data.card import composition, data_card, example_text
+from tunix_exp.data.batches import Batches, laid_out
+from tunix_exp.data.card import composition, data_card, example_text, rows_text
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenize import tokenize
 from tunix_exp.data.tokenizer import load_tokenizer
@@ -12,16 +13,39 @@ BYTES = load_tokenizer("bundled:bytes", chat="none")
 RENDERER = Renderer(TEMPLATE)
 
 
+def statistics_of(read):
+    """Of tokens and of batches."""
+    tokenized = tokenize(read, RENDERER, BYTES, 64, "error")
+    batches = Batches(
+        tokenized,
+        seed=0,
+        batch_size=1,
+        max_tokens=64,
+        pad_id=256,
+        batching="padded",
+        bucket_widths=None,
+    )
+    return tokenized.statistics, batches.statistics()
+
+
 def test_the_card_holds_sets_hashes_statistics_and_tokenizer_and_is_json(toy):
     config = data_config(toy({"q": "1?", "a": "x"}))
     read = sources.read(config)
-    statistics = tokenize(read, RENDERER, BYTES, 64, "error").statistics
     card = data_card(
-        config, read.facts, read, statistics, BYTES, eval_name="held", eval_facts=read.facts, overlap_count=0
+        config,
+        read.facts,
+        read,
+        *statistics_of(read),
+        BYTES,
+        eval_name="held",
+        eval_facts=read.facts,
+        overlap_count=0,
     )
     assert json.loads(json.dumps(card, allow_nan=False))["train"]["sha256"] == read.facts.sha256
     assert (card["train"]["name"], card["eval"]["name"], card["train"]["rows"]) == ("toy", "held", 1)
     assert card["statistics"]["total_tokens"]["max"] == 13
+    assert card["batches"]["batches_of_width"] == {64: 1}
+    assert card["batches"]["utilisation"] == 13 / 64
     assert card["tokenizer"]["digest"] == BYTES.digest
     assert (card["tokenizer"]["revision"], card["tokenizer"]["end_id"]) == (None, BYTES.end_id)
     assert card["template"]["prompt"] == "{question}\n"
@@ -31,9 +55,15 @@ def test_the_card_holds_sets_hashes_statistics_and_tokenizer_and_is_json(toy):
 def test_the_card_of_a_run_without_evaluation_names_no_items(toy):
     config = data_config(toy({"q": "1?", "a": "x"}))
     read = sources.read(config)
-    statistics = tokenize(read, RENDERER, BYTES, 64, "error").statistics
     card = data_card(
-        config, read.facts, read, statistics, BYTES, eval_name=None, eval_facts=None, overlap_count=None
+        config,
+        read.facts,
+        read,
+        *statistics_of(read),
+        BYTES,
+        eval_name=None,
+        eval_facts=None,
+        overlap_count=None,
     )
     assert card["eval"] is None
 
@@ -56,6 +86,16 @@ def test_the_example_shows_its_parts_its_mask_and_every_token():
     assert table[0].split() == ["0", "78", ".", "'N'"]
     assert table[5].split() == ["5", "115", "^", "'s'"]
     assert table[-1].split() == ["16", "256", "^", "'<|endoftext|>'", "(end)"]
+
+
+def test_the_rows_of_a_batch_are_told_by_their_examples():
+    made = [example("Q?", name=name) for name in ("one", "two")]
+    first, second = tokenize(made, RENDERER, BYTES, 64, "error").kept
+    assert rows_text(laid_out([(first, second), (second,)], width=26, pad_id=256)) == (
+        "the first batch of the training: 2 rows of 26 tokens\n"
+        "row 0    one 13 | two 13\n"
+        "row 1    two 13 | padding 13\n"
+    )
 
 
 def test_an_example_without_reasoning_says_so():

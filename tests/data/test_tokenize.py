@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.toys import TEMPLATE, TURNS, example, saved_tokenizer
-from tunix_exp.data.batches import padded
+from tunix_exp.data.batches import laid_out
 from tunix_exp.data.card import example_text
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenize import TooLong, encode_prompts, tokenize
@@ -161,7 +161,7 @@ def test_a_chat_s_response_ends_with_its_turn_and_nothing_after_it(chat):
 
 def test_the_end_of_the_turn_is_in_the_loss_mask_and_no_token_after_it(chat):
     kept = tokenize([example("Q?", answer="A")], TALK, chat, 99, "error").kept
-    rows = padded(kept, max_tokens=99, pad_id=chat.pad_id)
+    rows = laid_out([[example] for example in kept], width=99, pad_id=chat.pad_id)
     learned_T = rows.tokens_BT[0][rows.loss_mask_BT[0]]
     assert learned_T.tolist() == [*b"Answer: A", 259]
 

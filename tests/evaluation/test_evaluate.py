@@ -22,7 +22,7 @@ def test_answers_stop_at_the_end_of_a_response_and_of_a_text(monkeypatch, end_id
         return [Generation(tuple(b"Answer: A"), "eos") for _ in prompts]
 
     monkeypatch.setattr(evaluation, "generate", generate)
-    monkeypatch.setattr(evaluation, "heldout_loss", lambda *_, **__: 1.0)
+    monkeypatch.setattr(evaluation, "item_losses", lambda *_: [])
     tokenizer = replace(BYTES, end_id=end_id)
     items = tokenize([example("Q?", answer="A")], Renderer(TEMPLATE), tokenizer, 64, "error").kept
     config = ItemsEvalConfig.model_construct(max_new_tokens=4, batch_size=1)

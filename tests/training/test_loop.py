@@ -24,6 +24,7 @@ def run(
     resume=False,
     on_step=lambda row: None,
     heldout=None,
+    place=jax.device_put,
 ):
     graphdef, state = toy(config)
     rows = []
@@ -35,6 +36,7 @@ def run(
             make_step(graphdef, optim.structure(config)),
             source or Batches(),
             optim.scalars(config, total_steps=schedule.last_step),
+            place=place,
             schedule=schedule,
             checkpoints=checkpoints,
             on_row=rows.append,
@@ -55,6 +57,34 @@ def test_ten_steps_equal_four_and_a_resume_and_six_bit_for_bit(tmp_path):
     resumed, later = run(tmp_path / "split", resume=True)
     same(straight, resumed)
     assert [r.loss for r in rows[4:]] == [r.loss for r in later]
+
+
+class Recording(Batches):
+    """A source that writes down which steps were asked for."""
+
+    def __init__(self, said):
+        super().__init__()
+        self.said = said
+
+    def arrays(self, step):
+        self.said.append(f"batch {step}")
+        return super().arrays(step)
+
+
+def test_the_next_batch_is_on_its_way_before_a_step_is_settled(tmp_path):
+    said = []
+    run(
+        tmp_path,
+        schedule=Schedule(3, 1, None, None, None),
+        source=Recording(said),
+        on_step=lambda row: said.append(f"row {row.step}"),
+    )
+    assert said == ["batch 0", "batch 1", "batch 2", "row 1", "row 2", "row 3"]
+
+
+def test_a_step_takes_nothing_from_the_host_that_was_not_put_on_the_device(tmp_path):
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
+        run(tmp_path, place=lambda batch: batch)
 
 
 def test_every_logged_step_comes_once_and_in_order(tmp_path):

@@ -1,13 +1,22 @@
 """Batches as a pure function of (seed, step): the data state of a run is its step number."""
 
+import functools
+import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import grain
 import numpy as np
 
+from tunix_exp.data.packing import best_fit, least_padding
 from tunix_exp.data.tokenize import Tokenized, TokenizedExample
 from tunix_exp.errors import UserError
+
+Batching = Literal["padded", "buckets", "packed"]
+Row = Sequence[TokenizedExample]
+"""The examples of one row, in their order."""
 
 # Grain takes 32 bits of seed.
 _MOST_SEED = 2**32 - 1
@@ -17,8 +26,8 @@ _MOST_SEED = 2**32 - 1
 class Batch:
     """One batch on the host.
 
-    `tokens_BT` int32, padded at the right; `segment_ids_BT` int32, 1 where a token is real and 0 where it is
-    padding; `loss_mask_BT` bool, true where the token is of the response, the end token included.
+    `tokens_BT` int32, padded at the right; `segment_ids_BT` int32, 1, 2, … for the examples of a row and 0
+    where it is padding; `loss_mask_BT` bool, true where the token is of a response, its end token included.
     """
 
     tokens_BT: np.ndarray
@@ -27,15 +36,53 @@ class Batch:
     example_ids: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class BatchStatistics:
+    """How one epoch goes into batches; `utilisation` is real tokens over all of them, padding included.
+
+    `batches_of_width` counts the batches of an epoch, rounded up to whole ones.
+    """
+
+    batching: Batching
+    examples: int
+    rows: int
+    examples_per_row: float
+    steps_per_epoch: float
+    utilisation: float
+    batches_of_width: dict[int, int]
+
+    def describe(self) -> str:
+        """The same in a line."""
+        held = f" of {self.examples_per_row:.1f} examples" if self.batching == "packed" else ""
+        widths = ", ".join(f"{count} × {width} tokens" for width, count in self.batches_of_width.items())
+        return (
+            f"{self.batching}; {self.rows} rows{held}, {self.steps_per_epoch:.1f} steps an epoch ({widths}), "
+            f"{100 * self.utilisation:.1f} % of the tokens are real"
+        )
+
+
 class Batches:
     """`batches[step]` is the batch of that step, from 0, without end.
 
-    Every epoch is a new shuffle of all examples; where the batch size does not divide them, a batch holds
-    the end of one epoch and the beginning of the next.
+    A row is one example, or with `packed` as many as best-fit puts into `max_tokens`. Every epoch is a new
+    shuffle of the rows (and of what they hold); where the batch size does not divide them, a batch holds the
+    end of one epoch and the beginning of the next.
+
+    With `buckets` each row goes, in that order, to the batch of its width, and a batch comes when it is full.
+    At the end of an epoch's steps, rounded up, the batches begun for neighbouring widths are joined: those
+    steps see the rows that they see without buckets.
     """
 
     def __init__(
-        self, tokenized: Tokenized, *, seed: int, batch_size: int, max_tokens: int, pad_id: int
+        self,
+        tokenized: Tokenized,
+        *,
+        seed: int,
+        batch_size: int,
+        max_tokens: int,
+        pad_id: int,
+        batching: Batching,
+        bucket_widths: int | tuple[int, ...] | None,
     ) -> None:
         """Hold the examples; nothing is shuffled before a batch is asked for."""
         if not 0 <= seed <= _MOST_SEED:
@@ -43,40 +90,105 @@ class Batches:
                 f"the seed {seed} is out of range", where="seed", remedy=f"choose one from 0 to {_MOST_SEED}"
             )
         self._examples = tokenized.kept
+        self._batching: Batching = batching
         self._batch_size = batch_size
-        self._max_tokens = max_tokens
         self._pad_id = pad_id
-        order = grain.MapDataset.range(len(self._examples)).seed(seed).shuffle().repeat()
-        self._order = order.batch(batch_size)
+        self._lengths_N = np.array([len(example.tokens_T) for example in self._examples])
+        lengths = self._lengths_N.tolist()
+        if batching == "packed":
+            self._rows = best_fit(lengths, max_tokens)
+        else:
+            self._rows = [[index] for index in range(len(lengths))]
+        self._row_lengths_R = np.array([self._lengths_N[row].sum() for row in self._rows])
+        if isinstance(bucket_widths, int):
+            self._widths = least_padding(lengths, bucket_widths, max_tokens)
+        elif bucket_widths is not None:
+            self._widths = tuple(sorted({min(width, max_tokens) for width in bucket_widths}))
+        else:
+            self._widths = (max_tokens,)
+        self._window_steps = math.ceil(len(self._rows) / batch_size)
+        shuffled = grain.MapDataset.range(len(self._rows)).seed(seed).shuffle().repeat()
+        self._windows = shuffled.batch(self._window_steps * batch_size)
+        shuffled = grain.MapDataset.range(len(lengths)).seed(seed).shuffle().repeat()
+        self._fillings = shuffled.batch(len(lengths))
+        # The one that the loop is in, and the one that it fetches the next batch from.
+        self._window = functools.lru_cache(maxsize=2)(self._sorted_window)
+        self._filling = functools.lru_cache(maxsize=2)(self._shuffled_filling)
 
     @property
     def steps_per_epoch(self) -> float:
         """How many steps see every example once."""
-        return len(self._examples) / self._batch_size
-
-    def epoch_of(self, step: int) -> int:
-        """The epoch, from 0, of the first example of the batch of `step`."""
-        return step * self._batch_size // len(self._examples)
+        return len(self._rows) / self._batch_size
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of `step`; the same for the same seed, whatever was asked before."""
         if step < 0:
             raise IndexError(f"steps count from 0; got {step}")
-        indices_B = cast(np.ndarray, self._order[step])
-        return padded(
-            [self._examples[index] for index in indices_B], max_tokens=self._max_tokens, pad_id=self._pad_id
+        window, within = divmod(step, self._window_steps)
+        rows_P, place_SB, width_S = self._window(window)
+        rows = []
+        for place in place_SB[within]:
+            epoch = (window * len(rows_P) + place) // len(self._rows)
+            indices = self._filling(epoch)[self._rows[rows_P[place]]]
+            rows.append([self._examples[index] for index in indices])
+        return laid_out(rows, width=int(width_S[within]), pad_id=self._pad_id)
+
+    def widths(self, steps: int) -> tuple[int, ...]:
+        """The widths, ascending, that the batches of the first `steps` steps have."""
+        found: set[int] = set()
+        possible = np.unique(np.searchsorted(self._widths, self._row_lengths_R))
+        for window in range(math.ceil(steps / self._window_steps)):
+            found |= set(self._window(window)[2][: steps - window * self._window_steps].tolist())
+            if len(found) == len(possible):
+                break
+        return tuple(sorted(found))
+
+    def statistics(self) -> BatchStatistics:
+        """How the first epoch goes into batches."""
+        rows_P, _, width_S = self._window(0)
+        return BatchStatistics(
+            batching=self._batching,
+            examples=len(self._examples),
+            rows=len(self._rows),
+            examples_per_row=len(self._examples) / len(self._rows),
+            steps_per_epoch=self.steps_per_epoch,
+            utilisation=float(self._row_lengths_R[rows_P].sum() / (width_S.sum() * self._batch_size)),
+            batches_of_width=dict(sorted(Counter(width_S.tolist()).items())),
         )
 
+    def _sorted_window(self, window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The next rows as they come, which of them each batch holds, and the batch's width."""
+        rows_P = cast(np.ndarray, self._windows[window])
+        bucket_P = np.searchsorted(self._widths, self._row_lengths_R[rows_P])
+        place_SB = np.argsort(bucket_P, kind="stable").reshape(-1, self._batch_size)
+        # A batch is full when the last of its rows has come.
+        place_SB = place_SB[np.argsort(place_SB.max(axis=1))]
+        return rows_P, place_SB, np.array(self._widths)[bucket_P[place_SB].max(axis=1)]
 
-def padded(examples: list[TokenizedExample], *, max_tokens: int, pad_id: int) -> Batch:
-    """The examples as one batch of `max_tokens` columns, padded at the right."""
-    shape = (len(examples), max_tokens)
+    def _shuffled_filling(self, epoch: int) -> np.ndarray:
+        """Which example stands for each index of the rows: any that is as long, where rows are packed."""
+        if self._batching != "packed":
+            return np.arange(len(self._examples))
+        shuffled_N = cast(np.ndarray, self._fillings[epoch])
+        filling_N = np.empty_like(shuffled_N)
+        by_length_N = np.argsort(self._lengths_N, kind="stable")
+        filling_N[by_length_N] = shuffled_N[np.argsort(self._lengths_N[shuffled_N], kind="stable")]
+        return filling_N
+
+
+def laid_out(rows: Sequence[Row], *, width: int, pad_id: int) -> Batch:
+    """The rows as one batch of `width` columns: the examples of a row one after another, then padding."""
+    shape = (len(rows), width)
     tokens_BT = np.full(shape, pad_id, dtype=np.int32)
     segment_ids_BT = np.zeros(shape, dtype=np.int32)
     loss_mask_BT = np.zeros(shape, dtype=bool)
-    for row, example in enumerate(examples):
-        length = len(example.tokens_T)
-        tokens_BT[row, :length] = example.tokens_T
-        segment_ids_BT[row, :length] = 1
-        loss_mask_BT[row, example.prompt_length : length] = True
-    return Batch(tokens_BT, segment_ids_BT, loss_mask_BT, tuple(example.example.id for example in examples))
+    for place, row in enumerate(rows):
+        start = 0
+        for segment, example in enumerate(row, start=1):
+            end = start + len(example.tokens_T)
+            tokens_BT[place, start:end] = example.tokens_T
+            segment_ids_BT[place, start:end] = segment
+            loss_mask_BT[place, start + example.prompt_length : end] = True
+            start = end
+    ids = tuple(example.example.id for row in rows for example in row)
+    return Batch(tokens_BT, segment_ids_BT, loss_mask_BT, ids)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from tunix_exp.data.batches import Batch, BatchStatistics
 from tunix_exp.data.config import DataConfig
 from tunix_exp.data.example import Example
 from tunix_exp.data.sources import SourceFacts
@@ -19,6 +20,7 @@ def data_card(
     facts: SourceFacts,
     examples: Sequence[Example],
     statistics: TokenStatistics,
+    batches: BatchStatistics,
     tokenizer: Tokenizer,
     *,
     eval_name: str | None,
@@ -35,6 +37,7 @@ def data_card(
         "overlap": {"training_questions_held_out": overlap_count, "allowed": config.allow_eval_overlap},
         "composition": composition(examples),
         "statistics": asdict(statistics),
+        "batches": asdict(batches),
         "limits": {"max_tokens": config.max_tokens, "too_long": config.too_long},
         "fields": config.fields.model_dump(),
         "template": config.template.model_dump(),
@@ -86,6 +89,19 @@ def example_text(tokenized: TokenizedExample, tokenizer: Tokenizer) -> str:
         ends = "  (end)" if token == tokenizer.end_id and is_learned else ""
         shown = repr(tokenizer.decode([token]))
         lines.append(f"{place:<6} {token:<7} {'^' if is_learned else '.'}     {shown}{ends}")
+    return "\n".join(lines) + "\n"
+
+
+def rows_text(batch: Batch) -> str:
+    """What each row of the batch holds: its examples with their tokens, and its padding."""
+    count, width = batch.tokens_BT.shape
+    lines = [f"the first batch of the training: {count} rows of {width} tokens"]
+    names = iter(batch.example_ids)
+    for row, segment_ids_T in enumerate(batch.segment_ids_BT):
+        lengths = [int((segment_ids_T == segment).sum()) for segment in range(1, segment_ids_T.max() + 1)]
+        held = [f"{next(names)} {length}" for length in lengths]
+        held += [f"padding {width - sum(lengths)}"] if sum(lengths) < width else []
+        lines.append(f"row {row:<4} {' | '.join(held)}")
     return "\n".join(lines) + "\n"
 
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from tunix_exp.data.batches import padded
+from tunix_exp.data.batches import laid_out
 from tunix_exp.data.tokenize import TokenizedExample
 from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.evaluation.config import ItemsEvalConfig
@@ -81,7 +81,8 @@ def item_losses(model: LanguageModel, items: Sequence[TokenizedExample]) -> list
     for start in range(0, len(items), BLOCK_ROWS):
         part = list(items[start : start + BLOCK_ROWS])
         # The last batch is filled up, so that every call has one shape; the filling is not counted.
-        rows = padded([*part, *part[:1] * (BLOCK_ROWS - len(part))], max_tokens=width, pad_id=0)
+        whole = [*part, *part[:1] * (BLOCK_ROWS - len(part))]
+        rows = laid_out([[item] for item in whole], width=width, pad_id=0)
         nll_B, count_B = _nll(graphdef)(params, rows.tokens_BT, rows.segment_ids_BT, rows.loss_mask_BT)
         found = zip(part, np.asarray(nll_B).tolist(), np.asarray(count_B).tolist(), strict=False)
         losses += [ItemLoss(item.example.id, nats, tokens) for item, nats, tokens in found]

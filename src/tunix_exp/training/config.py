@@ -1,8 +1,9 @@
 """The training and optim groups: how long, how much at once, and by which rule."""
 
-from typing import Annotated, Literal
+import itertools
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from tunix_exp.schema import Config
 
@@ -10,12 +11,31 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
+def _bucket_widths(value: Any) -> int | tuple[int, ...] | None:
+    if value is None:
+        return None
+    widths = tuple(value) if isinstance(value, list | tuple) else (value,)
+    are_counts = all(type(width) is int and width > 0 for width in widths)
+    if widths and are_counts and all(one < other for one, other in itertools.pairwise(widths)):
+        return widths if isinstance(value, list | tuple) else widths[0]
+    raise ValueError(f"{value!r} is neither a number of widths nor a list of ascending ones")
+
+
+BucketWidths = Annotated[int | tuple[int, ...] | None, BeforeValidator(_bucket_widths)]
+
+
 class TrainingConfig(Config):
-    """The budget, the batch, and what is saved; exactly one of `steps` and `epochs` is set."""
+    """The budget, the batch, and what is saved; exactly one of `steps` and `epochs` is set.
+
+    Rows are `padded` to data.max_tokens, or come in `buckets`, batches of a few widths, or hold as many
+    examples as go in: `packed`. `bucket_widths` are the widths, or how many there may be.
+    """
 
     steps: PositiveInt | None
     epochs: PositiveFloat | None
     batch_size: PositiveInt
+    batching: Literal["padded", "buckets", "packed"]
+    bucket_widths: BucketWidths
     log_every_steps: PositiveInt
     save_every_steps: PositiveInt | None
     keep_checkpoints: PositiveInt

@@ -22,13 +22,17 @@ class NonFinite(UserError):
 
 
 class Row(NamedTuple):
-    """One line of metrics.jsonl; step counts finished updates, loss is nats per response token."""
+    """One line of metrics.jsonl; step counts finished updates, loss is nats per response token.
+
+    `tokens` are the batch's real ones, `padded_tokens` all of its places.
+    """
 
     step: int
     loss: float
     lr: float
     grad_norm: float
     tokens: int
+    padded_tokens: int
     response_tokens: int
     tokens_per_s: float
     time_s: float
@@ -63,20 +67,30 @@ def train(
     source: Source,
     scalars: Scalars,
     *,
+    place: Callable[[BatchArrays], BatchArrays],
     schedule: Schedule,
     checkpoints: Checkpoints,
     on_row: Callable[[Row], None],
     on_step: Callable[[Row], None],
     heldout: Callable[[TrainState, int], None],
 ) -> TrainState:
-    """The state after `schedule.last_step` updates; a row is settled one step late, while the next runs."""
+    """The state after `schedule.last_step` updates.
+
+    While a step runs, `place` puts the next batch on the device, and the figures of the step before are
+    settled. A step takes nothing from the host unasked: what is not on the device is an error.
+    """
     first = int(state.step)
+    batch = place(source.arrays(first))
     settle = _Settler(source, schedule, on_row=on_row, on_step=on_step)
     with _stop_requests() as stop:
         for step in range(first, schedule.last_step):
-            state, metrics = step_fn(state, source.arrays(step), scalars)
-            settle(step, metrics)
             done = step + 1
+            with jax.transfer_guard("disallow"):
+                state, metrics = step_fn(state, batch, scalars)
+            places = batch.tokens_BT.size
+            if done < schedule.last_step:
+                batch = place(source.arrays(done))
+            settle(step, metrics, places)
             stopping = stop() or done == schedule.stop_at
             if stopping or _due(done, schedule.save_every, schedule.last_step):
                 with settle.away():
@@ -106,13 +120,13 @@ class _Settler:
         on_step: Callable[[Row], None],
     ) -> None:
         self._source, self._schedule, self._on_row, self._on_step = source, schedule, on_row, on_step
-        self._held: tuple[int, Metrics] | None = None
+        self._held: tuple[int, Metrics, int] | None = None
         self._start = self._since = time.perf_counter()
         self._tokens = 0
 
-    def __call__(self, step: int, metrics: Metrics) -> None:
+    def __call__(self, step: int, metrics: Metrics, places: int) -> None:
         self.now()
-        self._held = (step, metrics)
+        self._held = (step, metrics, places)
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -126,7 +140,7 @@ class _Settler:
         """Nothing is held back any more; raises `NonFinite` naming step and examples."""
         if self._held is None:
             return
-        (step, metrics), self._held = self._held, None
+        (step, metrics, places), self._held = self._held, None
         values = jax.device_get(metrics)
         done, loss, norm = step + 1, float(values.loss), float(values.grad_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -143,6 +157,7 @@ class _Settler:
             lr=float(values.lr),
             grad_norm=norm,
             tokens=int(values.tokens),
+            padded_tokens=places,
             response_tokens=int(values.response_tokens),
             tokens_per_s=self._tokens / max(now - self._since, 1e-9),
             time_s=now - self._start,

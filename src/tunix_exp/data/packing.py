@@ -1,0 +1,61 @@
+"""Which examples share a row, and which widths rows have, so that little of a row is padding."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+_WIDTH_MULTIPLE = 16
+
+
+def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Rows of indices, each index in one row, no row longer than `capacity` (best-fit decreasing).
+
+    From the longest to the shortest, each goes into the row whose room it fills best, or into a new one.
+    """
+    rows: list[list[int]] = []
+    # by_room[r] are the rows with room r left, and bit r of `rooms` says whether there are any.
+    by_room: list[list[int]] = [[] for _ in range(capacity + 1)]
+    rooms = 0
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        length = lengths[index]
+        if not 0 < length <= capacity:
+            raise ValueError(f"a length of {length} does not go into rows of {capacity}")
+        fitting = rooms >> length
+        if fitting:
+            room = length + (fitting & -fitting).bit_length() - 1
+            row = by_room[room].pop()
+            if not by_room[room]:
+                rooms ^= 1 << room
+            rows[row].append(index)
+        else:
+            room, row = capacity, len(rows)
+            rows.append([index])
+        by_room[room - length].append(row)
+        rooms |= 1 << (room - length)
+    return rows
+
+
+def least_padding(lengths: Sequence[int], count: int, limit: int) -> tuple[int, ...]:
+    """At most `count` widths that hold every length with the fewest padded tokens, by dynamic programming.
+
+    They are multiples of 16, or the `limit`, which no length exceeds; the last holds the longest.
+    """
+    rounded_N = np.minimum(-(-np.asarray(lengths) // _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE, limit)
+    candidates_C, rows_C = np.unique(rounded_N, return_counts=True)
+    before = np.concatenate([[0], np.cumsum(rows_C)])
+    # least[j] is the cost of the rows below candidate j; chosen[k][j] the candidates below its last width.
+    least = np.where(before == 0, 0.0, np.inf)
+    chosen: list[list[int]] = []
+    for _ in range(min(count, len(candidates_C))):
+        costs = [
+            least[: j + 1] + (before[j + 1] - before[: j + 1]) * width for j, width in enumerate(candidates_C)
+        ]
+        chosen.append([int(cost.argmin()) for cost in costs])
+        least = np.concatenate([[0.0], [cost.min() for cost in costs]])
+    widths: list[int] = []
+    end = len(candidates_C)
+    for below in reversed(chosen):
+        if end > 0:
+            widths.append(int(candidates_C[end - 1]))
+            end = below[end - 1]
+    return tuple(reversed(widths))

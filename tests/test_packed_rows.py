@@ -1,0 +1,101 @@
+"""Examples that share a row: each has the loss, and all together the gradient, that they have alone."""
+
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.data.toys import example
+from tests.models.gemma_toys import gemma_model
+from tests.models.toys import toy_model
+from tunix_exp.data.batches import Batch, laid_out
+from tunix_exp.data.tokenize import TokenizedExample
+from tunix_exp.models.loss import response_nll
+
+WIDTH = 24
+# Among them one of a single response token, and two that fill a row together.
+LENGTHS = ((3, 9), (1, 11), (5, 6), (2, 4), (4, 20), (1, 2))
+ROWS = ((0, 1), (2, 3, 5), (4,))
+MODELS = pytest.mark.parametrize(("family", "loop"), [
+    ("gpt2", "unroll"), ("gpt2", "scan"), ("gemma2", "unroll"), ("gemma3", "scan"),
+])  # fmt: skip
+
+
+@cache
+def program(family, loop):
+    """Per-row losses with their sum's gradient, and the parameters."""
+    # Two layers have both of Gemma's kinds, local and global.
+    made = (
+        toy_model(layer_loop=loop, num_layers=2)
+        if family == "gpt2"
+        else gemma_model(family, layer_loop=loop, num_layers=2, global_every=2)
+    )
+    graphdef, params = nnx.split(made)
+
+    def summed(params, *arrays):
+        nll_B, _ = response_nll(nnx.merge(graphdef, params), *arrays)
+        return nll_B.sum(), nll_B
+
+    return jax.jit(jax.value_and_grad(summed, has_aux=True)), params
+
+
+def examples(seed=0):
+    rng = np.random.default_rng(seed)
+    return [
+        TokenizedExample(example(name=f"x-{n}"), rng.integers(0, 31, length, dtype=np.int32), prompt)
+        for n, (prompt, length) in enumerate(LENGTHS)
+    ]
+
+
+def packed(made) -> Batch:
+    return laid_out([[made[n] for n in row] for row in ROWS], width=WIDTH, pad_id=0)
+
+
+def nll_of_each(family, loop, batch: Batch):
+    """The loss of each example of `batch`, in their order: one row for each, the others' marks taken away."""
+    call, params = program(family, loop)
+    losses = []
+    for row, segment_ids_T in enumerate(batch.segment_ids_BT):
+        for segment in range(1, segment_ids_T.max() + 1):
+            own_BT = batch.loss_mask_BT & (batch.segment_ids_BT == segment)
+            (_, nll_B), _ = call(params, batch.tokens_BT, batch.segment_ids_BT, own_BT)
+            losses.append(float(nll_B[row]))
+    return losses
+
+
+@MODELS
+def test_the_loss_of_each_example_is_that_of_the_example_alone(family, loop):
+    made = examples()
+    order = [n for row in ROWS for n in row]
+    padded = laid_out([[made[n]] for n in order], width=WIDTH, pad_id=0)
+    alone = nll_of_each(family, loop, padded)
+    np.testing.assert_allclose(nll_of_each(family, loop, packed(made)), alone, rtol=1e-5)
+
+
+@MODELS
+def test_the_gradient_of_packed_rows_is_that_of_padded_ones(family, loop):
+    call, params = program(family, loop)
+    made = examples()
+    padded = laid_out([[one] for one in made], width=WIDTH, pad_id=0)
+    results = [
+        call(params, batch.tokens_BT, batch.segment_ids_BT, batch.loss_mask_BT)
+        for batch in (packed(made), padded)
+    ]
+    ((loss, _), gradient), ((other_loss, _), other_gradient) = results
+    np.testing.assert_allclose(loss, other_loss, rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), gradient, other_gradient
+    )
+
+
+@MODELS
+def test_another_text_in_one_segment_changes_no_bit_of_the_others_losses(family, loop):
+    made, other = examples(), examples(seed=1)
+    before = nll_of_each(family, loop, packed(made))
+    for changed in range(len(made)):
+        after = nll_of_each(family, loop, packed([*made[:changed], other[changed], *made[changed + 1 :]]))
+        place = [n for row in ROWS for n in row].index(changed)
+        assert after[place] != before[place]
+        assert after[:place] + after[place + 1 :] == before[:place] + before[place + 1 :]
