@@ -52,7 +52,7 @@ def main() -> None:
 def searched(point: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Powers of two around what the plan promises, until one fits and the next does not."""
     batch = 8
-    while _planned(point | {"batch": 2 * batch})["planned_gib"] <= _config(point).device.memory_gib:  # pyright: ignore
+    while (twice := _planned(point | {"batch": 2 * batch}))["planned_gib"] <= twice["memory_gib"]:
         batch *= 2
     row = measured(point | {"batch": batch})
     yield row
@@ -114,7 +114,7 @@ def _planned(point: dict[str, Any]) -> dict[str, Any]:
     taken = footprint(setting)
     seconds, bound = taken.work.seconds(device.speed)
     return point | {
-        "memory_gib": config.device.memory_gib,
+        "memory_gib": device.memory_bytes / GIB,
         "planned_gib": round(taken.parts.total / GIB, 3),
         "largest_part": taken.parts.largest[0],
         "flops": taken.work.flops,

@@ -71,5 +71,15 @@ def test_without_a_tpu_it_stops_at_once_and_says_what_to_type_instead(tmp_path):
     assert error["stage"] == "device"
     assert error["message"].startswith("device=tpu needs a TPU")
     analysis = (tmp_path / "run" / "failure_analysis.md").read_text()
-    assert "mode=preflight device=tpu-v5e-8" in analysis
+    assert "mode=preflight tells without a TPU" in analysis
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_without_a_tpu_its_preflight_takes_a_topology_openly_and_tells_that_it_fits(tmp_path):
+    words = ("model=tiny-gemma", "device=tpu", "mode=preflight", f"hydra.run.dir={tmp_path / 'run'}")
+    done = program(*words)
+    assert done.returncode == 0
+    plan = read_json(tmp_path / "run" / "plan.json")
+    assert (plan["topology"], plan["fits"]) == ("v5e:2x4", True)
+    assert plan["topology_reason"].startswith("device.topology_when_absent, as a TPU is asked for, and JAX")
+    assert "topology v5e:2x4 is chosen by device.topology_when_absent" in done.stdout

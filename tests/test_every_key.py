@@ -87,6 +87,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "training.stop_at_step": ("2", ()),
     "device.platform": ("tpu", ()),
     "device.topology": ("v5e:2x4", ()),
+    "device.topology_when_absent": ("v5e:2x4", ()),
     "device.min_devices": ("99", ()),
     "device.mesh.data": ("7", ()),
     "device.mesh.fsdp": ("7", ()),

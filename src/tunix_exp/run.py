@@ -151,6 +151,8 @@ def _checked_device(config: RunConfig, evidence: RunDirectory) -> Device:
         environment=surroundings.recorded_environment(os.environ),
     )
     evidence.log.say(f"device: {device.report.splitlines()[0]}")
+    if device.topology_reason is not None:
+        evidence.log.say(f"topology {device.topology} is chosen by {device.topology_reason}")
     return device
 
 
@@ -264,7 +266,8 @@ def _planned_step(
     taken = footprint(setting)
     plan = plans.Plan(
         platform=device.platform,
-        topology=config.device.topology,
+        topology=device.topology,
+        topology_reason=device.topology_reason,
         mesh=dict(device.mesh.shape),
         device_memory_bytes=device.memory_bytes,
         parts=taken.parts,

@@ -73,15 +73,25 @@ def test_another_tpu_than_the_named_one_is_refused(monkeypatch, words, kind, cou
         check(device(*words), preflight=False)
 
 
-@pytest.mark.parametrize("preflight", [True, False])
-def test_without_a_tpu_a_topology_by_name_is_offered(preflight):
-    with pytest.raises(UserError, match=r"mode=preflight device=tpu-v5e-8 .*without a TPU"):
-        check(device("device=tpu"), preflight=preflight)
-
-
-def test_a_topology_that_is_not_here_is_refused_where_something_is_to_be_computed():
+@pytest.mark.parametrize("option", ["tpu", "tpu-v5e-8"])
+def test_a_tpu_that_is_not_here_is_refused_where_something_is_to_be_computed(option):
     with pytest.raises(UserError, match=r"(?s)needs a TPU.*mode=preflight tells without a TPU"):
-        check(device("device=tpu-v5e-8"), preflight=False)
+        check(device(f"device={option}"), preflight=False)
+
+
+def test_without_a_tpu_a_preflight_takes_the_topology_for_that_case_and_says_why(monkeypatch):
+    monkeypatch.setattr(module.topology, "why_not_compiled", lambda: "no compiler")
+    found = check(device("device=tpu", "device.topology_when_absent=v6e:2x2"), preflight=True)
+    assert (found.topology, dict(found.mesh.shape)) == ("v6e:2x2", {"data": 1, "fsdp": 4, "tensor": 1})
+    assert found.memory_bytes == int(31.25 * 2**30)
+    assert found.topology_reason is not None
+    assert found.topology_reason.startswith("device.topology_when_absent, as a TPU is asked for, but JAX")
+    assert f"chosen by {found.topology_reason}" in found.report
+
+
+def test_without_a_topology_for_that_case_a_preflight_is_refused_too():
+    with pytest.raises(UserError, match=r"(?s)needs a TPU.*device\.topology_when_absent=v5e:2x4"):
+        check(device("device=tpu", "device.topology_when_absent=null"), preflight=True)
 
 
 def test_a_topology_that_is_not_here_is_enough_for_a_preflight(monkeypatch):
@@ -90,6 +100,7 @@ def test_a_topology_that_is_not_here_is_enough_for_a_preflight(monkeypatch):
     assert (found.platform, dict(found.mesh.shape)) == ("tpu", {"data": 1, "fsdp": 8, "tensor": 1})
     assert found.memory_bytes == int(15.75 * 2**30)
     assert found.not_compiled == "no compiler"
+    assert (found.topology, found.topology_reason) == ("v5e:2x4", None)
     assert "8 × TPU v5 lite, none of them here: no compiler" in found.report
 
 
@@ -102,7 +113,8 @@ def test_a_topology_with_too_few_devices_is_refused():
     ("words", "text"),
     [
         (("device=cpu", "device.topology=v5e:2x4"), "topology v5e:2x4 is of a TPU, and the platform is cpu"),
-        (("device=tpu", "device.topology=v5e:2x4"), "topology v5e:2x4 needs memory_gib"),
+        (("device=cpu", "device.topology_when_absent=v5e:2x4"), "topology v5e:2x4 is of a TPU, and"),
+        (("device=tpu", "device.topology=v5e:2x4"), "topology_when_absent must be null"),
         (("device=tpu", "device.topology=eight"), "device.topology"),
     ],
 )

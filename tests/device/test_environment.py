@@ -65,7 +65,8 @@ def test_variables_are_set_before_jax_comes():
 from tunix_exp.device.config import DeviceConfig, MeshConfig
 from tunix_exp.device.environment import apply
 config = DeviceConfig(
-    platform="cpu", topology=None, min_devices=1, mesh=MeshConfig(data=1, fsdp="rest", tensor=1),
+    platform="cpu", topology=None, topology_when_absent=None, min_devices=1,
+    mesh=MeshConfig(data=1, fsdp="rest", tensor=1),
     param_dtype="float32", compute_dtype="float32", state_dtype="float32",
     matmul_precision="default", memory_gib=None, guardrail="off",
     xla_flags=["--xla_force_host_platform_device_count=3"], compilation_cache=None,

@@ -31,7 +31,8 @@ REMEDIES = [Remedy("optim=adafactor", "another optimizer", 9 * GIB), Remedy("x=1
 
 def plan_of(memory_gib, **changes):
     settled = {
-        "platform": "tpu", "topology": "v5e:2x4", "mesh": {"data": 1, "fsdp": 8, "tensor": 1},
+        "platform": "tpu", "topology": "v5e:2x4", "topology_reason": None,
+        "mesh": {"data": 1, "fsdp": 8, "tensor": 1},
         "device_memory_bytes": int(memory_gib * GIB), "parts": PARTS,
         "work": Work(model_flops=1e12, flops=2e12, hbm_bytes=1e9), "speed": GENERATIONS["v5e"],
         "evaluation": None,

@@ -1,5 +1,6 @@
 """That the demanded device is there and computes: asserted, tried, and written down."""
 
+import os
 import platform as machine
 import shutil
 import subprocess
@@ -11,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import psutil
 
-from tunix_exp.device import topology
+from tunix_exp.device import environment, topology
 from tunix_exp.device.config import DeviceConfig
 from tunix_exp.device.mesh import AXES, make_mesh, mesh_shape
+from tunix_exp.device.topology import Generation
 from tunix_exp.errors import UserError
 
 _SIZE = 256
@@ -23,38 +25,43 @@ _SIZE = 256
 class Device:
     """What JAX found: platform as in the config, its devices, bytes of memory on each, and the report.
 
-    `not_compiled` says why nothing can be compiled for it here, if so; its mesh then is of no devices.
+    `topology` is the one that the config demands, or that is compiled for as no TPU is here, and
+    `topology_reason` says so. `not_compiled` says why nothing can be compiled for it here, if so; its mesh
+    then is of no devices.
     """
 
     platform: str
+    topology: str | None
+    topology_reason: str | None
     kinds: tuple[str, ...]
     memory_bytes: int
     mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh
     report: str
-    speed: topology.Generation | None
+    speed: Generation | None
     not_compiled: str | None
 
 
 def check(config: DeviceConfig, *, preflight: bool) -> Device:
     """The devices of this process, after a compiled matrix product came out right on the first of them.
 
-    In a preflight a named topology need not be here: it is compiled for, and nothing is computed on it.
+    In a preflight a TPU need not be here: the topology that is named, or named for this case, is compiled
+    for, and nothing is computed on it.
     """
     if preflight and config.topology is not None:
-        return _absent(config, config.topology)
+        return _absent(config, config.topology, reason=None)
     try:
         devices = jax.devices()
+        found = "gpu" if devices[0].platform in ("gpu", "cuda", "rocm") else str(devices[0].platform)
+        lack = None if config.platform in ("auto", found) else f"but JAX runs on {found.upper()}"
     except (RuntimeError, AssertionError) as error:  # the latter where no plugin of that name is installed
+        devices, found, lack = [], "", f"and JAX finds none: {_first_line(error)}"
+    if lack is not None and preflight and config.topology_when_absent is not None:
+        _compile_only()
+        reason = f"device.topology_when_absent, as a TPU is asked for, {lack}"
+        return _absent(config, config.topology_when_absent, reason)
+    if lack is not None:
         raise UserError(
-            f"device={config.platform} needs a {config.platform.upper()}, and JAX finds none: "
-            f"{_first_line(error)}",
-            where="device.platform",
-            remedy=_remedy(config),
-        ) from None
-    found = "gpu" if devices[0].platform in ("gpu", "cuda", "rocm") else str(devices[0].platform)
-    if config.platform not in ("auto", found):
-        raise UserError(
-            f"device={config.platform} needs a {config.platform.upper()}, but JAX runs on {found.upper()}",
+            f"device={config.platform} needs a {config.platform.upper()}, {lack}",
             where="device.platform",
             remedy=_remedy(config),
         )
@@ -83,10 +90,17 @@ def check(config: DeviceConfig, *, preflight: bool) -> Device:
     )
     kinds = tuple(f"{d} · {d.device_kind}" for d in devices)
     speed = next((g for g in topology.GENERATIONS.values() if g.device_kind == kind), None)
-    return Device(found, kinds, memory, mesh, report, speed, None)
+    return Device(found, config.topology, None, kinds, memory, mesh, report, speed, None)
 
 
-def _absent(config: DeviceConfig, name: str) -> Device:
+def _compile_only() -> None:
+    """JAX computes on the host from now on, and the TPU's compiler looks for no TPU."""
+    os.environ.update(environment.COMPILER_ONLY)
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_compilation_cache_dir", None)  # as in `environment.wanted`
+
+
+def _absent(config: DeviceConfig, name: str, reason: str | None) -> Device:
     count, speed = topology.device_count(name), topology.generation(name)
     if count < config.min_devices:
         raise UserError(
@@ -94,7 +108,7 @@ def _absent(config: DeviceConfig, name: str) -> Device:
             where="device.min_devices",
             remedy="name a larger topology, or lower the number",
         )
-    assert config.memory_gib is not None  # the config sees to it
+    memory_gib = speed.memory_gib if config.memory_gib is None else config.memory_gib
     not_compiled = topology.why_not_compiled()
     if not_compiled is None:
         mesh = make_mesh(config, topology.compile_only_devices(name))
@@ -103,11 +117,13 @@ def _absent(config: DeviceConfig, name: str) -> Device:
     report = (
         f"topology {name}, {count} × {speed.device_kind}, none of them here: "
         f"{not_compiled or 'programs are compiled for it, nothing is computed'}\n"
-        f"mesh: {', '.join(f'{axis} {size}' for axis, size in mesh.shape.items())}\n"
-        f"memory counted on: {config.memory_gib:.2f} GiB a device\n"
+        + (f"chosen by {reason}\n" if reason else "")
+        + f"mesh: {', '.join(f'{axis} {size}' for axis, size in mesh.shape.items())}\n"
+        f"memory counted on: {memory_gib:.2f} GiB a device\n"
     )
     kinds = (f"{count} × {speed.device_kind} of topology {name}, not here",)
-    return Device("tpu", kinds, int(config.memory_gib * 2**30), mesh, report, speed, not_compiled)
+    memory = int(memory_gib * 2**30)
+    return Device("tpu", name, reason, kinds, memory, mesh, report, speed, not_compiled)
 
 
 def _check_topology(name: str, devices: list[Any]) -> None:
@@ -181,7 +197,8 @@ def _remedy(config: DeviceConfig) -> str:
     other = f"{install}choose device=cpu; device=auto takes what is there"
     if platform != "tpu":
         return other
-    named = "" if config.topology is not None else " device=tpu-v5e-8 (a topology by name)"
+    unnamed = config.topology is None and config.topology_when_absent is None
+    named = " device.topology_when_absent=v5e:2x4" if unnamed else ""
     return f"mode=preflight{named} tells without a TPU whether it would fit; to train, {other}"
 
 

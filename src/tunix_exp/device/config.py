@@ -10,6 +10,7 @@ FloatType = Literal["float32", "bfloat16"]
 
 
 MeshAxis = PositiveInt | Literal["rest"]
+Topology = Annotated[str, Field(pattern=r"^v\d+[a-z]*:\d+x\d+(x\d+)?$")]  # of a TPU, as v5e:2x4
 
 
 class MeshConfig(Config):
@@ -30,7 +31,8 @@ class DeviceConfig(Config):
     """A platform that must be there, its environment, number formats and memory budget."""
 
     platform: Literal["auto", "cpu", "gpu", "tpu"]
-    topology: Annotated[str, Field(pattern=r"^v\d+[a-z]*:\d+x\d+(x\d+)?$")] | None  # of a TPU, as v5e:2x4
+    topology: Topology | None  # that the TPU must have
+    topology_when_absent: Topology | None  # what a preflight compiles for where no TPU is found
     min_devices: PositiveInt
     mesh: MeshConfig
     param_dtype: FloatType
@@ -38,16 +40,17 @@ class DeviceConfig(Config):
     state_dtype: FloatType
     matmul_precision: Literal["default", "high", "highest"]
     xla_flags: Annotated[tuple[str, ...], Field(strict=False)]
-    memory_gib: PositiveFloat | None
+    memory_gib: PositiveFloat | None  # null: what the device says, or what its kind is known to have
     guardrail: Literal["block", "warn", "off"]
     compilation_cache: str | None
 
     @model_validator(mode="after")
-    def _a_topology_is_of_a_tpu_and_has_a_budget(self) -> "DeviceConfig":
-        if self.topology is not None and self.platform != "tpu":
-            raise ValueError(f"topology {self.topology} is of a TPU, and the platform is {self.platform}")
-        if self.topology is not None and self.memory_gib is None:
+    def _topologies_are_of_a_tpu(self) -> "DeviceConfig":
+        named = self.topology or self.topology_when_absent
+        if named is not None and self.platform != "tpu":
+            raise ValueError(f"topology {named} is of a TPU, and the platform is {self.platform}")
+        if self.topology is not None and self.topology_when_absent is not None:
             raise ValueError(
-                f"topology {self.topology} needs memory_gib: what is not here cannot be asked how much it has"
+                f"topology {self.topology} is compiled for as it is; topology_when_absent must be null"
             )
         return self

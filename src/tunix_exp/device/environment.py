@@ -17,7 +17,7 @@ _OURS = frozenset({"JAX_DEFAULT_MATMUL_PRECISION"})
 # For the TPU compiler alone: libtpu then asks no metadata server what machine this is, takes any answer
 # here, and leaves the lock alone by which a process claims the TPU: several may compile side by side.
 # It reads them when the first topology is asked for, so that they may come after JAX.
-_COMPILER_ONLY = {
+COMPILER_ONLY = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-8",
     "TPU_WORKER_HOSTNAMES": "localhost",
@@ -30,7 +30,7 @@ def wanted(config: DeviceConfig, *, preflight: bool) -> dict[str, str]:
     variables: dict[str, str] = {}
     only_compiles = preflight and config.topology is not None
     if only_compiles:
-        variables |= {"JAX_PLATFORMS": "cpu", **_COMPILER_ONLY}
+        variables |= {"JAX_PLATFORMS": "cpu", **COMPILER_ONLY}
     elif config.platform != "auto":
         variables["JAX_PLATFORMS"] = _PLATFORM[config.platform]
     if config.xla_flags:
@@ -53,7 +53,7 @@ def apply(
     variables = wanted(config, preflight=preflight)
     if "jax" in sys.modules:
         wrong = {
-            k: environ.get(k) for k, v in variables.items() if environ.get(k) != v and k not in _COMPILER_ONLY
+            k: environ.get(k) for k, v in variables.items() if environ.get(k) != v and k not in COMPILER_ONLY
         }
         wrong |= {k: environ[k] for k in _OURS - variables.keys() if k in environ}
         if wrong:

@@ -123,6 +123,7 @@ class Plan:
 
     platform: str
     topology: str | None
+    topology_reason: str | None  # why this one, where the config does not demand it
     mesh: dict[str, int]
     device_memory_bytes: int
     parts: Parts
@@ -162,6 +163,7 @@ class Plan:
         return {
             "platform": self.platform,
             "topology": self.topology,
+            "topology_reason": self.topology_reason,
             "mesh": self.mesh,
             "device_memory_bytes": self.device_memory_bytes,
             "planned": {f"{name}_bytes": size for name, size in asdict(self.parts).items()}
