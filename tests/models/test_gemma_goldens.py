@@ -17,7 +17,7 @@ from tunix_exp.evaluation.generate import generate
 from tunix_exp.models import hf
 from tunix_exp.models.architecture import abstract
 from tunix_exp.models.digest import is_stacked, layer_path, parameter_count, path_of
-from tunix_exp.models.loss import positions_of, response_nll
+from tunix_exp.models.loss import positions_of, response_nll, summed_nll
 from tunix_exp.models.weight_map import each_layer
 from tunix_exp.training import optim
 from tunix_exp.training.config import AdamWConfig
@@ -84,7 +84,8 @@ def program(family):
             model = nnx.merge(graphdef, params)
             nll_B, count_B = response_nll(model, tokens_BT, segment_ids_BT, mask_BT)
             x_BTD, _ = model.hidden(tokens_BT, positions_of(segment_ids_BT), segment_ids_BT)
-            return nll_B.sum() / count_B.sum(), (nll_B / count_B, model.logits(x_BTD))
+            mean = summed_nll(model, tokens_BT, segment_ids_BT, mask_BT, 1 / count_B.sum())
+            return mean, (nll_B / count_B, model.logits(x_BTD))
 
         (loss_, (nll_B, logits_BTV)), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         return logits_BTV, loss_, nll_B, gradients

@@ -15,7 +15,7 @@ from tunix_exp.models import hf
 from tunix_exp.models.architecture import abstract
 from tunix_exp.models.digest import parameter_count, path_of
 from tunix_exp.models.gpt2_names import GPT2_NAMES
-from tunix_exp.models.loss import positions_of, response_nll
+from tunix_exp.models.loss import positions_of, response_nll, summed_nll
 from tunix_exp.models.weight_map import each_layer
 
 FOLDER = Path(__file__).parents[1] / "goldens" / "gpt2"
@@ -64,8 +64,9 @@ def test_losses_and_every_gradient_norm_agree(model, expected):
     @jax.jit
     def losses_and_gradients(params):
         def loss(params):
-            nll_B, count_B = response_nll(nnx.merge(graphdef, params), *batch[:2], batch[2].astype(bool))
-            return nll_B.sum() / count_B.sum(), nll_B / count_B
+            model, mask_BT = nnx.merge(graphdef, params), batch[2].astype(bool)
+            nll_B, count_B = response_nll(model, *batch[:2], mask_BT)
+            return summed_nll(model, *batch[:2], mask_BT, 1 / count_B.sum()), nll_B / count_B
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tunix_exp.models.layers import Dense, Embedding, LayerNorm, RMSNorm
+from tunix_exp.models.layers import (
+    Dense,
+    Embedding,
+    LayerNorm,
+    RMSNorm,
+    Unembedding,
+    gated_gelu,
+    gelu,
+    product,
+)
 
 BF16 = {"param_dtype": jnp.float32, "compute_dtype": jnp.bfloat16}
 F32 = {"param_dtype": jnp.float32, "compute_dtype": jnp.float32}
@@ -60,7 +69,70 @@ def test_embedding_logits_are_float32_when_computing_in_bfloat16():
     table = Embedding(5, 4, std=1.0, rngs=nnx.Rngs(0), **BF16)
     x_BTD = table(jnp.array([[0, 4]]))
     assert x_BTD.dtype == jnp.bfloat16
-    assert table.logits(x_BTD).dtype == jnp.float32
+    assert Unembedding(x_BTD.dtype).logits(x_BTD, table.embedding[...]).dtype == jnp.float32
+
+
+F = jnp.linspace(-30.0, 30.0, 4 * 7 * 8).reshape(4, 7, 8)
+
+
+def agree(ours, reference, *operands, atol=2e-6):
+    """Values and gradients, the latter for a cotangent without symmetry."""
+    weights = jnp.sin(jnp.arange(reference(*operands).size)).reshape(reference(*operands).shape)
+    for name in (ours, reference):
+        assert jnp.isfinite(name(*operands)).all()
+    np.testing.assert_allclose(ours(*operands), reference(*operands), rtol=2e-6, atol=atol)
+    each = tuple(range(len(operands)))
+    got, wanted = (
+        jax.grad(lambda *xs, f=f: (f(*xs) * weights).sum(), argnums=each)(*operands)
+        for f in (ours, reference)
+    )
+    for a, b in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=5 * atol)
+
+
+def test_gelu_is_that_of_jax_and_its_derivative_too():
+    agree(gelu, lambda x: jax.nn.gelu(x, approximate=True), F)
+
+
+def test_gelu_of_very_large_numbers_is_finite_and_so_is_its_derivative():
+    x_BTF = jnp.array([[[-1e4, 1e4, 0.0]]])
+    assert gelu(x_BTF).tolist() == [[[0.0, 1e4, 0.0]]]
+    assert jax.grad(lambda x: gelu(x).sum())(x_BTF).tolist() == [[[0.0, 1.0, 0.5]]]
+
+
+def test_gated_gelu_is_gelu_times_the_other():
+    agree(gated_gelu, lambda g, u: jax.nn.gelu(g, approximate=True) * u, F / 4, jnp.cos(F), atol=5e-6)
+
+
+def test_the_layer_norm_s_own_gradient_is_that_of_its_definition():
+    graphdef, params = nnx.split(LayerNorm(8, epsilon=1e-5, **F32))
+
+    def with_parameters(x_BTD, scale_D, bias_D):
+        replaced = jax.tree.unflatten(jax.tree.structure(params), [bias_D, scale_D])
+        return nnx.merge(graphdef, replaced)(x_BTD)
+
+    def definition(x_BTD, scale_D, bias_D):
+        unit_BTD = (x_BTD - x_BTD.mean(-1, keepdims=True)) / jnp.sqrt(x_BTD.var(-1, keepdims=True) + 1e-5)
+        return unit_BTD * scale_D[None, None] + bias_D[None, None]
+
+    agree(with_parameters, definition, jnp.cos(F), jnp.arange(8.0) + 1, jnp.arange(8.0), atol=2e-5)
+
+
+def test_a_product_s_own_gradient_is_that_of_its_definition():
+    agree(product, lambda x, k: jnp.einsum("bti,io->bto", x, k), jnp.cos(F), jnp.sin(F[0, :, :].T), atol=1e-5)
+
+
+def test_a_table_read_and_read_again_gets_both_gradients():
+    table_VD, index_BT = jnp.sin(jnp.arange(12.0)).reshape(4, 3), jnp.array([[0, 2, 2]])
+
+    def twice(table_VD):
+        table = Embedding(4, 3, std=1.0, rngs=nnx.Rngs(0), **F32)
+        table.embedding.set_value(table_VD)
+        x_BTD, again_VD = table.read(index_BT)
+        return (x_BTD**2).sum() + (again_VD**3).sum()
+
+    expected_VD = 3 * table_VD**2 + 2 * table_VD * jnp.array([1.0, 0, 2, 0])[:, None]
+    np.testing.assert_allclose(jax.grad(twice)(table_VD), expected_VD, rtol=1e-6)
 
 
 @pytest.mark.parametrize("part", [Dense, Embedding])

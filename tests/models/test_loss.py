@@ -4,28 +4,28 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tunix_exp.models.layers import Embedding
-from tunix_exp.models.loss import num_chunks, positions_of, response_nll, token_nll
+from tunix_exp.models.layers import Embedding, Unembedding
+from tunix_exp.models.loss import chunk_size, count, positions_of, response_nll, summed_nll
 
 B, T, D, V = 2, 10, 4, 37
 
 
-class Unembedding(nnx.Module):
-    """The end of a model: a tied table and, as in Gemma 2, a soft cap."""
+class Ends(nnx.Module):
+    """A model without blocks: a tied table and, as in Gemma 2, a soft cap."""
 
     def __init__(self, soft_cap: float | None) -> None:
         self.table = Embedding(
             V, D, std=1.0, param_dtype=jnp.float32, compute_dtype=jnp.float32, rngs=nnx.Rngs(0)
         )
-        self.soft_cap = soft_cap
+        self.unembedding = Unembedding(jnp.dtype("float32"), soft_cap)
         self.vocab_size = V
 
-    def hidden(self, tokens_BT, positions_BT, segment_ids_BT, cache=None):
-        return self.table(tokens_BT) + 0.1 * positions_BT[..., None], cache
+    def embed(self, tokens_BT, positions_BT):
+        x_BTD, table_VD = self.table.read(tokens_BT)
+        return x_BTD + 0.1 * positions_BT[..., None], table_VD
 
-    def logits(self, x_BTD):
-        logits_BTV = self.table.logits(x_BTD)
-        return logits_BTV if self.soft_cap is None else jnp.tanh(logits_BTV / self.soft_cap) * self.soft_cap
+    def decode(self, x_BTD, positions_BT, segment_ids_BT, cache=None):
+        return jnp.sin(x_BTD), cache
 
 
 def batch():
@@ -37,8 +37,12 @@ def batch():
 
 def by_hand(model, tokens_BT, segment_ids_BT, loss_mask_BT):
     """One token at a time, from all logits, in the order of the definition."""
-    x_BTD, _ = model.hidden(tokens_BT, positions_of(segment_ids_BT), segment_ids_BT)
-    log_p_BTV = jax.nn.log_softmax(model.logits(x_BTD), axis=-1)
+    positions_BT = positions_of(segment_ids_BT)
+    x_BTD = jnp.sin(model.table(tokens_BT) + 0.1 * positions_BT[..., None])
+    logits_BTV = x_BTD @ model.table.embedding[...].T
+    if model.unembedding.soft_cap:
+        logits_BTV = jnp.tanh(logits_BTV / model.unembedding.soft_cap) * model.unembedding.soft_cap
+    log_p_BTV = jax.nn.log_softmax(logits_BTV, axis=-1)
     rows = []
     for row in range(B):
         marked = [t for t in range(1, T) if loss_mask_BT[row, t]]
@@ -46,28 +50,50 @@ def by_hand(model, tokens_BT, segment_ids_BT, loss_mask_BT):
     return jnp.stack(rows)
 
 
+LIMITS = [10**9, B * T * V // 2, 6 * V, 3 * V, 1]
+
+
 @pytest.mark.parametrize("soft_cap", [None, 3.0])
-@pytest.mark.parametrize("chunk_logits", [10**9, B * T * V // 2, B * T * V // 5, B * 3 * V, 1])
+@pytest.mark.parametrize("chunk_logits", LIMITS)
 def test_values_and_gradients_are_those_of_the_definition(soft_cap, chunk_logits):
-    graphdef, params = nnx.split(Unembedding(soft_cap))
+    graphdef, params = nnx.split(Ends(soft_cap))
 
-    def loss(params, nll_of):
-        nll_B = nll_of(nnx.merge(graphdef, params), *batch())
-        return (nll_B * jnp.array([1.0, 2.0])).sum(), nll_B
+    def expected(params):
+        nll_B = by_hand(nnx.merge(graphdef, params), *batch())
+        return 0.5 * nll_B.sum(), nll_B
 
-    def chunked(model, *batch):
-        return response_nll(model, *batch, chunk_logits=chunk_logits)[0]
+    def chunked(params):
+        model = nnx.merge(graphdef, params)
+        return summed_nll(model, *batch(), 0.5, chunk_logits=chunk_logits)
 
-    (_, expected_B), expected = jax.value_and_grad(loss, has_aux=True)(params, by_hand)
-    (_, nll_B), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=1)(params, chunked)
+    (_, expected_B), wanted = jax.value_and_grad(expected, has_aux=True)(params)
+    nll_B, _ = response_nll(nnx.merge(graphdef, params), *batch(), chunk_logits=chunk_logits)
     np.testing.assert_allclose(nll_B, expected_B, rtol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), gradients, expected)
+    total, gradients = jax.jit(jax.value_and_grad(chunked))(params)
+    np.testing.assert_allclose(total, 0.5 * expected_B.sum(), rtol=1e-5)
+    np.testing.assert_allclose(chunked(params), total, rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), gradients, wanted)
+
+
+@pytest.mark.parametrize("chunk_logits", LIMITS)
+def test_a_batch_in_which_nothing_counts_has_no_loss_and_no_gradient(chunk_logits):
+    graphdef, params = nnx.split(Ends(None))
+    tokens_BT, segment_ids_BT, loss_mask_BT = batch()
+
+    def loss(params):
+        model = nnx.merge(graphdef, params)
+        return summed_nll(model, tokens_BT, segment_ids_BT, loss_mask_BT & False, chunk_logits=chunk_logits)
+
+    total, gradients = jax.value_and_grad(loss)(params)
+    assert total == 0
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradients))
 
 
 def test_the_count_is_that_of_the_marked_tokens_that_have_a_token_before_them():
     tokens_BT, segment_ids_BT, _ = batch()
-    _, count_B = response_nll(Unembedding(None), tokens_BT, segment_ids_BT, segment_ids_BT == 1)
+    _, count_B = response_nll(Ends(None), tokens_BT, segment_ids_BT, segment_ids_BT == 1)
     assert count_B.tolist() == [T - 1, 6]
+    assert count(segment_ids_BT == 1) == T - 1 + 6
 
 
 def largest(jaxpr):
@@ -84,34 +110,27 @@ def largest(jaxpr):
 
 
 def test_no_more_logits_than_a_chunk_s_exist_forward_or_backward():
-    graphdef, params = nnx.split(Unembedding(3.0))
-    x_BTD, target_BT = jnp.ones((B, 64, D)), jnp.ones((B, 64), jnp.int32)
+    graphdef, params = nnx.split(Ends(3.0))
+    tokens_BT, segment_ids_BT = jnp.ones((B, 64), jnp.int32), jnp.ones((B, 64), jnp.int32)
 
     def program(chunk_logits):
-        def loss(params, x_BTD):
+        def loss(params):
             model = nnx.merge(graphdef, params)
-            return token_nll(model, x_BTD, target_BT, chunk_logits=chunk_logits).sum()
+            return summed_nll(
+                model, tokens_BT, segment_ids_BT, segment_ids_BT == 1, chunk_logits=chunk_logits
+            )
 
-        return jax.make_jaxpr(jax.value_and_grad(loss, argnums=(0, 1)))(params, x_BTD).jaxpr
+        return jax.make_jaxpr(jax.value_and_grad(loss))(params).jaxpr
 
     assert largest(program(10**9)) == B * 64 * V
     assert largest(program(B * 16 * V)) == B * 16 * V
 
 
 @pytest.mark.parametrize(
-    ("shape", "chunk_logits", "chunks"),
-    [
-        ((64, 56, 257), 2**28, 1),
-        ((8, 2048, 256_000), 2**28, 16),
-        ((8, 2048, 262_144), 2**28, 16),
-        ((2, 8, 10), 160, 1),
-        ((2, 8, 10), 159, 2),
-        ((2, 8, 10), 60, 4),
-        ((2, 8, 10), 1, 8),
-    ],
+    ("places", "most", "size"), [(512, 667, 512), (1024, 667, 512), (2048, 131, 128), (7, 3, 3), (5, 0, 1)]
 )
-def test_the_number_of_chunks_is_a_power_of_two_that_keeps_the_limit(shape, chunk_logits, chunks):
-    assert num_chunks(*shape, chunk_logits) == chunks
+def test_chunks_are_of_about_one_size_and_keep_the_limit(places, most, size):
+    assert chunk_size(places, most) == size
 
 
 def test_positions_begin_anew_in_every_segment():

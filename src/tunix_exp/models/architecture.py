@@ -14,6 +14,7 @@ from tunix_exp.models.attention import Cache
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.gemma import Gemma
 from tunix_exp.models.gpt2 import GPT2
+from tunix_exp.models.layers import Unembedding
 from tunix_exp.models.sharding import shardings
 
 
@@ -23,10 +24,27 @@ class LanguageModel(Protocol):
 
     vocab_size: int
     num_positions: int
+    unembedding: Unembedding
 
     def hidden(
         self,
         tokens_BT: Int[Array, "B T"],
+        positions_BT: Int[Array, "B T"],
+        segment_ids_BT: Int[Array, "B T"],
+        cache: Cache | None = None,
+    ) -> tuple[Float[Array, "B T D"], Cache | None]:
+        """`decode` of what `embed` gives."""
+        ...
+
+    def embed(
+        self, tokens_BT: Int[Array, "B T"], positions_BT: Int[Array, "B T"]
+    ) -> tuple[Float[Array, "B T D"], Float[Array, "V D"]]:
+        """The stream before the first block, and the table of tokens for its next reader."""
+        ...
+
+    def decode(
+        self,
+        x_BTD: Float[Array, "B T D"],
         positions_BT: Int[Array, "B T"],
         segment_ids_BT: Int[Array, "B T"],
         cache: Cache | None = None,

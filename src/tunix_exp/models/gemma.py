@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from tunix_exp.models.attention import Cache, LayerCache, attend, empty_cache, visible
 from tunix_exp.models.gemma_config import GemmaConfig
-from tunix_exp.models.layers import Dense, Embedding, RMSNorm
+from tunix_exp.models.layers import Dense, Embedding, RMSNorm, Unembedding, gated_gelu
 from tunix_exp.models.sharding import split_rows
 from tunix_exp.models.stack import LayerLoop, Remat, make_blocks, run_blocks
 
@@ -97,7 +97,7 @@ class MLP(nnx.Module):
 
     def __call__(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """Each token's own update."""
-        return self.down(jax.nn.gelu(self.gate(x_BTD), approximate=True) * self.up(x_BTD))
+        return self.down(gated_gelu(self.gate(x_BTD), self.up(x_BTD)))
 
 
 class Block(nnx.Module):
@@ -133,7 +133,7 @@ class Block(nnx.Module):
 
 
 class Gemma(nnx.Module):
-    """A decoder that `hidden` runs and `logits` reads."""
+    """A decoder that `embed` and `decode` run and `logits` reads."""
 
     def __init__(
         self, config: GemmaConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike, rngs: nnx.Rngs
@@ -149,6 +149,7 @@ class Gemma(nnx.Module):
             rngs=rngs,
         )
         self.final_norm = RMSNorm(config.width, epsilon=config.norm_epsilon, **dtypes)
+        self.unembedding = Unembedding(jnp.dtype(compute_dtype), config.logit_soft_cap)
         self.vocab_size = config.vocab_size
         self.num_positions = config.num_positions
         self.width = config.width
@@ -156,7 +157,6 @@ class Gemma(nnx.Module):
         self.num_key_heads = config.num_key_heads
         self.head_width = config.head_width
         self.windows, self.rope_bases = _windows_and_bases(config)
-        self.logit_soft_cap = config.logit_soft_cap
         self.layer_loop: LayerLoop = config.layer_loop
         self.remat: Remat = config.remat
         self.compute_dtype = jnp.dtype(compute_dtype)
@@ -168,6 +168,25 @@ class Gemma(nnx.Module):
         segment_ids_BT: Int[Array, "B T"],
         cache: Cache | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
+        """`decode` of what `embed` gives."""
+        return self.decode(self.embed(tokens_BT, positions_BT)[0], positions_BT, segment_ids_BT, cache)
+
+    def embed(
+        self, tokens_BT: Int[Array, "B T"], positions_BT: Int[Array, "B T"]
+    ) -> tuple[Float[Array, "B T D"], Float[Array, "V D"]]:
+        """The stream before the first block, and the table of tokens for its next reader."""
+        del positions_BT  # they turn queries and keys, and not the stream
+        x_BTD, table_VD = self.token_embedding.read(tokens_BT)
+        # The factor is rounded to the compute dtype, as in training: in bfloat16 √2048 is 45.25.
+        return x_BTD * jnp.asarray(math.sqrt(self.width), self.compute_dtype), table_VD
+
+    def decode(
+        self,
+        x_BTD: Float[Array, "B T D"],
+        positions_BT: Int[Array, "B T"],
+        segment_ids_BT: Int[Array, "B T"],
+        cache: Cache | None = None,
+    ) -> tuple[Float[Array, "B T D"], Cache | None]:
         """The stream after the final norm; a cache gets its next T slots written and is seen whole."""
         slot = 0 if cache is None else cache.length
         caches = None if cache is None else cache.layers
@@ -175,8 +194,6 @@ class Gemma(nnx.Module):
             cache = cache.advance(segment_ids_BT)
         key_segments_BS = segment_ids_BT if cache is None else cache.segment_ids_BS
         sight = Sight(positions_BT, segment_ids_BT, key_segments_BS, slot)
-        # The factor is rounded to the compute dtype, as in training: in bfloat16 √2048 is 45.25.
-        x_BTD = self.token_embedding(tokens_BT) * jnp.asarray(math.sqrt(self.width), self.compute_dtype)
         x_BTD, caches = run_blocks(
             self.blocks,
             split_rows(x_BTD),
@@ -190,10 +207,7 @@ class Gemma(nnx.Module):
 
     def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Scores over the vocabulary, float32, from the tied embedding."""
-        logits_BTV = self.token_embedding.logits(x_BTD)
-        if self.logit_soft_cap is None:
-            return logits_BTV
-        return jnp.tanh(logits_BTV / self.logit_soft_cap) * self.logit_soft_cap
+        return self.unembedding.logits(x_BTD, self.token_embedding.embedding[...])
 
     def init_cache(self, batch: int, length: int) -> Cache:
         """An empty cache of `length` slots in the compute dtype; local layers keep all slots too."""

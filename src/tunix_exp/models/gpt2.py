@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -12,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from tunix_exp.models.attention import Cache, LayerCache, attend, empty_cache, visible
 from tunix_exp.models.config import GPT2Config
-from tunix_exp.models.layers import Dense, Embedding, LayerNorm
+from tunix_exp.models.layers import Dense, Embedding, LayerNorm, Unembedding, gelu
 from tunix_exp.models.sharding import split_rows
 from tunix_exp.models.stack import LayerLoop, Remat, make_blocks, run_blocks
 
@@ -34,8 +33,10 @@ class Attention(nnx.Module):
     ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
         """What each token gathers from those it sees, and the cache with this call's keys and values."""
         B, T, D = x_BTD.shape
-        qkv_BT3NH = self.qkv(x_BTD).reshape(B, T, 3, self.num_heads, D // self.num_heads)
-        q_BTNH, k_BSKH, v_BSKH = qkv_BT3NH[:, :, 0], qkv_BT3NH[:, :, 1], qkv_BT3NH[:, :, 2]
+        q_BTNH, k_BSKH, v_BSKH = (
+            part.reshape(B, T, self.num_heads, D // self.num_heads)
+            for part in jnp.split(self.qkv(x_BTD), 3, axis=-1)
+        )
         if layer is not None:
             layer = layer.write(k_BSKH, v_BSKH, jnp.asarray(slot))
             k_BSKH, v_BSKH = layer.k_BSKH, layer.v_BSKH
@@ -52,7 +53,7 @@ class MLP(nnx.Module):
 
     def __call__(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """Each token's own update."""
-        return self.down(jax.nn.gelu(self.up(x_BTD), approximate=True))
+        return self.down(gelu(self.up(x_BTD)))
 
 
 class Block(nnx.Module):
@@ -82,7 +83,7 @@ class Block(nnx.Module):
 
 
 class GPT2(nnx.Module):
-    """A decoder that `hidden` runs and `logits` reads."""
+    """A decoder that `embed` and `decode` run and `logits` reads."""
 
     def __init__(
         self, config: GPT2Config, *, param_dtype: DTypeLike, compute_dtype: DTypeLike, rngs: nnx.Rngs
@@ -98,6 +99,7 @@ class GPT2(nnx.Module):
             rngs=rngs,
         )
         self.final_norm = LayerNorm(config.width, epsilon=config.norm_epsilon, **dtypes)
+        self.unembedding = Unembedding(jnp.dtype(compute_dtype))
         self.vocab_size = config.vocab_size
         self.num_positions = config.num_positions
         self.num_layers = config.num_layers
@@ -114,13 +116,29 @@ class GPT2(nnx.Module):
         segment_ids_BT: Int[Array, "B T"],
         cache: Cache | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
+        """`decode` of what `embed` gives."""
+        return self.decode(self.embed(tokens_BT, positions_BT)[0], positions_BT, segment_ids_BT, cache)
+
+    def embed(
+        self, tokens_BT: Int[Array, "B T"], positions_BT: Int[Array, "B T"]
+    ) -> tuple[Float[Array, "B T D"], Float[Array, "V D"]]:
+        """The stream before the first block, and the table of tokens for its next reader."""
+        x_BTD, table_VD = self.token_embedding.read(tokens_BT)
+        return x_BTD + self.position_embedding(positions_BT), table_VD
+
+    def decode(
+        self,
+        x_BTD: Float[Array, "B T D"],
+        positions_BT: Int[Array, "B T"],
+        segment_ids_BT: Int[Array, "B T"],
+        cache: Cache | None = None,
+    ) -> tuple[Float[Array, "B T D"], Cache | None]:
         """The stream after the final norm; a cache gets its next T slots written and is seen whole."""
         slot = 0 if cache is None else cache.length
         layers = None if cache is None else cache.layers
         if cache is not None:
             cache = cache.advance(segment_ids_BT)
         visible_BTS = visible(segment_ids_BT, segment_ids_BT if cache is None else cache.segment_ids_BS, slot)
-        x_BTD = self.token_embedding(tokens_BT) + self.position_embedding(positions_BT)
         x_BTD, layers = run_blocks(
             self.blocks,
             split_rows(x_BTD),
@@ -134,7 +152,7 @@ class GPT2(nnx.Module):
 
     def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Scores over the vocabulary, float32, from the tied embedding."""
-        return self.token_embedding.logits(x_BTD)
+        return self.unembedding.logits(x_BTD, self.token_embedding.embedding[...])
 
     def init_cache(self, batch: int, length: int) -> Cache:
         """An empty cache of `length` slots in the compute dtype."""

@@ -1,10 +1,20 @@
 """The small parts: parameters live in one dtype, are cast to another at use."""
 
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
+
+# What a product with weights is called where a remat policy chooses what to save.
+PRODUCT = "product"
 
 
 def as_last_axis(values_D: Array, like: Array) -> Array:
@@ -15,6 +25,34 @@ def as_last_axis(values_D: Array, like: Array) -> Array:
 def normal(key: Array, shape: tuple[int, ...], std: float, dtype: DTypeLike) -> Array:
     """Normal values of standard deviation `std`, drawn in float32 whatever `dtype` they are kept in."""
     return (jax.random.normal(key, shape, jnp.float32) * std).astype(dtype)
+
+
+@jax.custom_vjp
+def product(x_BTI: Float[Array, "B T I"], kernel_IO: Float[Array, "I O"]) -> Float[Array, "B T O"]:
+    """`x·kernel`."""
+    return jax.lax.dot_general(x_BTI, kernel_IO, (((2,), (0,)), ((), ())))
+
+
+def _product_fwd(x_BTI: Array, kernel_IO: Array) -> tuple[Array, tuple[Array, Array]]:
+    return product(x_BTI, kernel_IO), (x_BTI, kernel_IO)
+
+
+def _product_bwd(saved: tuple[Array, Array], y_BTO: Array) -> tuple[Array, Array]:
+    x_BTI, kernel_IO = saved
+    x_BTI, y_BTO = jax.lax.optimization_barrier((x_BTI, y_BTO))
+    return (
+        jax.lax.dot_general(y_BTO, kernel_IO, (((2,), (1,)), ((), ()))),
+        tall_product(x_BTI, y_BTO),
+    )
+
+
+def tall_product(x_BTI: Float[Array, "B T I"], y_BTO: Float[Array, "B T O"]) -> Float[Array, "I O"]:
+    """`xᵀ·y` over all tokens. With two axes to sum over, XLA would write down a transposed `x` first."""
+    x_NI, y_NO = x_BTI.reshape(-1, x_BTI.shape[-1]), y_BTO.reshape(-1, y_BTO.shape[-1])
+    return jax.lax.dot_general(x_NI, y_NO, (((0,), (0,)), ((), ())))
+
+
+product.defvjp(_product_fwd, _product_bwd)
 
 
 class Dense(nnx.Module):
@@ -38,10 +76,56 @@ class Dense(nnx.Module):
     def __call__(self, x_BTI: Float[Array, "B T I"]) -> Float[Array, "B T O"]:
         """The affine image, in the compute dtype."""
         kernel_IO = self.kernel[...].astype(self.compute_dtype)
-        y_BTO = jnp.einsum("bti,io->bto", x_BTI.astype(self.compute_dtype), kernel_IO)
+        y_BTO = checkpoint_name(product(x_BTI.astype(self.compute_dtype), kernel_IO), PRODUCT)
         if self.bias is None:
             return y_BTO
         return y_BTO + as_last_axis(self.bias[...].astype(self.compute_dtype), y_BTO)
+
+
+# Twice the argument of gelu's tanh is x·(_LINEAR + _CUBIC·x²) (Hendrycks & Gimpel 2016).
+_LINEAR = 2 * math.sqrt(2 / math.pi)
+_CUBIC = _LINEAR * 0.044715
+
+
+@jax.custom_vjp
+def gelu(x_BTF: Float[Array, "B T F"]) -> Float[Array, "B T F"]:
+    """The tanh form of gelu, with ½(1 + tanh u) written as 1 / (1 + exp -2u).
+
+    Its last operation is a division, which XLA computes once where it would repeat a product for every
+    reader, in the transposed one slowly; and nothing but `x_BTF` is kept for the backward pass.
+    """
+    return x_BTF / _gate(x_BTF)
+
+
+def _gelu_bwd(x_BTF: Array, dy_BTF: Array) -> tuple[Array]:
+    return (dy_BTF * _slope(jax.lax.optimization_barrier(x_BTF)),)
+
+
+gelu.defvjp(lambda x_BTF: (gelu(x_BTF), x_BTF), _gelu_bwd)
+
+
+@jax.custom_vjp
+def gated_gelu(gate_BTF: Float[Array, "B T F"], up_BTF: Float[Array, "B T F"]) -> Float[Array, "B T F"]:
+    """`gelu(gate)·up`, computed as `gelu` is."""
+    return gate_BTF * up_BTF / _gate(gate_BTF)
+
+
+def _gated_gelu_bwd(saved: tuple[Array, Array], dy_BTF: Array) -> tuple[Array, Array]:
+    gate_BTF, up_BTF = jax.lax.optimization_barrier(saved)
+    return dy_BTF * up_BTF * _slope(gate_BTF), dy_BTF * gate_BTF / _gate(gate_BTF)
+
+
+gated_gelu.defvjp(lambda *operands: (gated_gelu(*operands), operands), _gated_gelu_bwd)
+
+
+def _gate(x_BTF: Array) -> Array:
+    return 1 + jnp.exp(-x_BTF * (_LINEAR + _CUBIC * jnp.square(x_BTF)))
+
+
+def _slope(x_BTF: Array) -> Array:
+    """The derivative of gelu."""
+    open_BTF = 1 / _gate(x_BTF)
+    return open_BTF * (1 + x_BTF * (1 - open_BTF) * (_LINEAR + 3 * _CUBIC * jnp.square(x_BTF)))
 
 
 class LayerNorm(nnx.Module):
@@ -57,13 +141,35 @@ class LayerNorm(nnx.Module):
 
     def __call__(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """The normalised `x_BTD`, in the compute dtype."""
-        x_BTD = x_BTD.astype(jnp.float32)
-        centred_BTD = x_BTD - x_BTD.mean(axis=-1, keepdims=True)
-        variance_BT1 = jnp.square(centred_BTD).mean(axis=-1, keepdims=True)
-        y_BTD = centred_BTD * jax.lax.rsqrt(variance_BT1 + self.epsilon)
-        scale_11D = as_last_axis(self.scale[...].astype(jnp.float32), y_BTD)
-        bias_11D = as_last_axis(self.bias[...].astype(jnp.float32), y_BTD)
-        return (y_BTD * scale_11D + bias_11D).astype(self.compute_dtype)
+        y_BTD: Array = _layer_norm(self.epsilon, x_BTD, self.scale[...], self.bias[...])
+        return y_BTD.astype(self.compute_dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _layer_norm(epsilon: float, x_BTD: Array, scale_D: Array, bias_D: Array) -> Array:
+    return _layer_norm_fwd(epsilon, x_BTD, scale_D, bias_D)[0]
+
+
+def _layer_norm_fwd(epsilon: float, x_BTD: Array, scale_D: Array, bias_D: Array) -> tuple[Array, Any]:
+    mean_BT1 = x_BTD.astype(jnp.float32).mean(axis=-1, keepdims=True)
+    centred_BTD = x_BTD.astype(jnp.float32) - mean_BT1
+    rate_BT1 = jax.lax.rsqrt(jnp.square(centred_BTD).mean(axis=-1, keepdims=True) + epsilon)
+    scale_11D, bias_11D = (as_last_axis(p_D.astype(jnp.float32), x_BTD) for p_D in (scale_D, bias_D))
+    return centred_BTD * rate_BT1 * scale_11D + bias_11D, (x_BTD, scale_D, bias_D, mean_BT1, rate_BT1)
+
+
+def _layer_norm_bwd(epsilon: float, saved: Any, dy_BTD: Array) -> tuple[Array, Array, Array]:
+    """The input and two numbers a token are all that is kept (Ba et al. 2016, appendix)."""
+    x_BTD, scale_D, bias_D, mean_BT1, rate_BT1 = saved
+    unit_BTD = (x_BTD.astype(jnp.float32) - mean_BT1) * rate_BT1
+    dunit_BTD = dy_BTD * as_last_axis(scale_D.astype(jnp.float32), x_BTD)
+    along_BT1 = (dunit_BTD * unit_BTD).mean(axis=-1, keepdims=True)
+    dx_BTD = rate_BT1 * (dunit_BTD - dunit_BTD.mean(axis=-1, keepdims=True) - unit_BTD * along_BT1)
+    dscale_D, dbias_D = (dy_BTD * unit_BTD).sum(axis=(0, 1)), dy_BTD.sum(axis=(0, 1))
+    return dx_BTD.astype(x_BTD.dtype), dscale_D.astype(scale_D.dtype), dbias_D.astype(bias_D.dtype)
+
+
+_layer_norm.defvjp(_layer_norm_fwd, _layer_norm_bwd)
 
 
 class RMSNorm(nnx.Module):
@@ -85,7 +191,7 @@ class RMSNorm(nnx.Module):
 
 
 class Embedding(nnx.Module):
-    """A table of vectors, read by index; a tied one also turns a vector into logits over its rows."""
+    """A table of vectors, read by index."""
 
     def __init__(
         self,
@@ -102,14 +208,54 @@ class Embedding(nnx.Module):
 
     def __call__(self, index_BT: Int[Array, "B T"]) -> Float[Array, "B T D"]:
         """The rows at `index_BT`, in the compute dtype; an index outside the table takes the nearest row."""
-        return self.embedding[...].at[index_BT].get(mode="clip").astype(self.compute_dtype)
+        return self.read(index_BT)[0]
 
-    def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
-        """The product of `x_BTD` with every row, summed and kept in float32."""
-        table_VD = self.embedding[...].astype(self.compute_dtype)
+    def read(self, index_BT: Int[Array, "B T"]) -> tuple[Float[Array, "B T D"], Float[Array, "V D"]]:
+        """The rows at `index_BT`, and the table for its next reader, onto whose gradient theirs is added."""
+        x_BTD, table_VD = _looked_up(self.embedding[...], index_BT)
+        return x_BTD.astype(self.compute_dtype), table_VD
+
+
+@jax.custom_vjp
+def _looked_up(table_VD: Array, index_BT: Array) -> tuple[Array, Array]:
+    return table_VD.at[index_BT].get(mode="clip"), table_VD
+
+
+def _looked_up_fwd(table_VD: Array, index_BT: Array) -> tuple[tuple[Array, Array], Array]:
+    return _looked_up(table_VD, index_BT), index_BT
+
+
+def _looked_up_bwd(index_BT: Array, gradients: tuple[Array, Array]) -> tuple[Array, None]:
+    """The rows' gradients added in place: a table of their own, mostly zeros, would be as large again."""
+    dx_BTD, dtable_VD = gradients
+    return dtable_VD.at[index_BT].add(dx_BTD.astype(dtable_VD.dtype), mode="clip"), None
+
+
+_looked_up.defvjp(_looked_up_fwd, _looked_up_bwd)
+
+
+@dataclass(frozen=True)
+class Unembedding:
+    """From the stream to scores over the vocabulary, by a table that the model ties to its embedding."""
+
+    compute_dtype: np.dtype
+    soft_cap: float | None = None
+
+    def logits(self, x_BTD: Float[Array, "B T D"], table_VD: Float[Array, "V D"]) -> Float[Array, "B T V"]:
+        """The scores, float32."""
+        return self.capped(self.product(x_BTD, table_VD))
+
+    def product(self, x_BTD: Float[Array, "B T D"], table_VD: Float[Array, "V D"]) -> Float[Array, "B T V"]:
+        """The product of `x_BTD` with every row of the table, summed and kept in float32."""
         return jnp.einsum(
             "btd,vd->btv",
             x_BTD.astype(self.compute_dtype),
-            table_VD,
+            table_VD.astype(self.compute_dtype),
             preferred_element_type=jnp.float32,
         )
+
+    def capped(self, logits_BTV: Float[Array, "B T V"]) -> Float[Array, "B T V"]:
+        """The logits kept within the soft cap, where there is one."""
+        if self.soft_cap is None:
+            return logits_BTV
+        return jnp.tanh(logits_BTV / self.soft_cap) * self.soft_cap

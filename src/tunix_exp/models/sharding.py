@@ -51,13 +51,25 @@ def rows(mesh: Mesh, count: int) -> P:
     return P(ROWS) if count % (mesh.shape["data"] * mesh.shape["fsdp"]) == 0 else P()
 
 
+def is_whole() -> bool:
+    """Whether the mesh that is set, if one is, has a single device."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return mesh.empty or mesh.size == 1
+
+
+def row_shards(count: int) -> int:
+    """Into how many parts `count` rows are split over the mesh that is set; 1 where none is."""
+    mesh = jax.sharding.get_abstract_mesh()
+    parts = 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in ROWS)
+    return parts if count % parts == 0 else 1
+
+
 def split_rows(x: jax.Array) -> jax.Array:
     """`x` with its rows held apart as the batch's are; as it is where no mesh is set.
 
     Said once, behind the embedding: the compiler carries it through the blocks.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or x.shape[0] % math.prod(mesh.shape[axis] for axis in ROWS):
+    if row_shards(x.shape[0]) == 1:
         return x
     return jax.lax.with_sharding_constraint(x, P(ROWS, *[None] * (x.ndim - 1)))
 

@@ -11,12 +11,14 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
+from tunix_exp.models.layers import PRODUCT
+
 LayerLoop = Literal["unroll", "scan"]
 Remat = Literal["none", "block", "dots"]
 
 # What the backward pass finds saved instead of computing it again: of a block its input alone, or also
 # the products with its weights (not those of queries and keys, which grow with the square of the length).
-_SAVED = {"block": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
+_SAVED = {"block": None, "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT)}
 
 
 def make_blocks(

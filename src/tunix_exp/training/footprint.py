@@ -13,7 +13,7 @@ from tunix_exp.device.plan import Parts, Remedy, Work, device_bytes
 from tunix_exp.models.architecture import abstract
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.digest import path_of
-from tunix_exp.models.loss import CHUNK_LOGITS, num_chunks
+from tunix_exp.models.loss import CHUNK_LOGITS, chunk_size
 from tunix_exp.training import optim
 from tunix_exp.training.config import AdafactorConfig, OptimConfig
 from tunix_exp.training.step import abstract_arguments
@@ -110,7 +110,8 @@ def footprint(setting: Setting) -> Footprint:
         block_weights if sizes["fsdp"] > 1 else 0
     )
     V = model.vocab_size
-    chunk_tokens = rows_at_once * T / num_chunks(rows_at_once, T, V, CHUNK_LOGITS)
+    split_over = shards if rows_at_once % shards == 0 else 1
+    chunk_tokens = split_over * chunk_size(rows_at_once * T // split_over, CHUNK_LOGITS // V)
     loss = 2 * 4 * chunk_tokens * V / math.prod(sizes.values())
     splits = V % (sizes["fsdp"] * sizes["tensor"]) == 0
     if not splits or compute_bytes != param_bytes:
@@ -206,8 +207,8 @@ def _work(setting: Setting, dims: _Dims, state_bytes: int, block_count: int) -> 
 
     Per token a forward pass takes 2 operations a weight of the blocks and of the unembedding, and
     4·T·N·H a layer for attention, which computes all T² pairs; a backward pass takes twice that. That is
-    what the model asks for (PaLM, appendix B). Done besides: the forward pass of the blocks (remat) and of
-    the logits (chunked loss) a second time.
+    what the model asks for (PaLM, appendix B). Done besides: the forward pass of the blocks (remat) a second
+    time.
 
     Bytes: parameters and optimizer state read and written, gradients written and read, a block's weights
     read in every pass, and every pass the attention logits (float32) twice, the hidden units twice, the
@@ -219,14 +220,12 @@ def _work(setting: Setting, dims: _Dims, state_bytes: int, block_count: int) -> 
     attention = 4 * setting.max_tokens * dims.heads * dims.head_width * model.num_layers
     unembedding = 2 * model.vocab_size * model.width
     blocks = 2 * block_count + attention
-    rows_at_once = setting.batch_size // setting.optim.accumulation_steps
-    is_chunked = num_chunks(rows_at_once, setting.max_tokens, model.vocab_size, CHUNK_LOGITS) > 1
-    again = (blocks if model.remat != "none" else 0) + (unembedding if is_chunked else 0)
+    again = blocks if model.remat != "none" else 0
     compute_bytes = _BYTES[setting.device.compute_dtype]
     passes = 3 if model.remat == "none" else 4
     per_token = 2 * 4 * dims.heads * setting.max_tokens
     per_token += compute_bytes * (2 * dims.hidden_products * model.mlp_width + 6 * model.width)
-    moved = passes * model.num_layers * per_token + (4 if is_chunked else 3) * 2 * 4 * model.vocab_size
+    moved = passes * model.num_layers * per_token + 3 * 2 * 4 * model.vocab_size
     weights = passes * block_count / sizes["tensor"] * compute_bytes * setting.optim.accumulation_steps
     return Work(
         model_flops=3 * (blocks + unembedding) * tokens,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tunix_exp.models import sharding
-from tunix_exp.models.loss import response_nll
+from tunix_exp.models.loss import count, summed_nll
 from tunix_exp.training import optim
 from tunix_exp.training.config import OptimConfig
 from tunix_exp.training.optim import Scalars, Tree
@@ -136,27 +136,27 @@ def _placed(tree: Any, mesh: jax.sharding.Mesh) -> Any:
 def _step(
     graphdef: nnx.GraphDef[Any], structure: OptimConfig, state: TrainState, batch: BatchArrays, s: Scalars
 ) -> tuple[TrainState, Metrics]:
-    (nll, count), grads = _summed_gradients(graphdef, structure.accumulation_steps, state.params, batch)
-    per_token = 1 / jnp.maximum(count, 1).astype(jnp.float32)
-    grads = jax.tree.map(lambda g: g * per_token, grads)
+    response_tokens = count(batch.loss_mask_BT)
+    loss, grads = _loss_and_gradients(
+        graphdef, structure.accumulation_steps, state.params, batch, response_tokens
+    )
     params, opt_state, update = optim.apply(structure, s, state.step, grads, state.opt_state, state.params)
-    metrics = Metrics(nll * per_token, update.grad_norm, update.lr, jnp.sum(batch.segment_ids_BT > 0), count)
+    tokens = jnp.sum(batch.segment_ids_BT > 0)
+    metrics = Metrics(loss, update.grad_norm, update.lr, tokens, response_tokens)
     return TrainState(params, opt_state, state.step + 1), metrics
 
 
-def _summed_gradients(
-    graphdef: nnx.GraphDef[Any], parts: int, params: Tree, batch: BatchArrays
-) -> tuple[tuple[jax.Array, jax.Array], Tree]:
-    """Loss and gradient summed over all response tokens of the batch, `parts` slices at a time.
+def _loss_and_gradients(
+    graphdef: nnx.GraphDef[Any], parts: int, params: Tree, batch: BatchArrays, response_tokens: jax.Array
+) -> tuple[jax.Array, Tree]:
+    """The mean over all response tokens of the batch and its gradient, computed `parts` slices at a time.
 
-    Sums, not means of means: every split of one batch gives the same update.
+    Every slice is divided by the whole batch's tokens: every split of one batch gives the same update.
     """
-
-    def summed_nll(params: Tree, part: BatchArrays) -> tuple[jax.Array, jax.Array]:
-        nll_B, count_B = response_nll(nnx.merge(graphdef, params), *part)
-        return jnp.sum(nll_B), jnp.sum(count_B)
-
-    value_and_grad = jax.value_and_grad(summed_nll, has_aux=True)
+    scale = 1 / jnp.maximum(response_tokens, 1).astype(jnp.float32)
+    value_and_grad = jax.value_and_grad(
+        lambda params, part: summed_nll(nnx.merge(graphdef, params), *part, scale)  # pyright: ignore
+    )
     if parts == 1:
         return value_and_grad(params, batch)
 
@@ -165,5 +165,5 @@ def _summed_gradients(
 
     zero = jax.tree.map(jnp.zeros_like, params)
     slices = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
-    total, _ = jax.lax.scan(add_part, ((jnp.float32(0), jnp.int32(0)), zero), slices)
+    total, _ = jax.lax.scan(add_part, (jnp.float32(0), zero), slices)
     return total
