@@ -1,4 +1,4 @@
-"""Five AdamW steps on tests/goldens/gpt2 give the losses and parameter norms that PyTorch gives."""
+"""AdamW steps on tests/goldens/gpt2 give the losses and parameter norms that PyTorch gives."""
 
 import json
 from pathlib import Path
@@ -36,11 +36,7 @@ def test_five_adamw_steps_agree_with_pytorch():
             "weight_decay": adamw["weight_decay"], "clip_norm": adamw["clip_norm"], "decay_mask": "all",
         }
     )  # fmt: skip
-    model_config = toy_config(**SIZES)
-    graphdef, shapes = nnx.split(abstract(model_config, param_dtype=jnp.float32, compute_dtype=jnp.float32))
-    structure = optim.structure(config)
-    state = init_state(structure, hf.read(FOLDER, model_config, shapes).params, "float32")
-    step, s = make_step(graphdef, structure), optim.scalars(config, total_steps=5)
+    state, step, s = _begun(config)
     losses, norms, after = [], [], {}
     for update in range(6):
         if update == 5:
@@ -57,6 +53,40 @@ def test_five_adamw_steps_agree_with_pytorch():
         # The key third of c_attn.bias has no gradient but rounding, which Adam scales up to full steps.
         tolerance = 1e-2 if name.endswith("c_attn.bias") else 1e-5
         assert norm == pytest.approx(wanted_norms[name], rel=tolerance), name
+
+
+def test_fifty_adamw_steps_follow_the_curve_of_pytorch_at_every_step():
+    expected = json.loads((FOLDER / "curve.json").read_text())
+    adamw, sizes = expected["adamw"], expected["batches"]
+    config = ADAMW.model_copy(
+        update={
+            "peak_lr": adamw["lr"], "b1": adamw["betas"][0], "b2": adamw["betas"][1], "eps": adamw["eps"],
+            "weight_decay": adamw["weight_decay"], "clip_norm": None, "decay_mask": "all",
+        }
+    )  # fmt: skip
+    state, step, s = _begun(config)
+    shape = sizes["count"], sizes["rows"], sizes["length"]
+    batches_NBT = (
+        np.random.default_rng(sizes["seed"]).integers(0, SIZES["vocab_size"], shape).astype(np.int32)
+    )
+    losses = []
+    for number in range(len(expected["losses"])):
+        tokens_BT = batches_NBT[number % sizes["count"]]
+        batch = BatchArrays(tokens_BT, np.ones_like(tokens_BT), np.ones(tokens_BT.shape, bool))
+        state, metrics = step(state, batch, s)
+        losses.append(float(metrics.loss))
+    assert len(losses) == 50
+    assert losses[-1] < losses[0] - 1
+    assert losses == pytest.approx(expected["losses"], rel=1e-5)
+
+
+def _begun(config):
+    """The golden's state before the first update, its step and the step's scalars."""
+    model_config = toy_config(**SIZES)
+    graphdef, shapes = nnx.split(abstract(model_config, param_dtype=jnp.float32, compute_dtype=jnp.float32))
+    structure = optim.structure(config)
+    state = init_state(structure, hf.read(FOLDER, model_config, shapes).params, "float32")
+    return state, make_step(graphdef, structure), optim.scalars(config, total_steps=50)
 
 
 def _norms(params):
