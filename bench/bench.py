@@ -7,18 +7,29 @@ uv run python bench/bench.py W5 model.remat=block --timed 2       # any key of t
 W1 GPT-2 124M, 4 × 128    W2 distilgpt2, 8 × 128    W3 W1 with LoRA of rank 8 on the attention's projections
 W4 greedy generation: distilgpt2, 8 prompts of 64 tokens, 64 new ones    W5 a small Gemma of 256,000 words,
 2 × 256. Random weights, float32, AdamW at a constant rate, the loss of every token, read after each step.
+
+uv run python bench/bench.py W6 --gsm8k FILE --tokenizer FOLDER training.batching=packed …
+
+W6 fine-tunes distilgpt2 on data=gsm8k as the option has it, 8 rows of at most 512 tokens, the loss of the
+responses: each width that an epoch's batches have is timed, and the epoch is the sum of its batches.
+
+On a GPU, in bfloat16 compute: G1 Gemma 2B, 4 × 2048    G2 the same with LoRA    G3 its generation, 64 prompts
+of 128 tokens, 128 new ones. T1, T2, T3 are these at toy size, on a CPU: they show that it runs.
 """
 
 import argparse
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from sizes import SHAPES
 from stopwatch import Stopwatch
 
 SEED = 1234
 WARM_STEPS, TIMED_STEPS = 2, 6
 WARM_CALLS, TIMED_CALLS = 1, 3
+TIMED_GSM8K = 3
 PACKAGES = ("jax", "jaxlib", "flax", "optax")
 
 # What all peers do too: everything decays, nothing is clipped, the rate does not change.
@@ -26,11 +37,14 @@ OPTIMIZER = (
     "optim=adamw", "optim.peak_lr=1e-4", "optim.weight_decay=0.01", "optim.decay_mask=all",
     "optim.schedule=constant", "optim.warmup_steps=0", "optim.final_lr_ratio=null", "optim.clip_norm=null",
 )  # fmt: skip
+GSM8K = ("model=distilgpt2", "data=gsm8k", "data.max_tokens=512")
 SMALL_GEMMA = (
     "model=gemma2b", "model.num_layers=8", "model.width=512", "model.mlp_width=2048", "model.num_heads=4",
     "model.num_key_heads=1", "model.head_width=128", "model.query_pre_attn_scalar=128",
     "model.num_positions=1024", "model.layer_loop=unroll", "model.remat=none",
 )  # fmt: skip
+# Generation reads every weight for every token: as the checkpoint has them, not as training holds them.
+GENERATING = ("device.param_dtype=bfloat16", "device.compute_dtype=bfloat16")
 
 
 @dataclass(frozen=True)
@@ -41,6 +55,7 @@ class Workload:
     batch: int
     tokens: int
     new: int = 0
+    device: str = "cpu"
 
 
 WORKLOADS = {
@@ -48,6 +63,11 @@ WORKLOADS = {
     "W2": Workload(("model=distilgpt2",), batch=8, tokens=128),
     "W4": Workload(("model=distilgpt2",), batch=8, tokens=64, new=64),
     "W5": Workload(SMALL_GEMMA, batch=2, tokens=256),
+    "W6": Workload(GSM8K, batch=8, tokens=512),
+    "G1": Workload(("model=gemma2b",), **SHAPES["G1"], device="gpu"),
+    "G3": Workload(("model=gemma2b", *GENERATING), **SHAPES["G3"], device="gpu"),
+    "T1": Workload(("model=tiny-gemma",), **SHAPES["T1"]),
+    "T3": Workload(("model=tiny-gemma", *GENERATING), **SHAPES["T3"]),
 }
 
 
@@ -57,37 +77,110 @@ def main() -> None:
     words.add_argument("overrides", nargs="*", help="key=value of the project's config")
     words.add_argument("--timed", type=int, help="timed steps or calls")
     words.add_argument("--cache", default="null", help="folder of compiled programs; none is kept without")
-    chosen = words.parse_args()
-    work = WORKLOADS[chosen.workload]
-    measure = generation if work.new else training
+    words.add_argument("--gsm8k", help="W6: train.jsonl")
+    words.add_argument("--tokenizer", help="W6: folder of GPT-2's tokenizer")
+    chosen = words.parse_intermixed_args()
+    work, measured, more = WORKLOADS[chosen.workload], trained, ()
+    if work.new:
+        measured = generated
+    elif chosen.workload == "W6":
+        measured = fine_tuned
+        more = (f"data.source={chosen.gsm8k}", f"model.tokenizer={chosen.tokenizer}")
     cache = f"device.compilation_cache={chosen.cache}"
-    measure(chosen.workload, work, chosen.timed, (cache, *chosen.overrides))
-
-
-def training(name: str, work: Workload, timed: int | None, words: tuple[str, ...]) -> None:
-    watch = Stopwatch(warm=WARM_STEPS, timed=timed or TIMED_STEPS)
-    config = composed(work, words)
-    watch.phase("composed")
-    step = Step(config)
-    watch.phase("compiled")
-    for tokens_BT in token_batches(step.vocab_size, work, watch.laps_wanted):
-        watch.lap(step(every_token(tokens_BT)))
+    watch, figures = measured(composed(work, (cache, *more, *chosen.overrides)), work, chosen.timed)
     watch.report(
         peer="tunix_exp",
-        workload=name,
-        units_a_lap=work.batch * work.tokens,
+        workload=chosen.workload,
+        units_a_lap=work.batch * (work.new or work.tokens),
         packages=PACKAGES,
-        n_params=step.n_params,
-        n_trainable=step.n_trainable,
-        flops_per_step=flops(step.state.params, config.model, work),
-        overrides=words[1:],
+        overrides=chosen.overrides,
+        device_peak_mb=device_peak_mib(),
+        **figures,
     )
 
 
-def generation(name: str, work: Workload, timed: int | None, words: tuple[str, ...]) -> None:
-    watch = Stopwatch(warm=WARM_CALLS, timed=timed or TIMED_CALLS)
-    config = composed(work, words)
+def trained(config: Any, work: Workload, timed: int | None) -> tuple[Stopwatch, dict[str, Any]]:
+    """A lap is a step on a batch of its own."""
+    watch = Stopwatch(warm=WARM_STEPS, timed=timed or TIMED_STEPS)
     watch.phase("composed")
+    step = Step(config, (work.tokens,))
+    watch.phase("compiled")
+    for tokens_BT in token_batches(config.model.vocab_size, work, watch.laps_wanted):
+        watch.lap(step(every_token(tokens_BT)))
+    return watch, {
+        "n_params": step.n_params,
+        "n_trainable": step.n_trainable,
+        "flops_per_step": flops(step.state.params, config.model, work),
+    }
+
+
+def fine_tuned(config: Any, work: Workload, timed: int | None) -> tuple[Stopwatch, dict[str, Any]]:
+    """A lap is a step; of each width one lap is dropped, or is the cold one, and `timed` are kept."""
+    # Only now: importing JAX reads the environment.
+    from tunix_exp.data.batches import Batches
+    from tunix_exp.data.render import Renderer
+    from tunix_exp.data.sources import read
+    from tunix_exp.data.tokenize import tokenize
+    from tunix_exp.data.tokenizer import load_tokenizer
+    from tunix_exp.training.step import BatchArrays
+
+    data, training = config.data, config.training
+    tokenizer = load_tokenizer(config.model.tokenizer, chat=data.template.chat)
+    rows = tokenize(read(data), Renderer(data.template), tokenizer, data.max_tokens, data.too_long)
+    batches = Batches(
+        rows,
+        seed=config.seed,
+        batch_size=training.batch_size,
+        max_tokens=data.max_tokens,
+        pad_id=tokenizer.pad_id,
+        batching=training.batching,
+        bucket_widths=training.bucket_widths,
+    )
+    epoch = batches.statistics()
+    laps_a_width = 1 + (timed or TIMED_GSM8K)
+    steps_of_width: dict[int, list[int]] = {width: [] for width in epoch.batches_of_width}
+    for number in range(sum(epoch.batches_of_width.values())):
+        of_width = steps_of_width[batches[number].tokens_BT.shape[1]]
+        of_width.extend([number] * (len(of_width) < laps_a_width))
+    # One width after the other, again and again: a lull or a rush of the machine meets all alike.
+    laps = [
+        (width, steps[lap % len(steps)])
+        for lap in range(laps_a_width)
+        for width, steps in steps_of_width.items()
+    ]
+    watch = Stopwatch(warm=len(steps_of_width) - 1, timed=len(laps) - len(steps_of_width))
+    watch.phase("read")
+    step = Step(config, tuple(steps_of_width))
+    watch.phase("compiled")
+    for _, number in laps:
+        batch = batches[number]
+        watch.lap(step(BatchArrays(batch.tokens_BT, batch.segment_ids_BT, batch.loss_mask_BT)))
+    seconds: dict[int, list[float]] = {width: [] for width in steps_of_width}
+    for (width, _), lap_s in zip(laps[len(steps_of_width) :], watch.kept, strict=True):
+        seconds[width].append(lap_s)
+    width_s = {width: statistics.median(of_width) for width, of_width in seconds.items()}
+    epoch_s = sum(count * width_s[width] for width, count in epoch.batches_of_width.items())
+    tokens = sum(len(example.tokens_T) for example in rows.kept)
+    return watch, {
+        "n_params": step.n_params,
+        "n_trainable": step.n_trainable,
+        "examples_per_s": round(epoch.examples / epoch_s, 4),
+        "tokens_per_s": round(tokens / epoch_s, 2),
+        "epoch_s": round(epoch_s, 1),
+        "padding": round(1 - epoch.utilisation, 4),
+        "batches": [
+            [width, count, round(width_s[width], 4)] for width, count in epoch.batches_of_width.items()
+        ],
+    }
+
+
+def generated(config: Any, work: Workload, timed: int | None) -> tuple[Stopwatch, dict[str, Any]]:
+    """A lap is one call for all prompts; no token ends an answer, so that every one has its full length."""
+    watch = Stopwatch(warm=WARM_CALLS, timed=timed or TIMED_CALLS)
+    watch.phase("composed")
+    # Only now: importing JAX reads the environment.
+    from flax import nnx
+
     from tunix_exp.evaluation.generate import generate
     from tunix_exp.models import weights
     from tunix_exp.models.digest import parameter_count
@@ -101,22 +194,12 @@ def generation(name: str, work: Workload, timed: int | None, words: tuple[str, .
     watch.phase("built")
     prompts = next(token_batches(config.model.vocab_size, work, 1)).tolist()
     while not watch.is_done:
-        # No token ends an answer, so that every one has its 64.
         answers = generate(
             model, prompts, max_new_tokens=work.new, eos_ids=(), pad_id=0, batch_size=work.batch
         )
         watch.lap()
     assert [len(answer.tokens) for answer in answers] == [work.new] * work.batch
-    from flax import nnx
-
-    watch.report(
-        peer="tunix_exp",
-        workload=name,
-        units_a_lap=work.batch * work.new,
-        packages=PACKAGES,
-        n_params=parameter_count(nnx.state(model)),
-        overrides=words[1:],
-    )
+    return watch, {"n_params": parameter_count(nnx.state(model))}
 
 
 def composed(work: Workload, words: tuple[str, ...]) -> Any:
@@ -129,7 +212,7 @@ def composed(work: Workload, words: tuple[str, ...]) -> Any:
     from tunix_exp.device import environment
 
     shape = (f"training.batch_size={work.batch}", f"data.max_tokens={work.tokens}")
-    fixed = ("model.weights=random", "eval=none", "device=cpu")
+    fixed = ("model.weights=random", "eval=none", f"device={work.device}")
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("config", overrides=[*work.words, *fixed, *OPTIMIZER, *shape, *words])
     plain = OmegaConf.to_container(config, resolve=True)
@@ -139,9 +222,12 @@ def composed(work: Workload, words: tuple[str, ...]) -> Any:
 
 
 class Step:
-    """The training step of a config with its state, as a run holds them: compiled first, then filled."""
+    """The training step of a config with its state, as a run holds them: compiled first, then filled.
 
-    def __init__(self, config: Any) -> None:
+    One program for each width of a batch, in tokens.
+    """
+
+    def __init__(self, config: Any, widths: tuple[int, ...]) -> None:
         # Only now: importing JAX reads the environment.
         import jax
         from flax import nnx
@@ -154,11 +240,19 @@ class Step:
         from tunix_exp.training.step import compile_step, placed_state
 
         mesh = make_mesh(config.device, jax.devices())
-        rows, tokens = config.training.batch_size, config.data.max_tokens
-        setting = Setting(config.model, config.optim, config.device, mesh, rows, tokens)
-        graphdef, arguments = setting.arguments()
         structure = optim.structure(config.optim)
-        self.compiled = compile_step(graphdef, structure, mesh, *arguments)
+        self.by_width = {}
+        for width in widths:
+            setting = Setting(
+                model=config.model,
+                optim=config.optim,
+                device=config.device,
+                mesh=mesh,
+                batch_size=config.training.batch_size,
+                max_tokens=width,
+            )
+            graphdef, arguments = setting.arguments()
+            self.by_width[width] = compile_step(graphdef, structure, mesh, *arguments)
         model = weights.load(
             config.model,
             param_dtype=config.device.param_dtype,
@@ -169,12 +263,12 @@ class Step:
         _, params = nnx.split(model)
         self.state = placed_state(structure, params, config.device.state_dtype, mesh)
         self.scalars = optim.scalars(config.optim, total_steps=1)
-        self.vocab_size = config.model.vocab_size
         self.n_params = self.n_trainable = parameter_count(params)
 
     def __call__(self, batch: Any) -> float:
         """The loss of `batch` before the update, which is done."""
-        self.state, metrics = self.compiled(self.state, batch, self.scalars)
+        compiled = self.by_width[batch.tokens_BT.shape[1]]
+        self.state, metrics = compiled(self.state, batch, self.scalars)
         return float(metrics.loss)
 
 
@@ -194,6 +288,14 @@ def flops(params: Any, model: Any, work: Workload) -> int:
     heads_width = model.width if model.family == "gpt2" else model.num_heads * model.head_width
     attention = 4 * work.tokens * heads_width * model.num_layers
     return 3 * work.batch * work.tokens * (2 * weights + attention)
+
+
+def device_peak_mib() -> int | None:
+    """The most memory of the first accelerator that was in use; a CPU does not say."""
+    import jax
+
+    figures = jax.devices()[0].memory_stats()
+    return None if figures is None else round(figures["peak_bytes_in_use"] / 2**20)
 
 
 def every_token(tokens_BT: Any) -> Any:

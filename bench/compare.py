@@ -4,6 +4,7 @@ uv run python bench/compare.py --peers FOLDER --venvs FOLDER                  # 
 uv run python bench/compare.py --peers … --venvs … --workloads W1,W3 --rounds 7 --peers-per-workload 2
 uv run python bench/compare.py --peers … --venvs … --workloads W6 --gsm8k FILE --tokenizer FOLDER
 uv run python bench/compare.py --page                                         # docs/benchmarks.md
+uv run python bench/compare.py --venvs … --workloads G1,G2,G3 --out bench/gpu.jsonl     # bench/gpu.sh does it
 
 `--peers` is a folder of scripts that take `--workload` and print a line as bench/bench.py does, `--venvs` one
 of their environments. Every run is a process of its own that begins when the machine is quiet; one that was
@@ -27,8 +28,11 @@ import report
 from stopwatch import Clocks
 
 BENCH = Path(__file__).resolve().parent
-RESULTS = BENCH / "results.jsonl"
 OURS = "tunix_exp"
+# The project's own, beside what it does by itself: the whole program, and rows packed.
+OTHER_WAYS = {"W6": ("tunix_exp_packed",), "W7": ("tunix_exp_cli",)}
+PACKED = ("training.batching=packed", "training.bucket_widths=null")
+CPU = {"JAX_PLATFORMS": "cpu"}
 OWN_VARIABLES = ("XLA_", "JAX_", "OMP_", "MKL_", "TORCHINDUCTOR_", "PYTHONDONTWRITEBYTECODE")
 
 
@@ -59,6 +63,12 @@ PEERS = {
     "trl_packed": Peer("hf5", "gsm8k_trl.py", ("--packing",)),
     "tunix_padded": Peer("tunix", "gsm8k_tunix.py"),
     "flax4_padded": Peer("flax4new", "gsm8k_flax4.py"),
+    "torch": Peer("hf5", "gpu_torch.py"),
+    "torch_bfloat16": Peer("hf5", "gpu_torch.py", ("--weights", "bfloat16")),
+    "torch_checkpointing": Peer("hf5", "gpu_torch.py", ("--checkpointing",)),
+    "torch_eager": Peer("hf5", "gpu_torch.py", ("--eager",)),
+    "gpu_tunix": Peer("tunix", "gpu_tunix.py"),
+    "gpu_tunix_remat": Peer("tunix", "gpu_tunix.py", ("--remat",)),
 }
 # Fastest first, by the table in the peers' README; the leanest JAX peer of W1 … W3 and W5 is among the first
 # four, and W7 begins with the JAX peer that is ready first.
@@ -70,14 +80,19 @@ RANKED = {
     "W5": "hf_flax4_jax0.10 hf_torch_compile hf_torch_fused kerashub hf_torch tunix levanter hf_trl",
     "W6": "trl_padded trl_packed tunix_padded flax4_padded",
     "W7": "tunix hf_torch hf_torch_compile_warm hf_flax4_jax0.10 kerashub",
+    "G1": "torch_bfloat16 torch torch_checkpointing gpu_tunix gpu_tunix_remat",
+    "G2": "torch torch_checkpointing gpu_tunix gpu_tunix_remat",
+    "G3": "torch torch_eager",
 }
+# Scripts of this repository; all others are of the peers' folder.
+OWN_SCRIPTS = {name for name, peer in PEERS.items() if peer.script.startswith(("gsm8k_", "gpu_"))}
 
 
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--page", action="store_true", help="write docs/benchmarks.md from what is kept")
-    words.add_argument("--peers", type=Path)
-    words.add_argument("--venvs", type=Path)
+    words.add_argument("--peers", type=Path, default=BENCH / "peers", help="folder of the peers' scripts")
+    words.add_argument("--venvs", type=Path, help="folder of the peers' environments")
     words.add_argument("--workloads", default="W1,W2,W3,W4,W5")
     words.add_argument("--rounds", type=int, default=5)
     words.add_argument("--peers-per-workload", type=int, default=3)
@@ -87,13 +102,14 @@ def main() -> None:
     words.add_argument("--timed", help="timed steps or calls, else each script's own")
     words.add_argument("--quiet-cores", type=float, default=0.3, help="others' load that is still quiet")
     words.add_argument("--wait-s", type=float, default=300, help="for a quiet machine, then run all the same")
-    words.add_argument("--out", type=Path, default=RESULTS)
+    words.add_argument("--out", type=Path, default=BENCH / "results.jsonl")
+    words.add_argument("--doc", type=Path, default=BENCH.parent / "docs" / "benchmarks.md")
     chosen = words.parse_args()
     if chosen.page:
-        report.write_page(chosen.out)
+        report.write_page(chosen.out, chosen.doc)
         return
-    if chosen.peers is None or chosen.venvs is None:
-        words.error("--peers and --venvs name the other side")
+    if chosen.venvs is None:
+        words.error("--venvs names the peers' environments")
     for row in measured(chosen):
         with chosen.out.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -105,13 +121,14 @@ def measured(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
     session = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     for number in range(chosen.rounds):
         place = {"session": session, "round": number}
-        yield place | _once([sys.executable, str(BENCH / "gemm.py")], {}, chosen)
+        if "W" in chosen.workloads:
+            yield place | _once([sys.executable, str(BENCH / "gemm.py")], CPU, chosen)
         for workload in chosen.workloads.split(","):
-            ranked = RANKED[workload].split()
+            ranked = RANKED[workload.replace("T", "G")].split()
             peers = ranked[: chosen.peers_per_workload]
             if chosen.only:
                 peers = [name for name in ranked if name in chosen.only.split(",")]
-            sides = [OURS, *(["tunix_exp_cli"] if workload == "W7" else []), *peers]
+            sides = [OURS, *OTHER_WAYS.get(workload, ()), *peers]
             for name in reversed(sides) if number % 2 else sides:
                 with tempfile.TemporaryDirectory() as cache:
                     yield place | _measured(name, workload, cache, chosen) | {"peer": name}
@@ -119,12 +136,13 @@ def measured(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def _measured(name: str, workload: str, cache: str, chosen: argparse.Namespace) -> dict[str, Any]:
     """One side on one workload; W7 is W1's first step, with an empty cache and once more with a full one."""
+    environ = {} if workload.startswith("G") else CPU
     if workload != "W7":
-        return _once(_command(name, workload, None, chosen), {}, chosen)
+        return _once(_command(name, workload, None, chosen), environ, chosen)
     command = _command(name, "W1", cache, chosen)
     own_cache = {"TORCHINDUCTOR_CACHE_DIR": cache} if name == "hf_torch_compile_warm" else {}
     # A second attempt would find the cache filled.
-    first, second = (_once(command, own_cache, chosen, attempts=1) for _ in range(2))
+    first, second = (_once(command, environ | own_cache, chosen, attempts=1) for _ in range(2))
     if "error" in first or "error" in second:
         return {"workload": "W7", "error": [row.get("error") for row in (first, second)]}
     kept = ("peak_rss_mb", "other_cores_cold", "versions", "date", "attempt")
@@ -137,12 +155,13 @@ def _command(name: str, workload: str, cache: str | None, chosen: argparse.Names
     if name == "tunix_exp_cli":
         return [sys.executable, str(BENCH / "first_step.py"), str(cache)]
     data = ["--gsm8k", str(chosen.gsm8k), "--tokenizer", str(chosen.tokenizer)] if workload == "W6" else []
-    if name == OURS:
+    if name.startswith(OURS):
         kept = ["--cache", cache] if cache else []
-        return [sys.executable, str(BENCH / "bench.py"), workload, *kept, *data, *timed]
+        more = PACKED if name == "tunix_exp_packed" else ()
+        return [sys.executable, str(BENCH / "bench.py"), workload, *more, *kept, *data, *timed]
     peer = PEERS[name]
-    folder = BENCH / "peers" if workload == "W6" else chosen.peers
-    which = data if workload == "W6" else ["--workload", workload]
+    folder = BENCH / "peers" if name in OWN_SCRIPTS else chosen.peers
+    which = data or ([workload] if name in OWN_SCRIPTS else ["--workload", workload])
     python = chosen.venvs / peer.venv / "bin" / "python"
     return [str(python), str(folder / peer.script), *which, *peer.words, *timed]
 
@@ -168,8 +187,7 @@ def _disturbance(row: dict[str, Any]) -> float:
 
 def _run(command: list[str], more: dict[str, str]) -> dict[str, Any]:
     environ = {k: v for k, v in os.environ.items() if not k.startswith(OWN_VARIABLES)}
-    environ |= {"JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
-    environ |= {"TOKENIZERS_PARALLELISM": "false", **more}
+    environ |= {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "TOKENIZERS_PARALLELISM": "false", **more}
     done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not lines:

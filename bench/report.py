@@ -9,7 +9,6 @@ from typing import Any
 
 Row = dict[str, Any]
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 OURS = "tunix_exp"
 TITLES = {
     "W1": "W1 — GPT-2 124M, 4 × 128 tokens, full fine-tune",
@@ -19,7 +18,13 @@ TITLES = {
     "W5": "W5 — a small Gemma with 256,000 words, 2 × 256 tokens, full fine-tune",
     "W6": "W6 — GSM8K as it is: distilgpt2, batch 8, at most 512 tokens, loss on the response",
     "W7": "W7 — from the command to the end of the first step of W1",
+    "G1": "G1 — Gemma 2B, 4 × 2048 tokens, bfloat16 compute, full fine-tune",
+    "G2": "G2 — G1 with LoRA of rank 8 on the attention's projections",
+    "G3": "G3 — greedy generation, Gemma 2B in bfloat16, 64 prompts of 128 tokens, 128 new ones",
 }
+# NVIDIA's figures of one H200: dense bfloat16 products, and its memory.
+PEAK_GFLOPS = 989_000
+PEAK_BYTES_PER_S = 4.8e12
 HEAD = """# Benchmarks
 
 The project against what one would use instead, by the same work on the same machine: random weights, equal
@@ -28,8 +33,7 @@ over rounds, with the least and the greatest behind it; within a round everybody
 process of its own that begins on a quiet machine. *Ratio* is the project's median over the peer's; *paired*
 is the ratio within each round. Above 1 the project is faster; in memory and seconds, below 1 it takes less.
 
-Made by `python bench/compare.py --page` from `bench/results.jsonl`, a line a process;
-`python bench/compare.py --peers … --venvs …` adds them, and says what it needs.
+`bench/compare.py` measures, a line a process, and with `--page` writes this page of the lines.
 """
 
 
@@ -40,8 +44,8 @@ def line(row: Row) -> str:
     return "  ".join(f"{key} {row[key]}" for key in known if key in row)
 
 
-def write_page(results: Path) -> None:
-    """docs/benchmarks.md, from the last session of every workload."""
+def write_page(results: Path, page: Path) -> None:
+    """The page of the last session of every workload."""
     rows = [json.loads(text) for text in results.read_text().splitlines()]
     measured = [row for row in rows if "error" not in row and row["workload"] in TITLES]
     parts = [HEAD, _machine(rows)]
@@ -56,7 +60,7 @@ def write_page(results: Path) -> None:
         parts.append(f"## {title}\n\n{_section(workload, last, gemm)}")
         if failed:
             parts.append(f"Did not run through: {', '.join(sorted(failed))}.\n")
-    PAGE.write_text("\n".join(parts))
+    page.write_text("\n".join(parts))
 
 
 def _machine(rows: list[Row]) -> str:
@@ -82,7 +86,8 @@ def _section(workload: str, rows: list[Row], gemm: list[float]) -> str:
 def _speeds(by_peer: dict[str, list[Row]], key: str, gemm: list[float]) -> str:
     ours = by_peer[OURS]
     flops = ours[0].get("flops_per_step")
-    rate = statistics.median(gemm)
+    rate = statistics.median(gemm) if gemm else PEAK_GFLOPS
+    memory = "peak_rss_mb" if gemm else "device_peak_mb"
     order = sorted(by_peer, key=lambda name: -_median(by_peer[name], key))
     what = "examples/s" if key == "examples_per_s" else "steps/s"
     lines = [
@@ -94,30 +99,34 @@ def _speeds(by_peer: dict[str, list[Row]], key: str, gemm: list[float]) -> str:
         theirs = by_peer[name]
         achieved = None if flops is None else flops * _median(theirs, key) / 1e9
         cells = [
-            f"**{name}**" if name == OURS else name,
+            f"**{name}**" if name.startswith(OURS) else name,
             _spread(theirs, key, "{:.3f}"),
             *_ratios(ours, theirs, key),
-            _spread(theirs, "peak_rss_mb", "{:.0f}"),
-            *_ratios(ours, theirs, "peak_rss_mb"),
+            _spread(theirs, memory, "{:.0f}"),
+            *_ratios(ours, theirs, memory),
             _spread(theirs, "cold_s", "{:.1f}"),
             "" if achieved is None else f"{achieved:.0f}",
             "" if achieved is None else f"{achieved / rate:.0%}",
             str(len(theirs)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    peers = [name for name in order if name != OURS]
+    peers = [name for name in order if not name.startswith(OURS)]
     if not peers:
         return "\n".join([*lines, ""])
     fastest = peers[0]
     leanest = min(
         (name for name in peers if "jax" in by_peer[name][0]["versions"]),
-        key=lambda name: _median(by_peer[name], "peak_rss_mb"),
+        key=lambda name: _median(by_peer[name], memory),
         default=None,
     )
     notes = [f"Fastest peer: {fastest}, ratio {_median(ours, key) / _median(by_peer[fastest], key):.2f}."]
     if leanest is not None:
-        memory = _median(ours, "peak_rss_mb") / _median(by_peer[leanest], "peak_rss_mb")
-        notes.append(f"Leanest peer in JAX: {leanest}, ratio {memory:.2f}.")
+        less = _median(ours, memory) / _median(by_peer[leanest], memory)
+        notes.append(f"Leanest peer in JAX: {leanest}, ratio {less:.2f}.")
+    if "bytes_per_new_token" in ours[0]:
+        bound = PEAK_BYTES_PER_S / ours[0]["bytes_per_new_token"]
+        share = _median(ours, "tokens_per_s") / bound
+        notes.append(f"The memory's bandwidth allows {bound:.0f} tokens/s; the project reaches {share:.0%}.")
     if any(row.get("proxy") for name in peers for row in by_peer[name]):
         notes.append("tunix has no GPT-2; it runs its Llama with the same products.")
     others = [row["other_cores"] for name in order for row in by_peer[name]]

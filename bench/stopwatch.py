@@ -112,9 +112,9 @@ class Stopwatch:
         return self._laps >= self.laps_wanted
 
     @property
-    def kept_s(self) -> float:
-        """Seconds of all kept laps together."""
-        return sum(self._kept)
+    def kept(self) -> list[float]:
+        """Seconds of every kept lap."""
+        return self._kept
 
     def report(
         self, *, peer: str, workload: str, units_a_lap: float, packages: tuple[str, ...], **more: Any

@@ -1,0 +1,21 @@
+"""The shapes of the GPU's workloads, for every side: G1 a full fine-tune, G2 LoRA, G3 generation of Gemma 2B;
+T1, T2, T3 the same at toy size. Imports nothing, as peers run it in their own environments.
+"""
+
+GEMMA = {
+    "G": {"vocab_size": 256_000, "hidden_size": 2048, "intermediate_size": 16_384, "num_hidden_layers": 18,
+          "num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 256},
+    "T": {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+          "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 32},
+}  # fmt: skip
+SHAPES = {
+    "G1": {"batch": 4, "tokens": 2048, "new": 0},
+    "G2": {"batch": 4, "tokens": 2048, "new": 0},
+    "G3": {"batch": 64, "tokens": 128, "new": 128},
+    "T1": {"batch": 2, "tokens": 32, "new": 0},
+    "T2": {"batch": 2, "tokens": 32, "new": 0},
+    "T3": {"batch": 4, "tokens": 8, "new": 8},
+}
+SEED = 1234
+RANK, ALPHA = 8, 16
+LEARNING_RATE, WEIGHT_DECAY = 1e-4, 0.01
