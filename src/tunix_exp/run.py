@@ -38,6 +38,7 @@ from tunix_exp.evidence.board import HELDOUT, sample_table
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
 from tunix_exp.evidence.summary import eval_summary, headline
+from tunix_exp.host_memory import give_back
 from tunix_exp.models import sharding
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.digest import parameter_count, weight_hash
@@ -68,6 +69,7 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages) -> None:
         texts = None if tokenizer is None else _prepared_texts(config, tokenizer, evidence)
     with stages("plan"):
         step = _planned_step(config, texts, device, evidence)
+        give_back()
     if config.mode.computes:
         assert texts is not None
         _compute(config, texts, step, evidence, stages)
@@ -421,7 +423,8 @@ def _trained_model(
         evidence.log.say(f"resumed from {parent.folder} at step {parent.step}")
     elif config.training.resume == "auto":
         evidence.log.say("training.resume=auto found no unfinished run with this config; begins at step 0")
-    first = int(state.step)
+    first = int(jax.block_until_ready(state).step)
+    give_back()
     rows: list[Row] = []
     items_eval = config.eval if isinstance(config.eval, ItemsEvalConfig) else None
 

@@ -44,6 +44,7 @@ _VERSIONED_WHERE_INSTALLED = (
 # The only environment variables that are recorded: others may hold secrets or say who the user is.
 RECORDED_ENVIRONMENT = (
     "CUDA_VISIBLE_DEVICES",
+    "GLIBC_TUNABLES",
     "HF_HUB_OFFLINE",
     "JAX_COMPILATION_CACHE_DIR",
     "JAX_DEFAULT_MATMUL_PRECISION",
