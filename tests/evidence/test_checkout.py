@@ -1,4 +1,5 @@
 import hashlib
+import os
 import subprocess
 from pathlib import Path
 
@@ -82,6 +83,20 @@ def test_the_patch_makes_the_checkout_of_the_commit(tree: Path, tmp_path: Path) 
     assert (again / "conf/mine.yaml").read_text() == "b: 2\n"
     assert not (again / "uv.lock").exists()
     assert not (again / ".env").exists()
+
+
+def test_a_change_of_the_same_second_and_size_is_in_the_patch_beside_a_new_file(tree: Path) -> None:
+    code, then = tree / "src/package/code.py", (10**9, 10**9)
+    git(tree, "config", "core.trustctime", "false")
+    os.utime(code, then)
+    git(tree, "add", ".")
+    os.utime(tree / ".git" / "index", then)
+    code.write_text("x = 9\n")
+    os.utime(code, then)
+    (tree / "src/package/new.py").write_text("y = 1\n")
+    patch = state_of(tree).patch.decode()
+    assert "+x = 9" in patch
+    assert "+y = 1" in patch
 
 
 def test_an_untracked_file_that_is_no_source_is_named_by_its_hash_alone(tree: Path, tmp_path: Path) -> None:

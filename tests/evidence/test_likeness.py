@@ -1,4 +1,6 @@
 import json
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,6 @@ def manifest_of(run: Path, **changes: Any) -> RunManifest:
 @pytest.fixture
 def other(tmp_path: Path, completed_run: Path) -> Path:
     """A copy of the completed run, to be altered."""
-    import shutil
-
     return Path(shutil.copytree(completed_run, tmp_path / "other"))
 
 
@@ -39,7 +39,8 @@ def test_a_run_is_identical_to_its_copy_in_every_number(completed_run: Path, oth
     assert found.surroundings == ()
     assert [part.name for part in found.series] == ["loss", "lr", "grad_norm", "tokens", "held-out loss"]
     assert {part.name: part.steps for part in found.series}["loss"] == 5  # steps 1, 5, 10, 15, 20
-    assert {part.name: part.items for part in found.answers} == {"base": 6, "trained": 6}
+    kinds = ("base predictions", "base held-out losses", "trained predictions", "trained held-out losses")
+    assert [(part.name, part.items) for part in found.answers] == [(name, 6) for name in kinds]
     assert {"model.trained_weight_hash", "held-out loss, trained"} < {pair.name for pair in found.values}
 
 
@@ -61,8 +62,6 @@ def test_a_series_tells_its_first_differing_step_and_its_largest_difference(
 
 
 def test_the_last_bit_of_a_loss_counts_and_the_clock_does_not(completed_run: Path, other: Path) -> None:
-    import math
-
     rewrite(other / "metrics.jsonl", lambda rows: rows[0].update(tokens_per_s=1.0, time_s=99.0))
     assert likeness(completed_run, other).is_identical
     rewrite(other / "metrics.jsonl", lambda rows: rows[0].update(loss=math.nextafter(rows[0]["loss"], 9)))
@@ -72,11 +71,19 @@ def test_the_last_bit_of_a_loss_counts_and_the_clock_does_not(completed_run: Pat
 def test_changed_answers_are_counted_and_named(completed_run: Path, other: Path) -> None:
     rewrite(other / "predictions/trained.jsonl", lambda rows: rows[1].update(output="?"))
     rewrite(other / "predictions/base.jsonl", lambda rows: rows.pop())
-    base, trained = likeness(completed_run, other).answers
+    base, _, trained, _ = likeness(completed_run, other).answers
     assert (base.items, base.missing, base.changed) == (6, 1, 0)
     assert (trained.missing, trained.changed, trained.changed_ids) == (0, 1, ("item-1",))
     assert trained.describe() == "trained predictions: 1 of 6 differ (item-1)"
     assert base.describe() == "base predictions: 1 of 6 missing"
+
+
+def test_the_last_bit_of_one_item_s_loss_counts(completed_run: Path, other: Path) -> None:
+    rewrite(
+        other / "heldout/base.jsonl", lambda rows: rows[3].update(nats=math.nextafter(rows[3]["nats"], 9))
+    )
+    found = likeness(completed_run, other)
+    assert found.describe()[0] == "base held-out losses: 1 of 6 differ (item-3)"
 
 
 def test_other_weights_are_told_by_both_hashes(completed_run: Path, other: Path) -> None:
@@ -88,14 +95,14 @@ def test_other_weights_are_told_by_both_hashes(completed_run: Path, other: Path)
 def test_a_prefix_asks_for_steps_and_base_answers_alone(completed_run: Path, other: Path) -> None:
     rewrite(other / "metrics.jsonl", lambda rows: rows.__delitem__(slice(2, None)))
     rewrite(other / "heldout.jsonl", lambda rows: rows.clear())
-    for gone in ("predictions/trained.jsonl", "eval_summary.json"):
+    for gone in ("predictions/trained.jsonl", "heldout/trained.jsonl", "eval_summary.json"):
         (other / gone).unlink()
     found = likeness(completed_run, other, steps=8, model={"trained_weight_hash": None})
     assert found.is_identical
     assert {part.name: part.steps for part in found.series} == {
         "loss": 2, "lr": 2, "grad_norm": 2, "tokens": 2,  # steps 1 and 5
     }  # fmt: skip
-    assert [part.name for part in found.answers] == ["base"]
+    assert [part.name for part in found.answers] == ["base predictions", "base held-out losses"]
     # the held-out loss of step 8 is due in a run that goes on after it
     assert not likeness(completed_run, other, steps=9).is_identical
     assert not likeness(completed_run, other, steps=10).is_identical

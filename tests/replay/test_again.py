@@ -56,7 +56,7 @@ def test_a_prefix_stops_after_its_last_step_and_is_compared_up_to_there(toy, tmp
     assert said["is_identical"] is True
     assert said["config_changed"] == {"training.stop_at_step": [None, 2]}
     assert {part["name"]: part["steps"] for part in said["series"]}["loss"] == 2
-    assert [part["name"] for part in said["answers"]] == ["base"]
+    assert [part["name"] for part in said["answers"]] == ["base predictions", "base held-out losses"]
     assert "up to step 2 to the bit" in capsys.readouterr().out
     overrides = (tmp_path / "again" / ".hydra" / "overrides.yaml").read_text().splitlines()
     assert overrides[-1] == "- training.stop_at_step=2"
@@ -136,7 +136,7 @@ def test_a_run_of_mode_eval_is_repeated_by_its_answers(tmp_path, capsys):
     assert replayed(tmp_path / "run", tmp_path / "again") == 0
     said = read_json(tmp_path / "again" / "replay.json")
     assert said["series"] == []
-    assert [part["items"] for part in said["answers"]] == [5]
+    assert [part["items"] for part in said["answers"]] == [5, 5]
     assert replayed(tmp_path / "run", tmp_path / "more", "--steps", "1") == 2
     assert "the run took no training step" in capsys.readouterr().err
 

@@ -13,8 +13,8 @@ from tunix_exp import cli
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.layout import file_digest
 from tunix_exp.evidence.manifest import parse_manifest
+from tunix_exp.evidence.verified import VerifiedRun
 from tunix_exp.replay.inputs import refuse_other_inputs, replayed_config
-from tunix_exp.replay.original import Original
 
 FIELDS = ("data.fields.category=null", "data.fields.difficulty=null")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -74,7 +74,7 @@ def test_rows_that_go_by_the_file_s_name_need_that_name(own, tmp_path, capsys):
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory) -> Original:
+def original(tmp_path_factory) -> VerifiedRun:
     """As if a run had read model, tokenizer and rows from branches of the Hub."""
     folder = tmp_path_factory.mktemp("hub") / "run"
     assert run_toy(folder, "mode=smoke") == 0
@@ -86,7 +86,7 @@ def original(tmp_path_factory) -> Original:
     (folder / "data_card.json").write_text(json.dumps(card))
     reseal(folder, lambda says: says["model"].update(revision=COMMIT))
     manifest = parse_manifest((folder / "run_manifest.json").read_text())
-    return Original(folder, manifest, config)
+    return VerifiedRun(folder, manifest, config)
 
 
 def test_references_to_the_hub_are_pinned_to_the_commits_that_the_run_read(original):
@@ -102,7 +102,9 @@ def test_references_to_the_hub_are_pinned_to_the_commits_that_the_run_read(origi
 def test_weights_that_are_not_those_that_were_read_are_told_with_both_hashes(original, tmp_path):
     digest = "e" * 64
     model = original.manifest.model.model_copy(update={"files": {"model.safetensors": digest}})
-    changed = Original(original.root, original.manifest.model_copy(update={"model": model}), original.config)
+    changed = VerifiedRun(
+        original.root, original.manifest.model_copy(update={"model": model}), original.config
+    )
     plain = replayed_config(
         changed.config,
         changed,

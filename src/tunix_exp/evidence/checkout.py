@@ -109,7 +109,8 @@ def _patch(root: Path, untracked: Sequence[str]) -> bytes:
     index = os.fsdecode(_told(root, "rev-parse", "--path-format=absolute", "--git-path", "index"))
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "index"
-        shutil.copyfile(index.rstrip("\n"), copy)
+        # with its time: git looks into a file again that changed in the second in which the index was written
+        shutil.copy2(index.rstrip("\n"), copy)
         environment = {"GIT_INDEX_FILE": str(copy)}
         for name in untracked:
             _told(root, "add", "--intent-to-add", "--", f":(top,literal){name}", environ=environment)

@@ -58,7 +58,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The predictions of both runs on the same items."""
+    """What both runs have for each item: predictions, or held-out losses."""
 
     name: str
     items: int
@@ -68,18 +68,18 @@ class Answers:
 
     @property
     def is_same(self) -> bool:
-        """Whether every item is there with the same answer, score and all."""
+        """Whether every item is there with the same line, to the bit."""
         return self.missing == self.changed == 0
 
     def describe(self) -> str:
-        """The predictions in a line."""
+        """The items in a line."""
         if self.is_same:
-            return f"{self.name} predictions: {self.items} of {self.items} the same"
+            return f"{self.name}: {self.items} of {self.items} the same"
         parts = [f"{self.missing} of {self.items} missing"] if self.missing else []
         if self.changed:
             ids = ", ".join(self.changed_ids[:3])
             parts.append(f"{self.changed} of {self.items} differ ({ids}{', …' * (self.changed > 3)})")
-        return f"{self.name} predictions: {'; '.join(parts)}"
+        return f"{self.name}: {'; '.join(parts)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +140,17 @@ def compare(
     series = [_series(key, *(_figures(rows, key) for rows in metrics), until=steps) for key in _SERIES]
     held_out = [_figures(_rows(run / layout.HELDOUT, HELDOUT_KEYS), "loss_nats") for run in runs]
     series.append(_series("held-out loss", *held_out, until=None if steps is None else steps - 1))
-    answers = [_answers("base", *(run / layout.BASE_PREDICTIONS for run in runs))]
+    items = {"base predictions": layout.BASE_PREDICTIONS, "base held-out losses": layout.BASE_LOSSES}
     values = list(_values(first, second, _INPUTS))
     if is_whole:
-        answers.append(_answers("trained", *(run / layout.TRAINED_PREDICTIONS for run in runs)))
+        items |= {
+            "trained predictions": layout.TRAINED_PREDICTIONS,
+            "trained held-out losses": layout.TRAINED_LOSSES,
+        }
         values += _values(first, second, ["model.trained_weight_hash"])
         losses = [_heldout_losses(run / layout.EVAL_SUMMARY) for run in runs]
         values += [_pair(key, *losses) for key in losses[0]]
+    answers = [_answers(name, *(run / file for run in runs)) for name, file in items.items()]
     return Likeness(
         tuple(part for part in series if part.steps),
         tuple(part for part in answers if part.items),
@@ -200,13 +204,13 @@ def _series(name: str, there: dict[int, float], here: dict[int, float], *, until
 
 
 def _answers(name: str, there: Path, here: Path) -> Answers:
-    rows = [{row["id"]: row for row in _predictions(file)} for file in (there, here)]
+    rows = [{row["id"]: row for row in _items(file)} for file in (there, here)]
     both = [key for key in rows[0] if key in rows[1]]
     changed = tuple(key for key in both if rows[0][key] != rows[1][key])
     return Answers(name, len(rows[0]), len(rows[0]) - len(both), len(changed), changed)
 
 
-def _predictions(file: Path) -> list[dict[str, Any]]:
+def _items(file: Path) -> list[dict[str, Any]]:
     return read_jsonl(file, file=file.name) if file.exists() else []
 
 

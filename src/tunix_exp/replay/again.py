@@ -13,19 +13,21 @@ from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.likeness import Likeness, Pair, compare
 from tunix_exp.evidence.manifest import ReplayOf
+from tunix_exp.evidence.pack import opened, packed_inputs, refuse_other_contents
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.strict_json import json_text, read_text
+from tunix_exp.evidence.verified import VerifiedRun
 from tunix_exp.exits import COMPLETED, DIFFERS, INTERRUPTED
 from tunix_exp.launch import launch
 from tunix_exp.replay.inputs import refuse_invalid, refuse_other_inputs, replayed_config
-from tunix_exp.replay.original import Original, open_original, prefix
+from tunix_exp.replay.original import open_original, prefix
 
 
 @dataclass(slots=True)
 class Replay:
     """A run that repeats `original`, for `launch`; `likeness` is there once it has settled."""
 
-    original: Original
+    original: VerifiedRun
     record: ReplayOf
     files: Mapping[str, str]
     changed: tuple[Pair, ...]
@@ -47,12 +49,25 @@ class Replay:
 def replay(
     path: Path, *, to: Path | None, steps: int | None, places: Mapping[str, str], command: list[str]
 ) -> int:
-    """Run again the run at `path`, and say how the two compare.
+    """Run again the run at `path`, a directory or an archive, and say how the two compare.
 
     Returns 0 when every number is the same to the bit, `DIFFERS` when not, and what `launch` returns when the
     replay itself fails or is interrupted.
     """
-    original = open_original(path)
+    with opened(path) as folder:
+        refuse_other_contents(folder)
+        return _replayed(open_original(folder), to=to, steps=steps, places=places, command=command)
+
+
+def _replayed(
+    original: VerifiedRun,
+    *,
+    to: Path | None,
+    steps: int | None,
+    places: Mapping[str, str],
+    command: list[str],
+) -> int:
+    places = {key: str(place) for key, place in packed_inputs(original.root).items()} | dict(places)
     steps = prefix(original, steps)
     plain = replayed_config(original.config, original, steps=steps, places=places)
     refuse_other_inputs(original, plain)
@@ -103,11 +118,11 @@ def _reached(target: Path) -> int | None:
     return max(saved, default=None)
 
 
-def _default_target(original: Original) -> Path:
+def _default_target(original: VerifiedRun) -> Path:
     return Path("outputs") / f"{original.manifest.name}-replay" / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
 
 
-def _replay(original: Original, plain: Plain, steps: int | None) -> Replay:
+def _replay(original: VerifiedRun, plain: Plain, steps: int | None) -> Replay:
     before, after = dict(configs.leaves(original.config)), dict(configs.leaves(plain))
     changed = tuple(Pair(key, before[key], after[key]) for key in after if before[key] != after[key])
     record = ReplayOf(
@@ -118,7 +133,7 @@ def _replay(original: Original, plain: Plain, steps: int | None) -> Replay:
     return Replay(original, record, _composed(original, plain, changed), changed)
 
 
-def _composed(original: Original, plain: Plain, changed: tuple[Pair, ...]) -> dict[str, str]:
+def _composed(original: VerifiedRun, plain: Plain, changed: tuple[Pair, ...]) -> dict[str, str]:
     """`.hydra/` as Hydra left it for the run, with the replay's own config and what it overrode."""
     config, overrides, hydra = layout.COMPOSED
     lines = [] if (was := read_text(original.root / overrides, file=overrides).strip()) == "[]" else [was]

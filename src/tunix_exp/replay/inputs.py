@@ -12,14 +12,14 @@ from tunix_exp.data.files import open_source
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.strict_json import read_json_object
-from tunix_exp.replay.original import Original, at
+from tunix_exp.evidence.verified import VerifiedRun, at
 
 # Where an input lies may be said anew; what it holds must be what the run read.
 PLACES = ("data.source", "eval.source", "model.weights", "model.tokenizer")
 
 
 def replayed_config(
-    config: Plain, original: Original, *, steps: int | None, places: Mapping[str, str]
+    config: Plain, original: VerifiedRun, *, steps: int | None, places: Mapping[str, str]
 ) -> Plain:
     """The run's config for its replay: from step 0, up to `steps`, inputs pinned and where they lie now.
 
@@ -49,7 +49,7 @@ def replayed_config(
     return plain
 
 
-def _revisions(original: Original) -> Iterator[tuple[str, str | None]]:
+def _revisions(original: VerifiedRun) -> Iterator[tuple[str, str | None]]:
     """The commits that the run's Hub references meant when it ran."""
     card = read_json_object(original.root / layout.DATA_CARD, file=layout.DATA_CARD)
     model = original.manifest.model
@@ -66,8 +66,25 @@ def _pinned(text: str, revision: str, key: str) -> str:
     return f"hub:{reference.repo}@{revision}{part}"
 
 
-def refuse_other_inputs(original: Original, plain: Plain) -> None:
+def local_files(original: VerifiedRun) -> dict[str, Path]:
+    """The data files of the run that lie on this machine, by their config keys, each as the run read it."""
+    _refuse_other_data(original, original.config)
+    found = {}
+    for key in ("data.source", "eval.source"):
+        source = original.setting(key)
+        reference = None if source is None else references.parse(source, key=key)
+        if isinstance(reference, references.Local):
+            found[key] = reference.path
+    return found
+
+
+def refuse_other_inputs(original: VerifiedRun, plain: Plain) -> None:
     """Every input that lies on this machine is what the run read, by its hash; what the Hub has is pinned."""
+    _refuse_other_data(original, plain)
+    _refuse_other_weights(original, plain)
+
+
+def _refuse_other_data(original: VerifiedRun, plain: Plain) -> None:
     manifest = original.manifest
     for section in ("data", "eval"):
         key, recorded = f"{section}.source", getattr(manifest, section)
@@ -83,9 +100,15 @@ def refuse_other_inputs(original: Original, plain: Plain) -> None:
         if now != recorded.sha256:
             raise _moved(key, f"`{source}` has changed", now, recorded.sha256)
         _refuse_other_stem(original, key, section, source)
-    weights = references.parse(at(plain, "model.weights"), key="model.weights")
-    if isinstance(weights, references.Local) and manifest.model is not None:
-        for name, digest in manifest.model.files.items():
+
+
+def _refuse_other_weights(original: VerifiedRun, plain: Plain) -> None:
+    weights, model = (
+        references.parse(at(plain, "model.weights"), key="model.weights"),
+        original.manifest.model,
+    )
+    if isinstance(weights, references.Local) and model is not None:
+        for name, digest in model.files.items():
             file = weights.path / name
             now = layout.file_digest(file) if file.is_file() else "absent"
             if now != digest:
@@ -100,7 +123,7 @@ def _moved(key: str, what: str, now: str, then: str) -> UserError:
     )
 
 
-def _refuse_other_stem(original: Original, key: str, section: str, source: str) -> None:
+def _refuse_other_stem(original: VerifiedRun, key: str, section: str, source: str) -> None:
     before = original.setting(key)
     if original.setting(f"{section}.fields.id") is None and Path(source).stem != Path(before).stem:
         raise UserError(
@@ -110,7 +133,7 @@ def _refuse_other_stem(original: Original, key: str, section: str, source: str) 
         )
 
 
-def refuse_invalid(original: Original, plain: Plain) -> None:
+def refuse_invalid(original: VerifiedRun, plain: Plain) -> None:
     """The run is one whose config this version takes; else a `UserError` names the version that does."""
     try:
         configs.validate(plain)

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from tunix_exp.errors import UserError
 
-VERBS = ("verify", "replay")
+VERBS = ("verify", "replay", "pack")
 
 
 def call(word: str, rest: list[str]) -> int:

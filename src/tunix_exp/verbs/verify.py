@@ -1,8 +1,9 @@
-"""`python -m tunix_exp verify RUN…`: every disagreement by name, or `verified`."""
+"""`python -m tunix_exp verify RUN|ARCHIVE…`: every disagreement by name, or `verified`."""
 
 from pathlib import Path
 
 from tunix_exp.errors import UserError
+from tunix_exp.evidence.pack import is_pack, verify_pack
 from tunix_exp.evidence.verify import verify_tree
 from tunix_exp.exits import COMPLETED, FAILED
 
@@ -13,7 +14,8 @@ def main(words: list[str]) -> int:
         raise UserError("verify needs a run directory", remedy="python -m tunix_exp verify outputs/NAME/DATE")
     faults = 0
     for word in words:
-        for run, disagreements in verify_tree(Path(word)).items():
+        path = Path(word)
+        for run, disagreements in ({path: verify_pack(path)} if is_pack(path) else verify_tree(path)).items():
             print(f"{run}: {'verified' if not disagreements else f'{len(disagreements)} disagreements'}")
             for disagreement in disagreements:
                 print(f"  {disagreement.file}: {disagreement.what}")

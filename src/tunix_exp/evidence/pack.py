@@ -1,0 +1,275 @@
+"""A run as one archive: the same bytes for the same run, every file listed with its hash, safe to open.
+
+NAME-RUN_ID/PACK.json    what lies in it, by sha256, and the code that the run came from
+NAME-RUN_ID/run/         the run directory as it is
+NAME-RUN_ID/inputs/      what the run read from this machine, where it was packed too
+NAME-RUN_ID/README.md    of a submission
+"""
+
+import gzip
+import hashlib
+import io
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tunix_exp.errors import UserError
+from tunix_exp.evidence import layout
+from tunix_exp.evidence.manifest import Code, RunManifest, Sha256, Status, Word
+from tunix_exp.evidence.strict_json import json_text, read_text
+from tunix_exp.evidence.verified import VerifiedRun
+from tunix_exp.evidence.verify import Disagreement, verify
+
+LISTING = "PACK.json"
+RUN, INPUTS, README = "run", "inputs", "README.md"
+SUFFIXES = (".tar.gz", ".tar")
+
+
+class Listing(BaseModel):
+    """The whole of `PACK.json`: which run, by which code, and the sha256 of every other file.
+
+    `patch` and `lock` are where the archive has what `code` has the hashes of; `inputs` go by config keys.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    format: Literal[1]
+    run_id: Word
+    name: Word
+    status: Status
+    code: Code
+    patch: Word | None
+    lock: Word | None
+    inputs: dict[str, Word]
+    files: dict[str, Sha256]
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """An archive that was written."""
+
+    path: Path
+    sha256: str
+    n_files: int
+    size_bytes: int
+
+
+def stem(manifest: RunManifest) -> str:
+    """The name of a run's archive: the same wherever the run lies."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", f"{manifest.name}-{manifest.run_id}")
+
+
+def pack(run: VerifiedRun, out: Path | None, *, inputs: Mapping[str, Path], readme: str | None) -> Packed:
+    """The archive `out` holds the run, `inputs` by their config keys, and `readme`.
+
+    A `.tar.gz` has the same bytes wherever zlib packs alike, a `.tar` has them everywhere.
+    """
+    manifest = run.manifest
+    target = Path(f"{stem(manifest)}{SUFFIXES[0]}") if out is None else out
+    if not target.name.endswith(SUFFIXES):
+        raise UserError(
+            f"`{target}` is neither .tar.gz nor .tar", where="--out", remedy="name it as one of these"
+        )
+    files = {f"{RUN}/{name}": run.root / name for name in [*layout.files_of(run.root), layout.MANIFEST]}
+    places = {key: f"{INPUTS}/{key}/{path.name}" for key, path in inputs.items()}
+    files |= {places[key]: path for key, path in inputs.items()}
+    hashes = {name: layout.file_digest(path) for name, path in files.items()}
+    texts = {} if readme is None else {README: readme.encode("utf-8")}
+    hashes |= {name: hashlib.sha256(content).hexdigest() for name, content in texts.items()}
+    listing = Listing(
+        format=1,
+        run_id=manifest.run_id,
+        name=manifest.name,
+        status=manifest.status,
+        code=manifest.code,
+        patch=_there(f"{RUN}/{layout.SOURCE_PATCH}", hashes),
+        lock=_there(f"{RUN}/{layout.LOCK}", hashes),
+        inputs=dict(sorted(places.items())),
+        files=dict(sorted(hashes.items())),
+    )
+    texts[LISTING] = json_text(listing.model_dump(mode="json"), file=LISTING).encode("utf-8")
+    _write(target, stem(manifest), files, texts)
+    digest = layout.file_digest(target)
+    return Packed(target, digest, len(files) + len(texts), target.stat().st_size)
+
+
+def is_pack(path: Path) -> bool:
+    """Whether `path` is a file, which only an archive can be, or an archive's folder, unpacked."""
+    return path.is_file() or (path / LISTING).is_file()
+
+
+def verify_pack(path: Path) -> list[Disagreement]:
+    """Everything in which an archive, or its folder unpacked, contradicts its listing or its run itself."""
+    with opened(path) as folder:
+        found = list(_listed(folder))
+        run = folder / RUN
+        if not run.is_dir():
+            return [*found, Disagreement(RUN, "is missing: there is no run in the archive")]
+        return found + [Disagreement(f"{RUN}/{one.file}", one.what) for one in verify(run)]
+
+
+def packed_inputs(run: Path) -> dict[str, Path]:
+    """The inputs that were packed with a run and lie beside it, by their config keys; none beside any other.
+
+    What they hold is the replay's to check.
+    """
+    folder = run.resolve().parent
+    if run.resolve().name != RUN or not (folder / LISTING).is_file():
+        return {}
+    return {key: folder / name for key, name in listing_of(folder).inputs.items()}
+
+
+def refuse_other_contents(folder: Path) -> None:
+    """An unpacked archive holds what its listing says; a `UserError` when not. Other folders list nothing."""
+    found = list(_listed(folder)) if (folder / LISTING).is_file() else []
+    if found:
+        raise UserError(
+            "the archive is not as it was packed\n" + "\n".join(f"  {one.file}: {one.what}" for one in found),
+            where=str(folder),
+            remedy="take it from where it was made",
+        )
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Path]:
+    """The folder of an archive: `path` itself when it is unpacked, else a temporary one with its contents."""
+    if path.is_dir():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="tunix_exp-") as folder:
+        yield unpack(path, Path(folder))
+
+
+def listing_of(folder: Path) -> Listing:
+    """What the unpacked archive says that it holds; a `UserError` where it says nothing that can be read."""
+    try:
+        return Listing.model_validate_json(read_text(folder / LISTING, file=LISTING))
+    except (OSError, ValidationError) as error:
+        raise UserError(
+            f"{LISTING} is missing or does not say what an archive holds: {error}",
+            where=str(folder),
+            remedy="take the archive from where it was made",
+        ) from error
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    """The archive's one folder lies in `folder`; refuses whatever `pack` does not write."""
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            members = tar.getmembers()
+            top = _one_folder(archive, members)
+            if sum(member.size for member in members) > shutil.disk_usage(folder).free:
+                raise UserError(
+                    "there is no room to unpack it", where=str(folder), remedy="set TMPDIR to a larger disk"
+                )
+            for member in members:
+                _copy_out(tar, member, folder / member.name)
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise UserError(
+            f"the archive cannot be read: {error}",
+            where=str(archive),
+            remedy="name a run directory, or a file that `python -m tunix_exp pack` has made, whole",
+        ) from error
+    return folder / top
+
+
+def _copy_out(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    """The member's bytes, and nothing else of it, lie at `target`, where nothing lay."""
+    content = tar.extractfile(member)
+    assert content is not None  # it is a plain file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with content, target.open("xb") as out:
+        shutil.copyfileobj(content, out)
+
+
+def _one_folder(archive: Path, members: list[tarfile.TarInfo]) -> str:
+    """The folder in which all members lie, plain files each of a name of its own; else a `UserError`."""
+    tops: set[str] = set()
+    names: set[str] = set()
+    for member in members:
+        top, *inside = PurePosixPath(member.name).parts or ("/",)
+        is_inside = bool(inside) and top not in ("/", "..") and ".." not in inside and "\\" not in member.name
+        if not member.isreg() or not is_inside or member.name in names:
+            raise UserError(
+                f"`{member.name}` is no file that a packed run holds: a link, twice there, or not inside",
+                where=str(archive),
+                remedy="do not unpack it; `python -m tunix_exp pack` did not make it",
+            )
+        tops.add(top)
+        names.add(member.name)
+    if len(tops) != 1:
+        raise UserError(
+            f"the archive holds {len(tops)} folders, and a packed run has one",
+            where=str(archive),
+            remedy="name a file that `python -m tunix_exp pack` has made",
+        )
+    return tops.pop()
+
+
+def _listed(folder: Path) -> Iterator[Disagreement]:
+    try:
+        files = listing_of(folder).files
+    except UserError as broken:
+        yield Disagreement(LISTING, broken.what)
+        return
+    every = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    present = every - {LISTING}
+    for name in sorted(files.keys() - present):
+        yield Disagreement(name, f"is missing: {LISTING} has its hash")
+    for name in sorted(present - files.keys()):
+        yield Disagreement(name, f"is not in {LISTING}")
+    for name in sorted(present & files.keys()):
+        if layout.file_digest(folder / name) != files[name]:
+            yield Disagreement(name, f"differs from its hash in {LISTING}")
+
+
+def _there(name: str, files: Mapping[str, str]) -> str | None:
+    return name if name in files else None
+
+
+def _write(target: Path, top: str, files: Mapping[str, Path], texts: Mapping[str, bytes]) -> None:
+    """`target` holds the files in order of their names; it was not there, or held the same."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with (
+            temporary.open("xb") as raw,
+            _compressed(raw, target) as stream,
+            tarfile.open(fileobj=stream, mode="w") as tar,
+        ):
+            for name in sorted([*files, *texts]):
+                if name in texts:
+                    tar.addfile(_member(f"{top}/{name}", len(texts[name])), io.BytesIO(texts[name]))
+                else:
+                    with files[name].open("rb") as content:
+                        tar.addfile(_member(f"{top}/{name}", files[name].stat().st_size), content)
+        if target.exists() and layout.file_digest(target) != layout.file_digest(temporary):
+            raise UserError(
+                "there is another file already", where=str(target), remedy="name another one with --out"
+            )
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _compressed(raw: Any, target: Path) -> Any:
+    if target.name.endswith(".tar"):
+        return nullcontext(raw)
+    return gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    """An entry that says nothing of when, by whom and where it was packed."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mtime, member.mode = size, 0, 0o644
+    return member

@@ -1,0 +1,59 @@
+"""A run whose evidence holds: nothing is done with any other."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunix_exp.errors import UserError
+from tunix_exp.evidence import layout
+from tunix_exp.evidence.manifest import RunManifest, parse_manifest
+from tunix_exp.evidence.strict_json import read_json_object, read_text
+from tunix_exp.evidence.verify import runs_below, verify
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedRun:
+    """A run directory that `verify` found nothing in, with its manifest and config."""
+
+    root: Path
+    manifest: RunManifest
+    config: dict[str, Any]
+
+    def setting(self, key: str) -> Any:
+        """The value under a dotted key of its config; `None` where its kind of group has no such key."""
+        return at(self.config, key)
+
+
+def verified_run(path: Path) -> VerifiedRun:
+    """The one run at or below `path`; a `UserError` when it is tampered with, damaged or not finished."""
+    runs = list(runs_below(path)) if path.is_dir() else []
+    if len(runs) != 1:
+        several = f"{len(runs)} runs: {', '.join(run.name for run in runs[:8])}"
+        raise UserError(
+            f"there {'is no run' if not runs else f'are {several}'}",
+            where=str(path),
+            remedy="name one run directory, such as outputs/NAME/DATE",
+        )
+    root = runs[0]
+    found = verify(root)
+    if found:
+        listed = "\n".join(f"  {one.file}: {one.what}" for one in found)
+        raise UserError(
+            f"the evidence does not hold: it is tampered with, damaged or not finished\n{listed}",
+            where=str(root),
+            remedy="take the run from where it was made, or wait until it has ended",
+        )
+    manifest = parse_manifest(read_text(root / layout.MANIFEST, file=layout.MANIFEST))
+    file = root / layout.CONFIG
+    config = read_json_object(file, file=layout.CONFIG) if file.exists() else {}
+    return VerifiedRun(root, manifest, config)
+
+
+def at(plain: dict[str, Any], key: str) -> Any:
+    """The value under a dotted key; `None` where its kind of group has no such key."""
+    value: Any = plain
+    for part in key.split("."):
+        if part not in value:
+            return None
+        value = value[part]
+    return value
