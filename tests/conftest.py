@@ -7,3 +7,18 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory) -> Path:
+    """A completed run of the toy experiment, made once; copy it before altering it."""
+    # late: the environment above is set, and a session without a run needs no Hydra
+    from tests.running import run_toy
+
+    folder = tmp_path_factory.mktemp("toy") / "run"
+    assert run_toy(folder, "eval.heldout_every_steps=2") == 0
+    return folder

@@ -17,11 +17,9 @@ from tunix_exp.evidence.verify import verify
 from tunix_exp.training.compiles import CompileCount
 
 
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "toy"
-    assert run_toy(folder) == 0
-    return folder
+@pytest.fixture
+def toy(toy_run) -> Path:
+    return toy_run
 
 
 def test_a_run_ends_completed_with_every_file_and_verifies(toy):
@@ -34,18 +32,16 @@ def test_a_run_ends_completed_with_every_file_and_verifies(toy):
     assert (toy / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_held_out_losses_item_by_item_add_up_to_the_summary_s_and_the_curve_s(tmp_path):
-    folder = tmp_path / "run"
-    assert run_toy(folder, "eval.heldout_every_steps=2") == 0
-    comparison = read_json(folder / "eval_summary.json")["comparison"]
+def test_held_out_losses_item_by_item_add_up_to_the_summary_s_and_the_curve_s(toy):
+    comparison = read_json(toy / "eval_summary.json")["comparison"]
     assert comparison["verdict"] == "no evidence of a difference"
     for which in ("base", "trained"):
-        items = read_jsonl(folder / "heldout" / f"{which}.jsonl")
-        answers = read_jsonl(folder / "predictions" / f"{which}.jsonl")
+        items = read_jsonl(toy / "heldout" / f"{which}.jsonl")
+        answers = read_jsonl(toy / "predictions" / f"{which}.jsonl")
         assert [item["id"] for item in items] == [answer["id"] for answer in answers]
         mean = math.fsum(item["nats"] for item in items) / sum(item["tokens"] for item in items)
         assert mean == comparison["heldout_loss"][f"{which}_nats"]
-    assert read_jsonl(folder / "heldout.jsonl")[-1] == {"step": 4, "loss_nats": mean}
+    assert read_jsonl(toy / "heldout.jsonl")[-1] == {"step": 4, "loss_nats": mean}
 
 
 def test_the_loss_falls_and_the_example_shows_the_mask(toy):
@@ -58,7 +54,7 @@ def test_the_loss_falls_and_the_example_shows_the_mask(toy):
 
 
 def test_the_same_command_gives_the_same_bits(toy, tmp_path):
-    assert run_toy(tmp_path / "again") == 0
+    assert run_toy(tmp_path / "again", "eval.heldout_every_steps=2") == 0
     assert bits(tmp_path / "again") == bits(toy)
 
 

@@ -35,6 +35,7 @@ from tunix_exp.evaluation.generate import BLOCK_ROWS, compile_answer
 from tunix_exp.evidence import manifest as records
 from tunix_exp.evidence import surroundings
 from tunix_exp.evidence.board import HELDOUT, sample_table
+from tunix_exp.evidence.metrics import heldout_line, step_line
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
 from tunix_exp.evidence.summary import eval_summary, headline
@@ -432,12 +433,14 @@ def _trained_model(
         rows.append(row)
         evidence.append_jsonl("metrics.jsonl", row._asdict())
         evidence.board.scalars(row.step, {k: v for k, v in row._asdict().items() if k != "step"})
-        evidence.log.note(f"step {row.step}: loss {row.loss:.4f}, {row.tokens_per_s:.0f} tokens/s")
+        evidence.log.note(step_line(row._asdict()))
 
     def held_out(state: TrainState, done: int) -> None:
         loss = heldout_loss(nnx.merge(graphdef, state.params), texts.items)
-        evidence.append_jsonl("heldout.jsonl", {"step": done, "loss_nats": loss})
+        row = {"step": done, "loss_nats": loss}
+        evidence.append_jsonl("heldout.jsonl", row)
         evidence.board.scalars(done, {HELDOUT + "loss_nats": loss})
+        evidence.log.note(heldout_line(row))
 
     tokens = [0]
     with (

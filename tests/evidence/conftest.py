@@ -3,15 +3,18 @@
 import io
 import json
 import math
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 
 from tunix_exp.evidence.board import sample_table
-from tunix_exp.evidence.layout import file_hashes
+from tunix_exp.evidence.layout import drawn_from
 from tunix_exp.evidence.manifest import (
     Code,
     Compiles,
@@ -25,24 +28,41 @@ from tunix_exp.evidence.manifest import (
     RunManifest,
     config_hash,
 )
-from tunix_exp.evidence.metrics import heldout_steps, logged_steps
+from tunix_exp.evidence.metrics import heldout_line, heldout_steps, logged_steps, step_line
 from tunix_exp.evidence.run_directory import RunDirectory
-from tunix_exp.evidence.summary import eval_summary, headline
+from tunix_exp.evidence.summary import eval_summary, headline, result_in_words
 from tunix_exp.scoring.paired import Evaluation, ItemLoss
 from tunix_exp.scoring.scorecard import Prediction, score
 
 MACHINE = Machine(system="Linux", architecture="x86_64", processor="A", cpu_flags="avx2", threads=2)
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 
 
-def plain_config(mode: Mode = "full", eval_kind: str = "items") -> dict[str, Any]:
+def png(text: str) -> bytes:
+    """A picture without a pixel that says where it comes from."""
+    parts = [(b"tEXt", b"Source\0" + text.encode()), (b"IEND", b"")]
+    chunks = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+ENVIRONMENT = "python    CPython 3.11\nprocessor A, 2 threads\n  JAX_PLATFORMS=cpu\n  tunix_exp==0.1.0\n"
+
+DATA = {
+    "fields": {"id": "id", "answer": "answer"},
+    "template": {"prompt": "{question}"},
+    "max_tokens": 48,
+    "too_long": "error",
+    "allow_eval_overlap": False,
+}
+
+
+def plain_config(mode: Mode = "full", eval_kind: str = "items", resamples: int = 1000) -> dict[str, Any]:
     items = {"kind": "items", "name": "toy-eval", "source": "bundled:toy-eval", "heldout_every_steps": 8}
-    items |= {"resamples": 1000}
+    items |= {"resamples": resamples}
     return {
         "name": "toy",
         "seed": 3,
-        "model": {"name": "toy-gpt2", "family": "gpt2", "weights": "random"},
-        "data": {"name": "toy-data", "source": "bundled:toy-data"},
+        "model": {"name": "toy-gpt2", "family": "gpt2", "weights": "random", "tokenizer": "bundled:bytes"},
+        "data": {"name": "toy-data", "source": "bundled:toy-data", **DATA},
         "optim": {"peak_lr": 1e-3, "clip_norm": None},
         "training": {"name": "default", "steps": 20, "log_every_steps": 5},
         "eval": items if eval_kind == "items" else {"kind": "none", "name": "none"},
@@ -55,7 +75,7 @@ def opening(config: dict[str, Any]) -> RunManifest:
         run_id="toy-1",
         name=config["name"],
         mode=config["mode"]["name"],
-        command=("python", "-m", "tunix_exp"),
+        command=("python", "-m", "tunix_exp", "seed=3"),
         config_hash=config_hash(config),
         code=Code(version="0.1.0", git_commit=None, git_dirty=None, git_diff_sha256=None, lock_sha256=None),
         machine=MACHINE,
@@ -92,17 +112,22 @@ def item_losses(nats: float, *, of: int = 6) -> list[ItemLoss]:
     return [ItemLoss(f"item-{item}", nats * (3 + item), 3 + item) for item in range(of)]
 
 
-def claim(root: Path, *, mode: Mode = "full", eval_kind: str = "items") -> RunDirectory:
-    config = plain_config(mode, eval_kind)
+def claim(
+    root: Path, *, mode: Mode = "full", eval_kind: str = "items", resamples: int = 1000
+) -> RunDirectory:
+    config = plain_config(mode, eval_kind, resamples)
     hydra = root / ".hydra"
     hydra.mkdir(parents=True)
-    for name in ("config.yaml", "overrides.yaml", "hydra.yaml"):
-        (hydra / name).write_text("[]\n", encoding="utf-8")
+    (hydra / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    (hydra / "overrides.yaml").write_text("- seed=3\n", encoding="utf-8")
+    said = {"hydra": {"overrides": {"hydra": [], "task": ["seed=3"]}, "mode": "RUN"}}
+    (hydra / "hydra.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
     run = RunDirectory.claim(root, opening(config), console=Console(file=io.StringIO()))
     run.write_json("config.json", config)
     run.log.say("Toy run")
-    for name in ("env_info.txt", "device_check.txt", "README.md"):
-        run.write_text(name, f"{name}: something\n")
+    run.write_text("env_info.txt", ENVIRONMENT)
+    run.write_text("device_check.txt", "platform cpu\n  cpu:0\n")
+    run.write_text("README.md", "# toy\n")
     run.write_json("plan.json", {"parameters": 10})
     model = Model(
         name="toy-gpt2",
@@ -119,15 +144,15 @@ def claim(root: Path, *, mode: Mode = "full", eval_kind: str = "items") -> RunDi
         model=model,
         devices=["cpu:0"],
         platform="cpu",
-        versions={"python": "3.11"},
-        environment={},
+        versions={"python": "3.11", "tunix-exp": "0.1.0"},
+        environment={"JAX_PLATFORMS": "cpu"},
         times_s={"prepare": 0.5},
         compiles=Compiles(count=0, seconds=0.0),
     )
     return run
 
 
-def fill(run: RunDirectory, *, steps: int = 20, base: int = 1, trained: int = 5) -> None:
+def fill(run: RunDirectory, *, steps: int = 20, base: int = 1, trained: int = 5, of: int = 6) -> None:
     """Everything but the end of a run of the claimed mode."""
     mode, evaluates = run.manifest.mode, plain_config_of(run)["eval"]["kind"] == "items"
     if mode == "preflight":
@@ -136,16 +161,23 @@ def fill(run: RunDirectory, *, steps: int = 20, base: int = 1, trained: int = 5)
     run.write_json(
         "data_card.json",
         {
-            "train": {"name": "toy-data", "sha256": digest},
-            "eval": {"name": "toy-eval", "sha256": digest, "rows_read": 6} if evaluates else None,
+            "train": {"name": "toy-data", "source": "bundled:toy-data", "sha256": digest},
+            "eval": {"name": "toy-eval", "source": "bundled:toy-eval", "sha256": digest, "rows_read": of}
+            if evaluates
+            else None,
             "statistics": {"rows_kept": 12},
+            "fields": DATA["fields"],
+            "template": DATA["template"],
+            "limits": {"max_tokens": 48, "too_long": "error"},
+            "overlap": {"allowed": False},
+            "tokenizer": {"reference": "bundled:bytes", "digest": digest},
         },
     )
     run.write_text("example.txt", "What is 1? [1]\n")
     run.board.hyperparameters(plain_config_of(run), started_at_s=0.0)
     run.update(
         data=Data(name="toy-data", source="bundled:toy-data", rows=12, sha256=digest),
-        eval=ItemsEval(kind="items", name="toy-eval", source="bundled:toy-eval", rows=6, sha256=digest)
+        eval=ItemsEval(kind="items", name="toy-eval", source="bundled:toy-eval", rows=of, sha256=digest)
         if evaluates
         else NoEval(kind="none"),
         model={"base_weight_hash": digest, "tokenizer_digest": digest},
@@ -155,7 +187,10 @@ def fill(run: RunDirectory, *, steps: int = 20, base: int = 1, trained: int = 5)
     if trains:
         _train(run, steps, evaluates)
     if evaluates:
-        _evaluate(run, answers(right=base), answers(right=trained) if trains else None, steps)
+        before, after = answers(right=base, of=of), answers(right=trained, of=of)
+        _evaluate(run, before, after if trains else None, steps)
+    if trains:
+        run.path("curves.png").write_bytes(png(drawn_from(run.root)))
 
 
 def plain_config_of(run: RunDirectory) -> dict[str, Any]:
@@ -167,12 +202,13 @@ def _train(run: RunDirectory, steps: int, evaluates: bool) -> None:
         figures = {"loss": 3.0 * math.exp(-step / 7), "lr": 1e-3, "grad_norm": 0.5, "tokens": 64}
         figures |= {"tokens_per_s": 1234.5, "time_s": 0.1 * step}
         run.append_jsonl("metrics.jsonl", {"step": step, **figures})
+        run.log.note(step_line({"step": step, **figures}))
         run.board.scalars(step, figures)
     for step in heldout_steps(after=0, last=steps, every=8) if evaluates else []:
         run.append_jsonl("heldout.jsonl", {"step": step, "loss_nats": 1.0 / step})
+        run.log.note(heldout_line({"step": step, "loss_nats": 1.0 / step}))
         run.board.scalars(step, {"heldout/loss_nats": 1.0 / step})
     run.path("checkpoints/20/params").write_bytes(bytes(32))
-    run.path("curves.png").write_bytes(PNG)
     run.update(steps_done=steps, tokens_per_s=1234.5, model={"trained_weight_hash": "b" * 64})
 
 
@@ -182,13 +218,15 @@ def _evaluate(
     run.write_jsonl("predictions/base.jsonl", [one.to_dict() for one in base])
     if trained is not None:
         run.write_jsonl("predictions/trained.jsonl", [one.to_dict() for one in trained])
-    before = Evaluation(base, item_losses(3.5))
-    after = None if trained is None else Evaluation(trained, item_losses(0.5))
+    before = Evaluation(base, item_losses(3.5, of=len(base)))
+    after = None if trained is None else Evaluation(trained, item_losses(0.5, of=len(base)))
     for name, one in (("base", before), ("trained", after)):
         if one is not None:
             run.write_jsonl(f"heldout/{name}.jsonl", [loss.to_dict() for loss in one.losses])
-    summary = eval_summary(before, after, resamples=1000, seed=3)
+    summary = eval_summary(before, after, resamples=plain_config_of(run)["eval"]["resamples"], seed=3)
     run.write_json("eval_summary.json", summary)
+    run.write_text("README.md", f"# toy\n\n{result_in_words(summary)}\n")
+    run.log.say(result_in_words(summary))
     run.board.text("predictions", sample_table(base, trained, rows=3), step=steps)
     run.board.finish(headline(summary), step=steps)
     run.update(headline=headline(summary))
@@ -217,16 +255,3 @@ def completed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fill(run)
     run.complete()
     return root
-
-
-@pytest.fixture
-def rehash() -> Callable[[Path], None]:
-    """Make the manifest's hashes those of the files, as somebody would who alters a run with care."""
-
-    def write(root: Path) -> None:
-        file = root / "run_manifest.json"
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-        manifest["files"] = file_hashes(root)
-        file.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-
-    return write

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.board import EVENT_FILE, Board, as_float32, flatten, read_scalars, sample_table
+from tunix_exp.evidence.board import EVENT_FILE, Board, as_float32, flatten, read_board, sample_table
 from tunix_exp.evidence.manifest import Headline
 from tunix_exp.evidence.strict_json import BrokenFile
 from tunix_exp.scoring.scorecard import Prediction
@@ -25,7 +25,7 @@ def _board(folder: Path) -> Path:
 
 
 def test_scalars_are_read_back_as_float32(tmp_path: Path) -> None:
-    curves = read_scalars(_board(tmp_path / "tensorboard"))
+    curves = read_board(_board(tmp_path / "tensorboard")).scalars
     assert curves["loss"] == [(1, as_float32(2.1)), (5, as_float32(1.1))]
     assert curves["final/difference"] == [(5, 0.5)]
     assert sorted(curves) == ["final/base_score", "final/difference", "final/trained_score", "loss", "lr"]
@@ -58,7 +58,7 @@ def test_a_changed_byte_breaks_a_checksum(tmp_path: Path, at: int, says: str) ->
     content[at] ^= 1
     file.write_bytes(content)
     with pytest.raises(BrokenFile, match=says) as caught:
-        read_scalars(file.parent)
+        read_board(file.parent)
     assert caught.value.file == f"tensorboard/{EVENT_FILE}"
 
 
@@ -67,7 +67,7 @@ def test_a_cut_file_is_refused(tmp_path: Path, left: int) -> None:
     file = _board(tmp_path / "tensorboard") / EVENT_FILE
     file.write_bytes(file.read_bytes()[:-left])
     with pytest.raises(BrokenFile, match="is cut or its"):
-        read_scalars(file.parent)
+        read_board(file.parent)
 
 
 def test_a_number_that_is_not_finite_is_refused(tmp_path: Path) -> None:

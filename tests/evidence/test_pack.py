@@ -50,7 +50,7 @@ def test_the_archive_holds_the_run_its_page_and_a_listing_of_every_hash(
         members = tar.getmembers()
         listing = json.load(tar.extractfile(f"{TOP}/PACK.json") or io.BytesIO())
     names = [member.name.removeprefix(f"{TOP}/") for member in members]
-    run_files = [f"run/{name}" for name in [*files_of(completed_run), "run_manifest.json"]]
+    run_files = [f"run/{name}" for name in [*files_of(completed_run), "run_manifest.json", "SHA256SUMS"]]
     assert sorted(names) == names == sorted(["PACK.json", "README.md", *run_files])
     assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {(0, 0, 0, "", "", 0o644)}
     assert listing["files"].keys() == set(names) - {"PACK.json"}

@@ -24,8 +24,8 @@ def test_every_job_of_a_sweep_has_a_row(
             "completed",
             "16.7 % → 83.3 % of 6 items right (+66.7 points: no evidence of a difference)",
         ),
-        Outcome("1", (), "failed", "train: no luck"),
-        Outcome("2", (), "running", ""),
+        Outcome("1", ("seed=3",), "failed", "train: no luck"),
+        Outcome("2", ("seed=3",), "running", ""),
         Outcome("3", (), "no manifest", "the job ended before it began its run"),
     ]
     assert rows[4].status == "unreadable"

@@ -1,4 +1,5 @@
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.evidence.conftest import png
+from tests.resealing import rehash, reseal, seal
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.board import Board
 from tunix_exp.evidence.manifest import config_hash
@@ -46,6 +49,28 @@ def _config(change: Callable[[Any], object]) -> Alter:
         _edit("config.json", change)(root)
         digest = config_hash(json.loads((root / "config.json").read_text(encoding="utf-8")))
         _edit("run_manifest.json", lambda manifest: manifest.update(config_hash=digest))(root)
+
+    return alter
+
+
+def _replace(name: str, old: str, new: str) -> Alter:
+    """Other words in a file, once."""
+
+    def alter(root: Path) -> None:
+        content = (root / name).read_bytes()
+        assert content.count(old.encode()) == 1
+        (root / name).write_bytes(content.replace(old.encode(), new.encode()))
+
+    return alter
+
+
+def _insert_line(name: str, line: str) -> Alter:
+    """One more line, the second."""
+
+    def alter(root: Path) -> None:
+        lines = (root / name).read_text(encoding="utf-8").splitlines()
+        lines.insert(1, line)
+        (root / name).write_text("\n".join([lines[0].replace("  0.0", "  9.0"), *lines[1:]]) + "\n")
 
     return alter
 
@@ -241,7 +266,7 @@ ALTERATIONS = {
     ),
     "a summary by another extractor": Alteration(
         "eval_summary.json",
-        "was scored by extractor v0",
+        "was made by extractor v0, and this package has v1",
         _edit("eval_summary.json", lambda summary: summary.update(extractor="v0")),
     ),
     "a summary without its extractor": Alteration(
@@ -307,6 +332,128 @@ ALTERATIONS = {
         "env_info.txt", "begins with a byte order mark", _bytes("env_info.txt", b"\xef\xbb\xbfpython")
     ),
     "a plan that is not JSON": Alteration("plan.json", "is not JSON", _bytes("plan.json", b"{")),
+    "a composed config of other values": Alteration(
+        ".hydra/config.yaml",
+        "`optim.peak_lr` is 0.1, but config.json says 0.001",
+        _replace(".hydra/config.yaml", "peak_lr: 0.001", "peak_lr: 0.1"),
+    ),
+    "a composed config without a key": Alteration(
+        ".hydra/config.yaml",
+        "and config.json: `seed` is missing in .hydra/config.yaml",
+        _replace(".hydra/config.yaml", "seed: 3\n", ""),
+    ),
+    "a composed config that is not YAML": Alteration(
+        ".hydra/config.yaml", "is not YAML", _bytes(".hydra/config.yaml", b"a: [")
+    ),
+    "a composed config that is a list": Alteration(
+        ".hydra/config.yaml", "holds list, not dict", _bytes(".hydra/config.yaml", b"- a\n")
+    ),
+    "an override that was not given": Alteration(
+        ".hydra/overrides.yaml",
+        "are ['seed=3', 'optim.peak_lr=1'], but .hydra/hydra.yaml says ['seed=3']",
+        _bytes(".hydra/overrides.yaml", b"- seed=3\n- optim.peak_lr=1\n"),
+    ),
+    "another command": Alteration(
+        ".hydra/overrides.yaml",
+        "`seed=3` is not in `command` of the manifest",
+        _manifest(lambda manifest: manifest.update(command=["python", "-m", "tunix_exp", "seed=4"])),
+    ),
+    "another version in the environment": Alteration(
+        "env_info.txt",
+        "does not say `tunix-exp==0.1.0`, as the manifest does",
+        _replace("env_info.txt", "tunix_exp==0.1.0", "tunix_exp==0.2.0"),
+    ),
+    "a variable that was not set": Alteration(
+        "env_info.txt",
+        "does not say `JAX_PLATFORMS=tpu`",
+        _manifest(lambda manifest: manifest.update(environment={"JAX_PLATFORMS": "tpu"})),
+    ),
+    "another interpreter": Alteration(
+        "env_info.txt",
+        "does not say `python ` … ` 3.11`",
+        _replace("env_info.txt", "CPython 3.11", "CPython 3.13"),
+    ),
+    "another processor": Alteration(
+        "env_info.txt",
+        "does not say `processor B,`",
+        _manifest(lambda manifest: manifest["machine"].update(processor="B")),
+    ),
+    "another device": Alteration(
+        "device_check.txt",
+        "does not name the device `tpu:0`",
+        _manifest(lambda manifest: manifest.update(devices=["tpu:0"])),
+    ),
+    "another template in the data card": Alteration(
+        "data_card.json",
+        "`template` is {'prompt': 'Q: {question}'}, but data.template of config.json is",
+        _edit("data_card.json", lambda card: card["template"].update(prompt="Q: {question}")),
+    ),
+    "another tokenizer in the data card": Alteration(
+        "data_card.json",
+        "`tokenizer.digest` is 'b', but `model.tokenizer_digest` of the manifest is 'aaaa",
+        _edit("data_card.json", lambda card: card["tokenizer"].update(digest="b")),
+    ),
+    "a board without hyperparameters": Alteration(
+        "tensorboard/", "the hyperparameter `optim.peak_lr` is not config.json's", _board()
+    ),
+    "a checkpoint of a later step": Alteration(
+        "checkpoints/",
+        "the newest is of step 40, but 20 steps were done",
+        lambda run: (run / "checkpoints" / "20").rename(run / "checkpoints" / "40") and None,
+    ),
+    "another loss in the log": Alteration(
+        "training_log.txt",
+        "says `step 20: loss 0.0001, 1234 tokens/s`, and the metrics do not",
+        _replace("training_log.txt", "step 20: loss 0.1723", "step 20: loss 0.0001"),
+    ),
+    "a step taken out of the log": Alteration(
+        "training_log.txt",
+        "does not say `step 16: held-out loss 0.0625 nats per token`, as the metrics do",
+        _replace("training_log.txt", "step 16: held-out", "note: held-out"),
+    ),
+    "another result in the log": Alteration(
+        "training_log.txt",
+        "does not say what eval_summary.json has as its sentence",
+        _replace("training_log.txt", "no evidence of a difference", "evidence of a difference"),
+    ),
+    "a log whose time goes back": Alteration(
+        "training_log.txt",
+        "line 2: does not go on in time",
+        _insert_line("training_log.txt", "     0.000s  x"),
+    ),
+    "a line of the log without a time": Alteration(
+        "training_log.txt", "line 2: does not go on in time", _insert_line("training_log.txt", "x")
+    ),
+    "another result on the page": Alteration(
+        "README.md",
+        "does not say what eval_summary.json has as the result",
+        _replace("README.md", "no evidence of a difference", "evidence of a difference"),
+    ),
+    "an answer of other length": Alteration(
+        "eval_summary.json",
+        "`base` is not what the predictions and losses give",
+        _rows(BASE, lambda rows: rows[0].update(tokens=6)),
+    ),
+    "an answer that ended by itself": Alteration(
+        "eval_summary.json",
+        "`trained` is not what the predictions and losses give",
+        _rows(TRAINED, lambda rows: rows[0].update(stop_reason="length")),
+    ),
+    "a summary by other statistics": Alteration(
+        "eval_summary.json",
+        "was made by statistics v0, and this package has v1",
+        _edit("eval_summary.json", lambda summary: summary.update(statistics="v0")),
+    ),
+    "a damaged picture": Alteration(
+        "curves.png",
+        "the part at byte 8 is cut or damaged",
+        _replace("curves.png", "metrics.jsonl", "metrics.jsonx"),
+    ),
+    "a picture of another run": Alteration(
+        "curves.png",
+        "was not drawn from the files beside it (metrics.jsonl, heldout.jsonl, eval_summary.json: ",
+        lambda run: _bytes("curves.png", png("metrics.jsonl: 00"))(run),
+    ),
     "a picture that is none": Alteration(
         "curves.png", "is not a PNG picture", _bytes("curves.png", b"<html>")
     ),
@@ -377,16 +524,17 @@ def test_a_completed_run_disagrees_nowhere(completed_run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ALTERATIONS)
-def test_an_alteration_made_with_care_is_found(run: Path, rehash: Callable[[Path], None], name: str) -> None:
+def test_an_alteration_made_with_care_is_found(run: Path, name: str) -> None:
     alteration = ALTERATIONS[name]
     alteration.alter(run)
-    rehash(run)
+    reseal(run)
     found = verify(run)
     assert _says(found, alteration.file, alteration.says), found
 
 
 def test_every_file_of_a_run_is_guarded_by_its_hash(run: Path) -> None:
-    files = sorted(path for path in run.rglob("*") if path.is_file() and path.name != "run_manifest.json")
+    ends = ("run_manifest.json", "SHA256SUMS")
+    files = sorted(path for path in run.rglob("*") if path.is_file() and path.name not in ends)
     assert len(files) == 21
     for file in files:
         before = file.read_bytes()
@@ -396,6 +544,51 @@ def test_every_file_of_a_run_is_guarded_by_its_hash(run: Path) -> None:
         assert _says(verify(run), file.relative_to(run).as_posix(), "is missing: the manifest has"), file
         file.write_bytes(before)
     assert verify(run) == []
+
+
+def test_a_run_without_its_seal_or_with_another_is_named(run: Path) -> None:
+    text = (run / "SHA256SUMS").read_text()
+    (run / "SHA256SUMS").write_text(text.replace("metrics.jsonl", "metrics.json"))
+    assert verify(run) == [Disagreement("SHA256SUMS", "is not what run_manifest.json and its hashes make it")]
+    (run / "SHA256SUMS").unlink()
+    assert verify(run) == [Disagreement("SHA256SUMS", "is missing: a run ends by writing it")]
+
+
+def test_a_number_in_the_manifest_stands_in_the_seal_and_on_the_board(run: Path) -> None:
+    _manifest(lambda manifest: manifest.update(peak_memory_bytes=1))(run)
+    seen = [one for one in verify(run) if one.file == "run_manifest.json"]
+    assert [one.what for one in seen] == [
+        "differs from its hash in SHA256SUMS",
+        "`peak_memory_bytes` is not what the board says",
+    ]
+    seal(run)
+    assert verify(run) == seen[1:]
+
+
+def test_a_board_without_last_words_is_named(run: Path) -> None:
+    _board()(run)
+    rehash(run)
+    seal(run)
+    assert _says(verify(run), "tensorboard/", "does not say once what the files were when the run ended")
+
+
+def test_a_thousand_predictions_are_verified_in_three_seconds(
+    tmp_path: Path, claim_run: Callable[..., RunDirectory], fill_run: Callable[..., None]
+) -> None:
+    run = claim_run(tmp_path / "run", resamples=10_000)
+    fill_run(run, base=200, trained=700, of=1000)
+    run.complete()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-m", "tunix_exp", "verify", str(run.root)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.stdout == f"{run.root}: verified\n"
+    # of the processor and not by the clock, which counts what else the machine does
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
 
 
 def test_a_file_that_came_later_is_named(run: Path) -> None:
@@ -464,14 +657,12 @@ def test_a_failed_run_needs_its_analysis_and_keeps_its_files(
     assert _says(found, "plan.json", "differs from its hash")
 
 
-def test_a_resumed_run_holds_the_steps_after_its_checkpoint(
-    run: Path, rehash: Callable[[Path], None]
-) -> None:
+def test_a_resumed_run_holds_the_steps_after_its_checkpoint(run: Path) -> None:
     _rows("metrics.jsonl", lambda rows: rows.__delitem__(slice(0, 3)))(run)
     _rows("heldout.jsonl", lambda rows: rows.pop(0))(run)
     _manifest(lambda manifest: manifest.update(resumed_from={"run_id": "toy-0", "step": 12}))(run)
-    rehash(run)
-    assert {one.file for one in verify(run)} == {"tensorboard/"}
+    reseal(run)
+    assert {one.file for one in verify(run)} == {"tensorboard/", "training_log.txt", "curves.png"}
 
 
 def test_a_directory_of_runs_is_verified_run_by_run(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tunix_exp.run
-from tests.replay.resealing import reseal
+from tests.resealing import reseal
 from tests.running import TOY, bits, read_json, read_jsonl, run, run_toy
 from tunix_exp import cli
 from tunix_exp.evidence.layout import file_digest
@@ -73,6 +73,9 @@ def test_other_numbers_have_a_status_of_their_own_and_are_told_by_how_much(tmp_p
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(tunix_exp.run.optim, "scalars", rounded_otherwise)
         assert run_toy(tmp_path / "there") == 0
+    machine = read_json(tmp_path / "there" / "run_manifest.json")["machine"]["processor"]
+    environment = tmp_path / "there" / "env_info.txt"
+    environment.write_text(environment.read_text().replace(machine, "Elsewhere 9000"))
     reseal(tmp_path / "there", lambda says: says["machine"].update(processor="Elsewhere 9000"))
     assert verify(tmp_path / "there") == []
     assert replayed(tmp_path / "there", tmp_path / "again") == 3

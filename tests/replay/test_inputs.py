@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.composing import composed
-from tests.replay.resealing import reseal
+from tests.resealing import reseal
 from tests.running import read_json, run_toy
 from tunix_exp import cli
 from tunix_exp.errors import UserError

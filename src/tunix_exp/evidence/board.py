@@ -10,16 +10,19 @@ import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from tunix_exp.evidence.layout import MANIFEST, sums_text
 from tunix_exp.evidence.manifest import Headline
-from tunix_exp.evidence.strict_json import BrokenFile, refuse_non_finite
+from tunix_exp.evidence.strict_json import BrokenFile, json_text, parse_json, refuse_non_finite
 from tunix_exp.scoring.scorecard import Prediction
 
 FOLDER = "tensorboard"
 EVENT_FILE = "events.out.tfevents.run"
 FINAL = "final/"
 HELDOUT = "heldout/"
+TESTIMONY_MANIFEST = "run_manifest"
+TESTIMONY_FILES = "sha256"
 
 _FLUSH_EVERY_S = 5.0
 _SAMPLE_CHARACTERS = 300
@@ -54,13 +57,13 @@ class Board:
         a run with other keys would lose its own; without one it reads keys and metrics off every run.
         """
         start = _proto("plugin_hparams").SessionStartInfo(start_time_secs=started_at_s)
-        for key, value in flatten(config).items():
+        for key, value in hyperparameters(config).items():
             if isinstance(value, bool):
                 start.hparams[key].bool_value = value
-            elif isinstance(value, int | float):
+            elif isinstance(value, float):
                 start.hparams[key].number_value = value
             else:
-                start.hparams[key].string_value = value if isinstance(value, str) else json.dumps(value)
+                start.hparams[key].string_value = value
         self._hparams("_hparams_/session_start_info", session_start_info=start)
 
     def text(self, tag: str, markdown: str, *, step: int) -> None:
@@ -85,6 +88,11 @@ class Board:
         """
         if headline is not None:
             self.scalars(step, final_figures(headline))
+
+    def testify(self, manifest: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
+        """The board's last words: the manifest as it stands, and the hash of every other file."""
+        self.text(TESTIMONY_MANIFEST, _indented(json_text(dict(manifest), file=MANIFEST)), step=0)
+        self.text(TESTIMONY_FILES, _indented(sums_text(hashes)), step=0)
 
     def close(self) -> None:
         """Every record is on disk."""
@@ -120,6 +128,17 @@ def final_figures(headline: Headline) -> dict[str, float]:
     return {FINAL + name: value for name, value in figures.items() if value is not None}
 
 
+def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
+    """Every leaf of `config` by its full key, as the HParams tab holds it."""
+    return {key: _hyperparameter(value) for key, value in flatten(config).items()}
+
+
+def _hyperparameter(value: Any) -> str | float | bool:
+    if isinstance(value, bool | str):
+        return value
+    return float(value) if isinstance(value, int | float) else json.dumps(value)
+
+
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Every leaf of `config` by its full key: `{"optim": {"peak_lr": 1}}` gives `optim.peak_lr`."""
     leaves: dict[str, Any] = {}
@@ -144,20 +163,59 @@ def sample_table(base: Sequence[Prediction], trained: Sequence[Prediction] | Non
     return "\n".join(lines) + "\n"
 
 
-def read_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Every curve in the event files of `folder`: its tag, and (step, float32 value) as written.
+class BoardContent(NamedTuple):
+    """What event files hold: curves as (step, float32 value) by tag, texts by tag, hyperparameters by key."""
+
+    scalars: dict[str, list[tuple[int, float]]]
+    texts: dict[str, list[str]]
+    hyperparameters: dict[str, str | float | bool]
+
+
+def read_board(folder: Path) -> BoardContent:
+    """What the event files of `folder` hold, in the order in which it was written.
 
     A record that is cut or whose checksum does not match is a `BrokenFile`.
     """
-    curves: dict[str, list[tuple[int, float]]] = {}
+    content = BoardContent({}, {}, {})
     for path in sorted(folder.glob("*tfevents*")):
         name = f"{folder.name}/{path.name}"
-        for record in _records(path.read_bytes(), name):
+        for record in records(path.read_bytes(), name):
             event = _proto("event").Event.FromString(record)
             for value in event.summary.value:
-                if value.WhichOneof("value") == "simple_value":
-                    curves.setdefault(value.tag, []).append((event.step, value.simple_value))
-    return curves
+                _add(content, event.step, value)
+    return content
+
+
+def testimony(manifest: str, files: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The manifest's sections and the hashes by file that the board's last words spell."""
+    file = f"{FOLDER}/{EVENT_FILE}"
+    plain = parse_json(_outdented(manifest), file=file)
+    if not isinstance(plain, dict):
+        raise BrokenFile(file, "its last words hold no manifest")
+    lines = [line.split("  ", 1) for line in _outdented(files).splitlines()]
+    if any(len(line) != 2 for line in lines):
+        raise BrokenFile(file, "its last words hold a line without a hash")
+    return plain, {name: digest for digest, name in lines}
+
+
+def _add(content: BoardContent, step: int, value: Any) -> None:
+    if value.WhichOneof("value") == "simple_value":
+        content.scalars.setdefault(value.tag, []).append((step, value.simple_value))
+    elif value.metadata.plugin_data.plugin_name == "text":
+        content.texts.setdefault(value.tag, []).append(value.tensor.string_val[0].decode())
+    elif value.metadata.plugin_data.plugin_name == "hparams":
+        data = _proto("plugin_hparams").HParamsPluginData.FromString(value.metadata.plugin_data.content)
+        for key, entry in data.session_start_info.hparams.items():
+            content.hyperparameters[key] = getattr(entry, entry.WhichOneof("kind"))
+
+
+def _indented(text: str) -> str:
+    # four spaces are Markdown's code block
+    return "".join(f"    {line}\n" for line in text.splitlines())
+
+
+def _outdented(text: str) -> str:
+    return "".join(f"{line.removeprefix('    ')}\n" for line in text.splitlines())
 
 
 def as_float32(value: float) -> float:
@@ -168,7 +226,8 @@ def as_float32(value: float) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
-def _records(content: bytes, name: str) -> Iterator[bytes]:
+def records(content: bytes, name: str) -> Iterator[bytes]:
+    """The records of an event file `name`; a `BrokenFile` where one is cut or damaged."""
     # TFRecord: length (8 bytes), its checksum (4), the record, its checksum (4)
     from tensorboardX.record_writer import masked_crc32c
 

@@ -2,11 +2,14 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from tunix_exp.evidence.manifest import Mode, Status
 
 MANIFEST = "run_manifest.json"
+SUMS = "SHA256SUMS"
+README = "README.md"
 CONFIG = "config.json"
 LOG = "training_log.txt"
 METRICS = "metrics.jsonl"
@@ -37,7 +40,7 @@ _ALWAYS = frozenset(
         "env_info.txt",
         "device_check.txt",
         PLAN,
-        "README.md",
+        README,
     }
 )
 _DATA = frozenset({DATA_CARD, "example.txt", TENSORBOARD})
@@ -77,11 +80,11 @@ def forbidden_files(status: Status, mode: Mode, *, evaluates: bool) -> frozenset
 
 
 def files_of(root: Path) -> list[str]:
-    """Every file below `root` but the manifest, by its relative path with `/`, sorted."""
+    """Every file below `root` but the manifest and the seal, by its relative path with `/`, sorted."""
     found = []
     for folder, _, names in os.walk(root):
         found += [(Path(folder) / name).relative_to(root).as_posix() for name in names]
-    return sorted(name for name in found if name != MANIFEST)
+    return sorted(name for name in found if name not in (MANIFEST, SUMS))
 
 
 def has_file(name: str, files: set[str]) -> bool:
@@ -96,5 +99,17 @@ def file_digest(path: Path) -> str:
 
 
 def file_hashes(root: Path) -> dict[str, str]:
-    """The sha256 of every file below `root` but the manifest, by its relative path."""
+    """The sha256 of every file below `root` but the manifest and the seal, by its relative path."""
     return {name: file_digest(root / name) for name in files_of(root)}
+
+
+def sums_text(hashes: Mapping[str, str]) -> str:
+    """The hashes by file as `sha256sum --check` reads them."""
+    return "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
+
+
+def drawn_from(root: Path) -> str:
+    """The files below `root` that `curves.png` shows, and one hash of them all."""
+    names = [name for name in (METRICS, HELDOUT, EVAL_SUMMARY) if (root / name).exists()]
+    whole = hashlib.sha256(sums_text({name: file_digest(root / name) for name in names}).encode())
+    return f"{', '.join(names)}: {whole.hexdigest()}"

@@ -259,6 +259,10 @@ NULL_BY_MODE: dict[Mode, frozenset[str]] = {
 NULL_WITHOUT_EVAL = frozenset({"headline"})
 
 
+# What is decided once the board is closed, so that its last words cannot say it.
+AFTER_TESTIMONY = frozenset({"status", "error", "files"})
+
+
 def utc_now() -> str:
     """The present as an ISO timestamp in UTC, to the microsecond."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

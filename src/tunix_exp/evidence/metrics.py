@@ -1,6 +1,6 @@
 """`metrics.jsonl` and `heldout.jsonl`: which steps they must hold, and what each line says."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,16 @@ def logged_steps(*, after: int, last: int, every: int) -> list[int]:
 def heldout_steps(*, after: int, last: int, every: int | None) -> list[int]:
     """The steps in (`after`, `last`] after which the held-out loss is due."""
     return [] if every is None else [step for step in range(after + 1, last + 1) if step % every == 0]
+
+
+def step_line(row: Mapping[str, Any]) -> str:
+    """What the log says of a line of `metrics.jsonl`."""
+    return f"step {row['step']}: loss {row['loss']:.4f}, {row['tokens_per_s']:.0f} tokens/s"
+
+
+def heldout_line(row: Mapping[str, Any]) -> str:
+    """What the log says of a line of `heldout.jsonl`."""
+    return f"step {row['step']}: held-out loss {row['loss_nats']:.4f} nats per token"
 
 
 def read_metrics(path: Path, *, file: str, keys: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -80,7 +80,9 @@ def pack(run: VerifiedRun, out: Path | None, *, inputs: Mapping[str, Path], read
         raise UserError(
             f"`{target}` is neither .tar.gz nor .tar", where="--out", remedy="name it as one of these"
         )
-    files = {f"{RUN}/{name}": run.root / name for name in [*layout.files_of(run.root), layout.MANIFEST]}
+    # a run that a failing disk ended has no seal
+    ends = [name for name in (layout.MANIFEST, layout.SUMS) if (run.root / name).exists()]
+    files = {f"{RUN}/{name}": run.root / name for name in [*layout.files_of(run.root), *ends]}
     places = {key: f"{INPUTS}/{key}/{path.name}" for key, path in inputs.items()}
     files |= {places[key]: path for key, path in inputs.items()}
     hashes = {name: layout.file_digest(path) for name, path in files.items()}

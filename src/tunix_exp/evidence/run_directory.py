@@ -1,5 +1,6 @@
 """The one door to a run directory: claimed once, written atomically, finished last."""
 
+import hashlib
 import os
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -13,8 +14,25 @@ from rich.console import Console
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.board import Board
 from tunix_exp.evidence.console import RunLog
-from tunix_exp.evidence.layout import FAILURE_ANALYSIS, LOG, MANIFEST, TENSORBOARD, file_hashes
-from tunix_exp.evidence.manifest import ErrorRecord, RunManifest, Status, parse_manifest, utc_now
+from tunix_exp.evidence.layout import (
+    FAILURE_ANALYSIS,
+    LOG,
+    MANIFEST,
+    SUMS,
+    TENSORBOARD,
+    file_digest,
+    file_hashes,
+    files_of,
+    sums_text,
+)
+from tunix_exp.evidence.manifest import (
+    AFTER_TESTIMONY,
+    ErrorRecord,
+    RunManifest,
+    Status,
+    parse_manifest,
+    utc_now,
+)
 from tunix_exp.evidence.strict_json import json_line, json_text
 from tunix_exp.evidence.surroundings import without_home
 from tunix_exp.evidence.verify import Disagreement, verify
@@ -132,15 +150,15 @@ class RunDirectory:
         """
         self.update(**sections)
         self._say_last_words()
-        self._close_writers()
+        self._rewrite(finished_at=utc_now())
         # Hashes first, still `running`: a kill between here and the last line leaves no finished run.
-        self._rewrite(files=file_hashes(self.root), finished_at=utc_now())
+        self._rewrite(files=self._closed())
         found = verify(self.root, as_status="completed")
         if not found:
-            self._rewrite(status="completed")
+            self._seal(status="completed")
             return
         error = _disagreement_error(self.root, found)
-        self._rewrite(status="failed", error=_record("verify", error))
+        self._seal(status="failed", error=_record("verify", error))
         raise error
 
     def fail(self, stage: str, error: BaseException, *, analysis: str) -> None:
@@ -150,7 +168,6 @@ class RunDirectory:
         """
         if self._manifest.status not in ("running", "failed"):
             raise RuntimeError(f"the run is already {self._manifest.status}")
-        self._close_writers()
         _replace(self.root / FAILURE_ANALYSIS, analysis.encode("utf-8"))
         self._end("failed", stage, error)
 
@@ -159,19 +176,40 @@ class RunDirectory:
         if self._manifest.status != "running":
             raise RuntimeError(f"the run is already {self._manifest.status}")
         self._say_last_words()
-        self._close_writers()
         self._end("interrupted", stage, error)
 
     def _end(self, status: Status, stage: str, error: BaseException) -> None:
         record = self._manifest.error if self._manifest.error is not None else _record(stage, error)
         try:
-            files = file_hashes(self.root)
+            if self._is_closed:
+                files = file_hashes(self.root)
+            else:
+                self._rewrite(finished_at=utc_now())
+                files = self._closed()
         except OSError:
             # a disk that fails here must not hide why the run failed: null hashes are allowed then
-            files = None
-        self._rewrite(status=status, error=record, files=files, finished_at=utc_now())
+            self._rewrite(status=status, error=record, files=None, finished_at=utc_now())
+            return
+        self._rewrite(files=files)
+        self._seal(status=status, error=record)
+
+    def _seal(self, **sections: object) -> None:
+        """The manifest says `sections` and is final: `SHA256SUMS` has its hash and that of every file."""
+        manifest = self._with(**sections)
+        content = _manifest_bytes(manifest)
+        assert manifest.files is not None
+        hashes = {**manifest.files, MANIFEST: hashlib.sha256(content).hexdigest()}
+        # The seal first: a kill in between leaves a manifest that still says `running`.
+        _replace(self.root / SUMS, sums_text(hashes).encode())
+        _replace(self.root / MANIFEST, content)
+        self._manifest = manifest
 
     def _rewrite(self, **sections: object) -> None:
+        manifest = self._with(**sections)
+        _replace(self.root / MANIFEST, _manifest_bytes(manifest))
+        self._manifest = manifest
+
+    def _with(self, **sections: object) -> RunManifest:
         plain = self._manifest.model_dump(mode="json")
         for name, value in sections.items():
             if name not in plain:
@@ -180,21 +218,27 @@ class RunDirectory:
             if isinstance(new, Mapping) and isinstance(plain[name], dict) and name != "files":
                 new = {**plain[name], **new}
             plain[name] = new
-        manifest = parse_manifest(json_text(plain, file=MANIFEST))
-        _replace(self.root / MANIFEST, _manifest_bytes(manifest))
-        self._manifest = manifest
+        return parse_manifest(json_text(plain, file=MANIFEST))
 
     def _say_last_words(self) -> None:
         for write in self._last_words:
             write()
 
-    def _close_writers(self) -> None:
+    def _closed(self) -> dict[str, str]:
+        """Every writer is closed, the board with its last words; the hash of every file."""
+        self._is_closed = True
         for stream in self._appending.values():
             stream.close()
-        if "board" in self.__dict__:
-            self.board.close()
         self.log.close()
-        self._is_closed = True
+        hashes = {name: file_digest(self.root / name) for name in self._files(is_board=False)}
+        if "board" in self.__dict__:
+            plain = self._manifest.model_dump(mode="json", exclude=set(AFTER_TESTIMONY))
+            self.board.testify(plain, hashes)
+            self.board.close()
+        return hashes | {name: file_digest(self.root / name) for name in self._files(is_board=True)}
+
+    def _files(self, *, is_board: bool) -> list[str]:
+        return [name for name in files_of(self.root) if name.startswith(TENSORBOARD) == is_board]
 
     def _refuse_when_closed(self) -> None:
         if self._is_closed:

@@ -70,7 +70,12 @@ def read_text(path: Path, *, file: str) -> str:
 
 def read_json(path: Path, *, file: str) -> Any:
     """The value in a JSON file; NaN, a key twice and broken JSON are a `BrokenFile`."""
-    return _parse(read_text(path, file=file), file, None)
+    return parse_json(read_text(path, file=file), file=file)
+
+
+def parse_json(text: str, *, file: str) -> Any:
+    """The value that `text`, which stands in `file`, spells as JSON; else a `BrokenFile`."""
+    return _parse(text, file, None)
 
 
 def read_json_object(path: Path, *, file: str) -> dict[str, Any]:

@@ -4,7 +4,15 @@ from typing import Any
 
 from tunix_exp.evidence.manifest import Headline
 from tunix_exp.scoring.extract import EXTRACTOR_VERSION
-from tunix_exp.scoring.paired import NO_EVIDENCE, Evaluation, compare, compare_losses, mean_loss, points
+from tunix_exp.scoring.paired import (
+    NO_EVIDENCE,
+    STATISTICS_VERSION,
+    Evaluation,
+    compare,
+    compare_losses,
+    mean_loss,
+    points,
+)
 from tunix_exp.scoring.scorecard import scorecard
 
 
@@ -17,6 +25,7 @@ def eval_summary(
     """
     return {
         "extractor": EXTRACTOR_VERSION,
+        "statistics": STATISTICS_VERSION,
         "base": _part(base),
         "trained": None if trained is None else _part(trained),
         "comparison": None if trained is None else _comparison(base, trained, resamples, seed),
@@ -43,6 +52,12 @@ def headline(summary: dict[str, Any]) -> Headline:
     )
 
 
+def result_in_words(summary: dict[str, Any]) -> str:
+    """The comparison's sentence, or the headline where nothing was trained."""
+    comparison = summary["comparison"]
+    return headline(summary).text if comparison is None else comparison["sentence"]
+
+
 def _certainty(comparison: dict[str, Any]) -> str:
     if comparison["verdict"] == NO_EVIDENCE:
         return f": {NO_EVIDENCE}"
@@ -54,6 +69,8 @@ def _part(model: Evaluation) -> dict[str, Any]:
     card = scorecard(model.predictions)
     return {
         "primary_score": card["primary_score"],
+        "answer_tokens": sum(one.tokens for one in model.predictions),
+        "answers_cut_off": sum(one.stop_reason == "length" for one in model.predictions),
         "scorecard": card,
         "heldout_loss_nats": mean_loss(model.losses),
     }

@@ -60,7 +60,7 @@ def draw_curves(run: Path, target: Path) -> None:
         axes[1, 1].yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         axes[0, 1].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         # a version in the metadata would change the bytes with the library, not with the run
-        canvas.print_png(target, metadata={"Software": None})
+        canvas.print_png(target, metadata={"Software": None, "Source": layout.drawn_from(run)})
 
 
 def _title(figure: Any, run: Path, rows: list[dict[str, Any]]) -> None:

@@ -11,12 +11,13 @@ from rich.table import Table
 
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.strict_json import read_json_object
-from tunix_exp.evidence.summary import headline
+from tunix_exp.evidence.summary import result_in_words
 from tunix_exp.scoring.paired import GROUPS, p_text, points
 
 _FILES = {
     layout.MANIFEST: "what was run, on what, with which result, and the sha256 of every other file",
-    "README.md": "this page",
+    layout.SUMS: "the sha256 of every file, the manifest too: `sha256sum --check` reads it",
+    layout.README: "this page",
     layout.CURVES: "loss, learning rate, gradient norm and throughput over the steps",
     layout.BASE_LOSSES: "the base model's loss on each held-out item",
     layout.TRAINED_LOSSES: "the trained model's",
@@ -85,7 +86,7 @@ def comparison_table(summary: dict[str, Any]) -> Table:
         table.add_column(column, justify="right" if column else "left", style=style, no_wrap=bool(column))
     if len(columns) > _WITHOUT_TRAINED:
         # the last thing that a run says of its result
-        table.caption = f"{_how_computed(summary['comparison'])}\n\n{summary['comparison']['sentence']}"
+        table.caption = f"\n{_how_computed(summary['comparison'])}\n\n{summary['comparison']['sentence']}"
         table.caption_justify = "left"
         table.caption_style = ""
     group = None
@@ -106,16 +107,11 @@ def readme(run: Path) -> str:
     parts = [_heading(manifest)]
     if (run / layout.EVAL_SUMMARY).exists():
         summary = read_json_object(run / layout.EVAL_SUMMARY, file=layout.EVAL_SUMMARY)
-        parts += [f"**{_result(summary)}**", _markdown_comparison(summary)]
+        parts += [f"**{result_in_words(summary)}**", _markdown_comparison(summary)]
     if (run / layout.CURVES).exists():
         parts.append(f"![Loss, learning rate, gradient norm and throughput]({layout.CURVES})")
     parts += [_what_was_run(manifest), _how_to_reproduce(manifest), _how_to_verify(), _what_lies_here(run)]
     return "\n\n".join(parts) + "\n"
-
-
-def _result(summary: dict[str, Any]) -> str:
-    comparison = summary["comparison"]
-    return headline(summary).text if comparison is None else comparison["sentence"]
 
 
 def _columns(summary: dict[str, Any]) -> list[str]:
@@ -266,7 +262,8 @@ def _how_to_verify() -> str:
 
 
 def _what_lies_here(run: Path) -> str:
-    present = {layout.MANIFEST, "README.md"} | {_entry(name) for name in layout.files_of(run)}
+    # the manifest is there already, the two others come
+    present = {layout.MANIFEST, layout.README, layout.SUMS} | {_entry(name) for name in layout.files_of(run)}
     known = [name for name in _FILES if name in present]
     rows = [[f"`{name}`", _FILES[name]] for name in known]
     rows += [[f"`{name}`", "not made by this version"] for name in sorted(present - set(known))]

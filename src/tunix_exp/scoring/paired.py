@@ -26,6 +26,8 @@ from tunix_exp.scoring.scorecard import Prediction
 Verdict = Literal["better", "worse", "no evidence of a difference"]
 NO_EVIDENCE: Verdict = "no evidence of a difference"
 
+# Changes whenever the same answers would give other numbers or words.
+STATISTICS_VERSION = "v1"
 LEVEL, POWER = 0.95, 0.80
 GROUPS = ("section", "category", "difficulty")
 

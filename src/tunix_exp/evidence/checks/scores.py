@@ -1,0 +1,141 @@
+"""That every score is what the answers give: extracted, matched, counted and compared anew."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tunix_exp.evidence import layout
+from tunix_exp.evidence.manifest import ItemsEval
+from tunix_exp.evidence.opened import Disagreement, OpenedRun, bundled
+from tunix_exp.evidence.strict_json import BrokenFile, parse_json
+from tunix_exp.evidence.summary import eval_summary, headline, result_in_words
+from tunix_exp.scoring.paired import GROUPS, Evaluation, mean_loss
+from tunix_exp.scoring.scorecard import score
+
+BASE = (layout.BASE_PREDICTIONS, layout.BASE_LOSSES)
+TRAINED = (layout.TRAINED_PREDICTIONS, layout.TRAINED_LOSSES)
+
+
+def base_predictions(run: OpenedRun) -> Iterator[Disagreement]:
+    """Every answer of the base model is scored as its output is."""
+    yield from _scored_again(run, layout.BASE_PREDICTIONS)
+
+
+def trained_predictions(run: OpenedRun) -> Iterator[Disagreement]:
+    """Every answer of the trained model is, and it is to the base model's items."""
+    yield from _scored_again(run, layout.TRAINED_PREDICTIONS)
+    base = run.predictions(layout.BASE_PREDICTIONS)
+    trained = run.predictions(layout.TRAINED_PREDICTIONS)
+    if [one.id for one in trained] != [one.id for one in base]:
+        yield Disagreement(layout.TRAINED_PREDICTIONS, f"has other ids than {layout.BASE_PREDICTIONS}")
+        return
+    for line, (before, after) in enumerate(zip(base, trained, strict=True), start=1):
+        for name in ("prompt", "expected_answer", "section", "category", "difficulty"):
+            if getattr(before, name) != getattr(after, name):
+                what = f"line {line}: `{name}` differs from {layout.BASE_PREDICTIONS}"
+                yield Disagreement(layout.TRAINED_PREDICTIONS, what)
+
+
+def items(run: OpenedRun) -> Iterator[Disagreement]:
+    """The items are those of the set that is shipped with the package, in its order."""
+    source = run.setting("eval.source")
+    content = bundled(source)
+    if content is None or run.setting("eval.fields.answer_marker") is not None:
+        return  # not at hand, or answers that stand inside other text
+    fields = {"expected_answer": run.setting("eval.fields.answer"), "id": run.setting("eval.fields.id")}
+    fields |= {name: run.setting(f"eval.fields.{name}") for name in GROUPS}
+    rows = [parse_json(line, file=source) for line in content.decode().splitlines()]
+    predictions = run.predictions(layout.BASE_PREDICTIONS)
+    for line, (one, row) in enumerate(zip(predictions, rows, strict=False), start=1):
+        for name, field in fields.items():
+            if field in row and getattr(one, name) != row[field]:
+                what = f"line {line}: `{name}` is {getattr(one, name)!r}, but {source} has {row[field]!r}"
+                yield Disagreement(layout.BASE_PREDICTIONS, what)
+
+
+def _scored_again(run: OpenedRun, name: str) -> Iterator[Disagreement]:
+    seen: set[str] = set()
+    predictions = run.predictions(name)
+    for line, one in enumerate(predictions, start=1):
+        if one.id in seen:
+            yield Disagreement(name, f"line {line}: the id `{one.id}` is there twice")
+        seen.add(one.id)
+        extracted, correct = score(one.output, one.expected_answer)
+        if extracted != one.extracted_answer:
+            said = f"`extracted_answer` is {one.extracted_answer!r}, the output gives {extracted!r}"
+            yield Disagreement(name, f"line {line}: {said}")
+        elif correct != one.correct:
+            yield Disagreement(name, f"line {line}: `correct` is {one.correct}, scored again {correct}")
+    items = run.manifest.eval
+    if isinstance(items, ItemsEval) and len(predictions) != items.rows:
+        yield Disagreement(name, f"has {len(predictions)} items, the manifest {items.rows}")
+
+
+def summary(run: OpenedRun) -> Iterator[Disagreement]:
+    """The summary is what predictions and losses give, and the headline what the summary gives."""
+    says = run.json(layout.EVAL_SUMMARY)
+    base = run.evaluation(*BASE)
+    present = [run.has(name) for name in TRAINED]
+    if any(present) and not all(present):
+        return  # that one is missing has been said already
+    trained = run.evaluation(*TRAINED) if all(present) else None
+    if not base.predictions or (trained is not None and not _are_pairs(base, trained)):
+        return  # the predictions and the losses have said so
+    resamples, seed = run.count("eval.resamples"), run.setting("seed")
+    if resamples is None or type(seed) is not int:
+        raise BrokenFile(layout.CONFIG, f"`eval.resamples` is {resamples!r} and `seed` is {seed!r}")
+    due = eval_summary(base, trained, resamples=resamples, seed=seed)
+    for key in sorted(due.keys() | says.keys()):
+        if key in ("extractor", "statistics") and key in says and says[key] != due[key]:
+            what = f"was made by {key} {says[key]}, and this package has {due[key]}"
+            yield Disagreement(layout.EVAL_SUMMARY, what)
+        elif key not in due or key not in says or due[key] != says[key]:
+            yield Disagreement(layout.EVAL_SUMMARY, f"`{key}` is not what the predictions and losses give")
+    if due == says:
+        yield from _headline(run, due)
+    if run.has(layout.README) and result_in_words(due) not in run.text(layout.README):
+        yield Disagreement(layout.README, f"does not say what {layout.EVAL_SUMMARY} has as the result")
+
+
+def _are_pairs(base: Evaluation, trained: Evaluation) -> bool:
+    ids = [one.id for one in base.predictions]
+    others = (base.losses, trained.predictions, trained.losses)
+    tokens = [[one.tokens for one in part.losses] for part in (base, trained)]
+    return all([one.id for one in part] == ids for part in others) and tokens[0] == tokens[1]
+
+
+def base_losses(run: OpenedRun) -> Iterator[Disagreement]:
+    """The base model's losses are of the items that it answered."""
+    yield from _same_items(run, layout.BASE_LOSSES, layout.BASE_PREDICTIONS)
+
+
+def trained_losses(run: OpenedRun) -> Iterator[Disagreement]:
+    """The trained model's are, of as many tokens, and the last of the curve is their mean."""
+    yield from _same_items(run, layout.TRAINED_LOSSES, layout.TRAINED_PREDICTIONS)
+    base, trained = run.losses(layout.BASE_LOSSES), run.losses(layout.TRAINED_LOSSES)
+    for line, (before, after) in enumerate(zip(base, trained, strict=False), start=1):
+        if before.tokens != after.tokens:
+            what = f"line {line}: `tokens` differs from {layout.BASE_LOSSES}"
+            yield Disagreement(layout.TRAINED_LOSSES, what)
+    last = run.heldout[-1] if run.heldout else None
+    if (
+        last is not None
+        and last["step"] == run.manifest.steps_done
+        and last["loss_nats"] != mean_loss(trained)
+    ):
+        what = f"gives {mean_loss(trained)}, but {layout.HELDOUT} ends with {last['loss_nats']}"
+        yield Disagreement(layout.TRAINED_LOSSES, what)
+
+
+def _same_items(run: OpenedRun, losses: str, predictions: str) -> Iterator[Disagreement]:
+    if [one.id for one in run.losses(losses)] != [one.id for one in run.predictions(predictions)]:
+        yield Disagreement(losses, f"has other ids than {predictions}")
+
+
+def _headline(run: OpenedRun, summary: dict[str, Any]) -> Iterator[Disagreement]:
+    due, says = headline(summary), run.manifest.headline
+    if says is None:
+        return  # the rules have said so
+    for field in type(due).model_fields:
+        if getattr(due, field) != getattr(says, field):
+            what = f"`headline.{field}` is {getattr(says, field)!r}, {layout.EVAL_SUMMARY} gives "
+            yield Disagreement(layout.MANIFEST, what + repr(getattr(due, field)))

@@ -1,0 +1,110 @@
+"""That the training is told alike by metrics, log, board and checkpoints."""
+
+import re
+from collections.abc import Iterator
+
+from tunix_exp.evidence import layout
+from tunix_exp.evidence.board import FINAL, HELDOUT, as_float32, final_figures
+from tunix_exp.evidence.metrics import (
+    heldout_line,
+    heldout_steps,
+    logged_steps,
+    step_disagreement,
+    step_line,
+)
+from tunix_exp.evidence.opened import Disagreement, OpenedRun, lookup
+from tunix_exp.evidence.strict_json import BrokenFile
+
+# A failed run may not say any of these: its log must not be taken for that of a finished one.
+SUCCESS_WORDS = ("completed", "success", "successful", "successfully")
+
+_LINE = re.compile(r" *(\d+\.\d{3})s(?:  (.*))?")
+
+
+def steps(run: OpenedRun) -> Iterator[Disagreement]:
+    """Every step that falls due is there, up to the last of the budget."""
+    done = run.manifest.steps_done
+    if done is None:
+        return  # the rules have said so
+    after = 0 if run.manifest.resumed_from is None else run.manifest.resumed_from.step
+    every = run.count("training.log_every_steps")
+    if every is None:
+        raise BrokenFile(layout.CONFIG, "`training.log_every_steps` is null")
+    due = logged_steps(after=after, last=done, every=every)
+    wrong = step_disagreement(run.metrics, due)
+    if wrong is not None:
+        yield Disagreement(layout.METRICS, wrong)
+    budget = run.count("training.steps")
+    if budget is not None and done != budget:
+        yield Disagreement(
+            layout.MANIFEST, f"`steps_done` is {done}, but config.json has training.steps={budget}"
+        )
+    every = run.count("eval.heldout_every_steps") if run.evaluates else None
+    wrong = step_disagreement(run.heldout, heldout_steps(after=after, last=done, every=every))
+    if wrong is not None:
+        yield Disagreement(layout.HELDOUT, wrong)
+    parts = [name.split("/") for name in run.files if name.startswith(layout.CHECKPOINTS)]
+    newest = max((int(part[1]) for part in parts if len(part) > 2 and part[1].isdigit()), default=done)
+    if newest != done:
+        what = f"the newest is of step {newest}, but {done} steps were done"
+        yield Disagreement(layout.CHECKPOINTS, what)
+
+
+def curves(run: OpenedRun) -> Iterator[Disagreement]:
+    """The board's curves are the metrics, and its last figures the headline's."""
+    rows = [("", row) for row in run.metrics] if run.has(layout.METRICS) else []
+    rows += [(HELDOUT, row) for row in run.heldout]
+    due: dict[str, list[tuple[int, float]]] = {}
+    for prefix, row in rows:
+        for key, value in row.items():
+            if key != "step":
+                due.setdefault(prefix + key, []).append((row["step"], as_float32(value)))
+    shown = run.board.scalars
+    result = run.manifest.headline
+    final = {} if result is None else {tag: as_float32(value) for tag, value in final_figures(result).items()}
+    for tag in sorted(due.keys() | shown.keys()):
+        if tag.startswith(FINAL):
+            if tag not in final or [value for _, value in shown[tag]] != [final[tag]]:
+                yield Disagreement(layout.TENSORBOARD, f"`{tag}` is not the headline of the manifest")
+        elif shown.get(tag) != due.get(tag):
+            source = layout.HELDOUT if tag.startswith(HELDOUT) else layout.METRICS
+            yield Disagreement(layout.TENSORBOARD, f"the curve `{tag}` differs from {source}")
+    for tag in sorted(final.keys() - shown.keys()):
+        yield Disagreement(layout.TENSORBOARD, f"`{tag}` of the manifest's headline is missing")
+
+
+def log(run: OpenedRun) -> Iterator[Disagreement]:
+    """Time goes on from line to line, and only a completed run may claim success."""
+    since_s = 0.0
+    for number, (offset_s, text) in enumerate(_lines(run), start=1):
+        if offset_s is None or offset_s < since_s:
+            yield Disagreement(layout.LOG, f"line {number}: does not go on in time")
+        else:
+            since_s = offset_s
+        words = {word.strip(".,;:!?()[]*`'\"").lower() for word in text.split()}
+        for word in sorted(words & set(SUCCESS_WORDS)) if run.status != "completed" else []:
+            yield Disagreement(layout.LOG, f"line {number}: says `{word}`, but the run is `{run.status}`")
+
+
+def told(run: OpenedRun) -> Iterator[Disagreement]:
+    """The log tells the figures of every logged step, and the result in its words."""
+    said = [text for _, text in _lines(run)]
+    due = [step_line(row) for row in run.metrics] if run.has(layout.METRICS) else []
+    due += [heldout_line(row) for row in run.heldout]
+    steps_said = {text for text in said if text.startswith("step ")}
+    for line in sorted(set(due) - steps_said):
+        yield Disagreement(layout.LOG, f"does not say `{line}`, as the metrics do")
+    for line in sorted(steps_said - set(due)):
+        yield Disagreement(layout.LOG, f"says `{line}`, and the metrics do not")
+    if run.has(layout.EVAL_SUMMARY) and run.has(layout.TRAINED_PREDICTIONS):
+        sentence = lookup(run.json(layout.EVAL_SUMMARY), "comparison.sentence", layout.EVAL_SUMMARY)
+        # the table that it stands below breaks its lines
+        if " ".join(str(sentence).split()) not in " ".join(" ".join(said).split()):
+            yield Disagreement(layout.LOG, f"does not say what {layout.EVAL_SUMMARY} has as its sentence")
+
+
+def _lines(run: OpenedRun) -> Iterator[tuple[float | None, str]]:
+    """The seconds since the run began, where a line has them, and the line's text."""
+    for line in run.text(layout.LOG).splitlines():
+        match = _LINE.fullmatch(line)
+        yield (None, line) if match is None else (float(match[1]), match[2] or "")
