@@ -61,6 +61,7 @@ class Workload:
 WORKLOADS = {
     "W1": Workload(("model=gpt2",), batch=4, tokens=128),
     "W2": Workload(("model=distilgpt2",), batch=8, tokens=128),
+    "W3": Workload(("model=gpt2", "adapter=lora", "adapter.rank=8", "adapter.alpha=16"), batch=4, tokens=128),
     "W4": Workload(("model=distilgpt2",), batch=8, tokens=64, new=64),
     "W5": Workload(SMALL_GEMMA, batch=2, tokens=256),
     "W6": Workload(GSM8K, batch=8, tokens=512),
@@ -110,7 +111,7 @@ def trained(config: Any, work: Workload, timed: int | None) -> tuple[Stopwatch, 
     return watch, {
         "n_params": step.n_params,
         "n_trainable": step.n_trainable,
-        "flops_per_step": flops(step.state.params, config.model, work),
+        "flops_per_step": step.flops,
     }
 
 
@@ -187,6 +188,7 @@ def generated(config: Any, work: Workload, timed: int | None) -> tuple[Stopwatch
 
     model = weights.load(
         config.model,
+        config.adapter,
         param_dtype=config.device.param_dtype,
         compute_dtype=config.device.compute_dtype,
         seed=config.seed,
@@ -230,14 +232,13 @@ class Step:
     def __init__(self, config: Any, widths: tuple[int, ...]) -> None:
         # Only now: importing JAX reads the environment.
         import jax
-        from flax import nnx
 
         from tunix_exp.device.mesh import make_mesh
-        from tunix_exp.models import weights
+        from tunix_exp.models import lora, weights
         from tunix_exp.models.digest import parameter_count
         from tunix_exp.training import optim
-        from tunix_exp.training.footprint import Setting
-        from tunix_exp.training.step import compile_step, placed_state
+        from tunix_exp.training.footprint import Setting, footprint
+        from tunix_exp.training.step import compile_step, placed_state, step_scalars
 
         mesh = make_mesh(config.device, jax.devices())
         structure = optim.structure(config.optim)
@@ -245,6 +246,7 @@ class Step:
         for width in widths:
             setting = Setting(
                 model=config.model,
+                adapter=config.adapter,
                 optim=config.optim,
                 device=config.device,
                 mesh=mesh,
@@ -253,41 +255,26 @@ class Step:
             )
             graphdef, arguments = setting.arguments()
             self.by_width[width] = compile_step(graphdef, structure, mesh, *arguments)
+            self.flops = footprint(setting).work.model_flops  # of the last width
         model = weights.load(
             config.model,
+            config.adapter,
             param_dtype=config.device.param_dtype,
             compute_dtype=config.device.compute_dtype,
             seed=config.seed,
             mesh=mesh,
         ).model
-        _, params = nnx.split(model)
+        _, params, self.frozen = lora.split(model)
         self.state = placed_state(structure, params, config.device.state_dtype, mesh)
-        self.scalars = optim.scalars(config.optim, total_steps=1)
-        self.n_params = self.n_trainable = parameter_count(params)
+        self.scalars = step_scalars(config.optim, config.adapter, total_steps=1, seed=config.seed)
+        self.n_trainable = parameter_count(params)
+        self.n_params = parameter_count(lora.own_parameters(model))
 
     def __call__(self, batch: Any) -> float:
         """The loss of `batch` before the update, which is done."""
         compiled = self.by_width[batch.tokens_BT.shape[1]]
-        self.state, metrics = compiled(self.state, batch, self.scalars)
+        self.state, metrics = compiled(self.state, batch, self.scalars, *self.frozen)
         return float(metrics.loss)
-
-
-def flops(params: Any, model: Any, work: Workload) -> int:
-    """Floating-point operations of a step: two for each weight of a product and token, and 4·T·N·H a token
-    and layer for attention (the half that the causal mask blanks is counted); twice as much backward.
-    """
-    import jax
-
-    from tunix_exp.models.digest import path_of
-
-    weights = sum(
-        leaf.size
-        for keys, leaf in jax.tree_util.tree_leaves_with_path(params)
-        if path_of(keys).endswith(("kernel", "token_embedding/embedding"))
-    )
-    heads_width = model.width if model.family == "gpt2" else model.num_heads * model.head_width
-    attention = 4 * work.tokens * heads_width * model.num_layers
-    return 3 * work.batch * work.tokens * (2 * weights + attention)
 
 
 def device_peak_mib() -> int | None:

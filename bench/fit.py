@@ -98,6 +98,7 @@ def _setting(config: RunConfig) -> tuple[Any, Any]:
     device = check(config.device, preflight=True)
     return device, Setting(
         config.model,
+        config.adapter,
         config.optim,
         config.device,
         device.mesh,

@@ -74,10 +74,11 @@ def load(folder: Path) -> dict[str, object]:
     from tunix_exp.evaluation.generate import generate
     from tunix_exp.models import weights
 
-    config = validate(composed("model=gemma2b", f"model.weights={folder.resolve()}", "device=cpu")).model
+    config = validate(composed("model=gemma2b", f"model.weights={folder.resolve()}", "device=cpu"))
     before = peak_bytes()
     start = time.perf_counter()
-    loaded = weights.load(config, param_dtype="bfloat16", compute_dtype="bfloat16", seed=0)
+    dtypes = {"param_dtype": "bfloat16", "compute_dtype": "bfloat16"}
+    loaded = weights.load(config.model, config.adapter, **dtypes, seed=0)
     seconds, after = time.perf_counter() - start, peak_bytes()
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     answers = generate(loaded.model, [[2, 5, 9]], max_new_tokens=8, eos_ids=(), pad_id=0, batch_size=1)

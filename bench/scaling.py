@@ -19,7 +19,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from bench import Step, Workload, composed, every_token, flops, token_batches
+from bench import Step, Workload, composed, every_token, token_batches
 from stopwatch import peak_mib, versions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,7 +104,7 @@ def measured(axis: str, value: int) -> dict[str, Any]:
         "step_s": round(statistics.median(taken_s[1:]), 5),
         "ready_s": round(ready_s, 2),
         "peak_rss_mb": round(peak_mib()),
-        "flops_per_step": flops(step.state.params, config.model, work),
+        "flops_per_step": step.flops,
         "cores": os.cpu_count(),
         "date": time.strftime("%Y-%m-%d"),
         "versions": versions("jax", "jaxlib", "flax"),

@@ -141,6 +141,7 @@ CONTRADICTIONS = {
     "training.stop_at_step, training.steps": ["training.stop_at_step=400"],
     "optim.schedule, optim.final_lr_ratio": ["optim.schedule=constant"],
     "optim.schedule, optim.wsd_decay_fraction": ["optim.schedule=wsd"],
+    "adapter.targets, model.family": ["adapter=lora", "adapter.targets=[attention,q_proj]"],
     "data.max_tokens, model.num_positions": ["model.num_positions=32", "eval.max_new_tokens=16"],
     "eval.max_new_tokens, model.num_positions": ["eval.max_new_tokens=4096"],
     "eval.heldout_every_steps, mode.name": ["mode=eval", "eval.heldout_every_steps=5"],

@@ -31,11 +31,20 @@ CHAT = (CHAT_TOKENIZER, "model.vocab_size=260", "model.num_positions=96", "data.
 # One local layer and one global, and weights large enough for attention to matter.
 TWO_LAYERS = ("model=tiny-gemma2", "model.num_layers=2", "model.init_std=0.5")
 
+LORA = ("adapter=lora",)
+
 # key: (other value, what else it takes for the key to matter)
 CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "name": ("other", ()),
     "seed": ("5", ()),
     "adapter.name": ("none2", ()),
+    "adapter.weights": ("./nowhere", LORA),
+    "adapter.rank": ("4", LORA),
+    "adapter.alpha": ("32.0", LORA),
+    "adapter.scaling": ("rslora", LORA),
+    "adapter.dropout": ("0.5", LORA),
+    "adapter.targets": ("[mlp]", LORA),
+    "adapter.merge_for_eval": ("true", LORA),
     "data.name": ("other", ()),
     "data.source": ("bundled:golden-v2", ("data.fields.question=prompt", "data.fields.answer=final_answer")),
     "data.fields.id": ("question", ()),
@@ -127,6 +136,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "model.family": ("gemma", ()),
     "model.name": ("other", ()),
     "model.weights": ("./nowhere", ()),
+    "model.stored_dtype": ("bfloat16", LORA),
     "model.tokenizer": ("./nowhere", ()),
     "model.vocab_size": ("300", ()),
     "model.num_positions": ("80", ()),

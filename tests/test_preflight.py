@@ -39,7 +39,7 @@ def test_a_hopeless_step_is_refused_with_its_plan_before_anything_is_compiled(tm
     error = read_json(tmp_path / "run" / "run_manifest.json")["error"]
     assert (error["stage"], error["where"]) == ("plan", "device.guardrail")
     assert "the compiler was not asked" in error["message"]
-    assert "optim=adafactor" in error["remedy"]
+    assert "adapter=lora (an adapter alone is trained): " in error["remedy"]
     assert not read_json(tmp_path / "run" / "plan.json")["fits"]
 
 
@@ -67,7 +67,7 @@ def test_what_the_compiler_refuses_is_the_same_refusal_whatever_the_guardrail(
     assert run(tmp_path / "run", *words) == 1
     error = read_json(tmp_path / "run" / "run_manifest.json")["error"]
     assert "the compiler says: RESOURCE_EXHAUSTED: Used 19.2G of 15.75G hbm." in error["message"]
-    assert "optim=adafactor" in error["remedy"]
+    assert "adapter=lora (an adapter alone is trained): " in error["remedy"]
 
 
 @pytest.mark.slow

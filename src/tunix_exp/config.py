@@ -15,8 +15,9 @@ from tunix_exp.data.config import DataConfig
 from tunix_exp.device.config import DeviceConfig
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import EvalConfig, ItemsEvalConfig
-from tunix_exp.models.adapter import AdapterConfig
+from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, target_names, unknown_targets
 from tunix_exp.models.config import ModelConfig
+from tunix_exp.models.names import MAPS
 from tunix_exp.schema import Config
 from tunix_exp.training.config import OptimConfig, TrainingConfig
 
@@ -108,6 +109,15 @@ RULES: tuple[Rule, ...] = (
         "optim.schedule, optim.wsd_decay_fraction",
         lambda c: (c.optim.schedule == "wsd") != (c.optim.wsd_decay_fraction is not None),
         "the decay fraction belongs to schedule=wsd and to no other (null)",
+    ),
+    Rule(
+        "adapter.targets, model.family",
+        lambda c: (
+            isinstance(c.adapter, LoRAConfig)
+            and any(unknown_targets(c.model.family, c.adapter.targets))
+        ),
+        "a target is a layer of the family or ends the name of one: "
+        + "; ".join(f"{family}: {', '.join(target_names(family))}" for family in MAPS),
     ),
     Rule(
         "data.max_tokens, model.num_positions",

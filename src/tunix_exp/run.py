@@ -40,19 +40,27 @@ from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
 from tunix_exp.evidence.summary import eval_summary, headline
 from tunix_exp.host_memory import give_back
-from tunix_exp.models import sharding
+from tunix_exp.models import lora, sharding
+from tunix_exp.models.adapter import LoRAConfig, targeted
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.digest import parameter_count, weight_hash
 from tunix_exp.models.weights import check_access, load
 from tunix_exp.report.curves import draw_curves
-from tunix_exp.report.tables import comparison_table, readme
+from tunix_exp.report.tables import adapter_text, comparison_table, readme
 from tunix_exp.scoring.paired import Evaluation
 from tunix_exp.training import optim, resume
 from tunix_exp.training.checkpoint import Checkpoints
 from tunix_exp.training.compiles import CompileCount
 from tunix_exp.training.footprint import Setting, footprint, remedies
 from tunix_exp.training.loop import Row, Schedule, train
-from tunix_exp.training.step import BatchArrays, Metrics, TrainState, compile_step, placed_state
+from tunix_exp.training.step import (
+    BatchArrays,
+    Metrics,
+    TrainState,
+    compile_step,
+    placed_state,
+    step_scalars,
+)
 
 _SAMPLE_ROWS = 20
 
@@ -64,7 +72,7 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages) -> None:
         device = _checked_device(config, evidence)
     if config.mode.computes:
         with stages("weights"):
-            check_access(config.model)
+            check_access(config.model, config.adapter)
     with stages("data"):
         tokenizer = _loaded_tokenizer(config, evidence)
         texts = None if tokenizer is None else _prepared_texts(config, tokenizer, evidence)
@@ -241,10 +249,10 @@ class PlannedStep(NamedTuple):
     mesh: Any
 
     def __call__(
-        self, state: TrainState, batch: BatchArrays, scalars: optim.Scalars
+        self, state: TrainState, batch: BatchArrays, scalars: optim.Scalars, *frozen: nnx.State
     ) -> tuple[TrainState, Metrics]:
         """One update by the program for the batch's width."""
-        return self.by_width[batch.tokens_BT.shape[1]](state, batch, scalars)
+        return self.by_width[batch.tokens_BT.shape[1]](state, batch, scalars, *frozen)
 
 
 def _planned_step(
@@ -259,6 +267,7 @@ def _planned_step(
     *narrower, widest = texts.batches.widths(total_steps) if texts else (config.data.max_tokens,)
     setting = Setting(
         config.model,
+        config.adapter,
         config.optim,
         config.device,
         device.mesh,
@@ -287,7 +296,7 @@ def _planned_step(
             compiled = compile_step(graphdef, optim.structure(config.optim), device.mesh, *arguments)
             plan = replace(plan, step=plans.compiled_figures(compiled, device.platform))
             if not config.mode.computes and isinstance(config.eval, ItemsEvalConfig):
-                answer = _compiled_answer(config, texts, graphdef, arguments[0].params, device.mesh)
+                answer = _compiled_answer(config, texts, *setting.answering(), device.mesh)
                 plan = replace(plan, answer=plans.compiled_figures(answer, device.platform))
         except jax.errors.JaxRuntimeError as error:
             words = plans.out_of_memory(error)
@@ -302,18 +311,20 @@ def _planned_step(
     warning = plans.guard(plan, guardrail, lambda: remedies(setting, device.memory_bytes))
     if warning:
         evidence.log.say(f"warning: {warning}")
+    state, _, _, *frozen = arguments
     evidence.update(
         model=records.Model(
             name=config.model.name,
             family=config.model.family,
             weights=config.model.weights,
             revision=None,
-            parameter_count=parameter_count(arguments[0].params),
+            parameter_count=parameter_count(frozen[0] if frozen else state.params),
             base_weight_hash=None,
             trained_weight_hash=None,
             tokenizer_digest=texts.tokenizer.digest if texts else None,
             files={},
-        )
+        ),
+        adapter=_adapter_record(config, parameter_count(state.params)),
     )
     by_width = {widest: compiled}
     if config.mode.trains:
@@ -321,8 +332,22 @@ def _planned_step(
         for width in narrower:
             _, arguments = replace(setting, max_tokens=width).arguments()
             by_width[width] = compile_step(graphdef, optim.structure(config.optim), device.mesh, *arguments)
-    scalars = optim.scalars(config.optim, total_steps=total_steps)
+    scalars = step_scalars(config.optim, config.adapter, total_steps=total_steps, seed=config.seed)
     return PlannedStep(by_width, scalars, total_steps, device.mesh)
+
+
+def _adapter_record(config: RunConfig, trained_parameter_count: int) -> records.LoRA | None:
+    adapter = config.adapter
+    if not isinstance(adapter, LoRAConfig):
+        return None
+    return records.LoRA(
+        **adapter.model_dump(exclude={"targets"}),
+        targets=tuple(targeted(config.model.family, adapter.targets)),
+        parameter_count=trained_parameter_count,
+        frozen_dtype=config.model.stored_dtype,
+        frozen_weight_hash_after=None,
+        files={},
+    )
 
 
 def _total_steps(config: RunConfig, texts: Texts | None) -> int:
@@ -367,22 +392,26 @@ def _evaluation_shapes(config: RunConfig, texts: Texts | None) -> dict[str, int]
 def _loaded_model(config: RunConfig, mesh: jax.sharding.Mesh, evidence: RunDirectory) -> LanguageModel:
     loaded = load(
         config.model,
+        config.adapter,
         param_dtype=config.device.param_dtype,
         compute_dtype=config.device.compute_dtype,
         seed=config.seed,
         mesh=mesh,
     )
+    params = lora.own_parameters(loaded.model)
     evidence.update(
         model={
             "revision": loaded.revision,
-            "base_weight_hash": weight_hash(nnx.state(loaded.model)),
+            "base_weight_hash": weight_hash(params),
             "files": loaded.files,
         }
     )
     evidence.log.say(
-        f"model: {config.model.name}, {parameter_count(nnx.state(loaded.model)):,} parameters, "
-        f"weights {config.model.weights}"
+        f"model: {config.model.name}, {parameter_count(params):,} parameters, weights {config.model.weights}"
     )
+    if evidence.manifest.adapter is not None:
+        evidence.update(adapter={"files": loaded.adapter_files})
+        evidence.log.say(f"adapter: {adapter_text(evidence.manifest.adapter.model_dump())}")
     return loaded.model
 
 
@@ -398,6 +427,7 @@ def _evaluated(
             bar.advance(done - answered)
             answered = done
 
+        model = lora.for_evaluation(model, config.adapter)
         result = evaluate(model, texts.items, texts.tokenizer, config.eval, on_batch=advance)
     evidence.write_jsonl(f"predictions/{which}.jsonl", [p.to_dict() for p in result.predictions])
     evidence.write_jsonl(f"heldout/{which}.jsonl", [loss.to_dict() for loss in result.losses])
@@ -412,12 +442,14 @@ def _trained_model(
             f"note: the warm-up ({config.optim.warmup_steps} steps) outlasts the training"
             f" ({step.total_steps}): the rate stays below optim.peak_lr"
         )
-    graphdef, params = nnx.split(model)
+    graphdef, params, frozen = lora.split(model)
     structure = optim.structure(config.optim)
     rows_apart = NamedSharding(step.mesh, sharding.rows(step.mesh, config.training.batch_size))
     state = placed_state(structure, params, config.device.state_dtype, step.mesh)
     parent = resume.find(config.training.resume, config.model_dump(mode="json"), evidence.root)
     if parent is not None:
+        if frozen:
+            resume.check_frozen(parent, weight_hash(frozen[0]))
         with Checkpoints(parent.folder / "checkpoints", keep=None) as saved:
             state = saved.restore(state, step=parent.step)
         evidence.update(resumed_from=records.ResumedFrom(run_id=parent.run_id, step=parent.step))
@@ -436,7 +468,7 @@ def _trained_model(
         evidence.log.note(step_line(row._asdict()))
 
     def held_out(state: TrainState, done: int) -> None:
-        loss = heldout_loss(nnx.merge(graphdef, state.params), texts.items)
+        loss = heldout_loss(nnx.merge(graphdef, state.params, *frozen), texts.items)
         row = {"step": done, "loss_nats": loss}
         evidence.append_jsonl("heldout.jsonl", row)
         evidence.board.scalars(done, {HELDOUT + "loss_nats": loss})
@@ -454,7 +486,7 @@ def _trained_model(
 
         state = train(
             state,
-            step,
+            lambda *arguments: step(*arguments, *frozen),
             BatchSource(texts.batches),
             jax.device_put(step.scalars, NamedSharding(step.mesh, PartitionSpec())),
             place=functools.partial(jax.device_put, device=rows_apart),
@@ -475,8 +507,10 @@ def _trained_model(
         tokens_per_s=tokens[0] / rows[-1].time_s,
         model={"trained_weight_hash": weight_hash(state.params)},
     )
+    if frozen:
+        evidence.update(adapter={"frozen_weight_hash_after": weight_hash(frozen[0])})
     evidence.log.say(f"trained {len(rows)} logged steps: loss {rows[0].loss:.4f} → {rows[-1].loss:.4f}")
-    return nnx.merge(graphdef, state.params)
+    return nnx.merge(graphdef, state.params, *frozen)
 
 
 def _compared(

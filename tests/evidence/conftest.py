@@ -62,6 +62,7 @@ def plain_config(mode: Mode = "full", eval_kind: str = "items", resamples: int =
         "name": "toy",
         "seed": 3,
         "model": {"name": "toy-gpt2", "family": "gpt2", "weights": "random", "tokenizer": "bundled:bytes"},
+        "adapter": {"name": "none"},
         "data": {"name": "toy-data", "source": "bundled:toy-data", **DATA},
         "optim": {"peak_lr": 1e-3, "clip_norm": None},
         "training": {"name": "default", "steps": 20, "log_every_steps": 5},

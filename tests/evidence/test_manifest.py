@@ -28,7 +28,9 @@ def alter(plain: dict[str, Any]) -> Callable[..., RunManifest]:
     def altered(**keys: object) -> RunManifest:
         for key, value in keys.items():
             section, _, leaf = key.partition("__")
-            if leaf:
+            if leaf and plain[section] is None:
+                assert section in NULL_BY_NATURE
+            elif leaf:
                 plain[section][leaf] = value
             else:
                 plain[section] = value

@@ -113,6 +113,26 @@ def _manifest(change: Callable[[Any], object]) -> Alter:
     return _edit("run_manifest.json", change)
 
 
+ADAPTER = {
+    "name": "lora", "weights": "random", "rank": 8, "alpha": 16.0, "scaling": "lora", "dropout": 0.0,
+    "targets": ["attention"], "merge_for_eval": False,
+}  # fmt: skip
+RECORDED = ADAPTER | {
+    "targets": ["attn.c_attn"], "parameter_count": 5, "frozen_dtype": "float32",
+    "frozen_weight_hash_after": "a" * 64, "files": {},
+}  # fmt: skip
+
+
+def _adapter(config: dict[str, Any], recorded: dict[str, Any] | None) -> Alter:
+    """An adapter in the config, and in the manifest."""
+
+    def alter(root: Path) -> None:
+        _config(lambda plain: plain.update(adapter=config))(root)
+        _manifest(lambda manifest: manifest.update(adapter=recorded))(root)
+
+    return alter
+
+
 class Alteration(NamedTuple):
     """A change made with care, hashes included, and the file and words that must answer it."""
 
@@ -144,6 +164,24 @@ ALTERATIONS = {
         "run_manifest.json",
         "`mode.name` is 'smoke', but config.json says 'full'",
         _manifest(lambda manifest: manifest.update(mode="smoke")),
+    ),
+    "an adapter that was not trained": Alteration(
+        "run_manifest.json", "`adapter.name` is 'none', but config.json says 'lora'", _adapter(ADAPTER, None)
+    ),
+    "an adapter of another rank": Alteration(
+        "run_manifest.json",
+        "`adapter.rank` is 8, but config.json says 4",
+        _adapter(ADAPTER | {"rank": 4}, RECORDED),
+    ),
+    "frozen weights that changed": Alteration(
+        "run_manifest.json",
+        "frozen weights changed",
+        _adapter(ADAPTER, RECORDED | {"frozen_weight_hash_after": "c" * 64}),
+    ),
+    "frozen weights that nobody looked at again": Alteration(
+        "run_manifest.json",
+        "`adapter.frozen_weight_hash_after` is null",
+        _adapter(ADAPTER, RECORDED | {"frozen_weight_hash_after": None}),
     ),
     "a null in the manifest": Alteration(
         "run_manifest.json",

@@ -1,6 +1,7 @@
-"""Writes gpt2/, gemma/, gemma2/, gemma3/: small random checkpoints, and what transformers computes from them.
+"""Writes gpt2/, gemma/, gemma2/, gemma3/: small random checkpoints, and what transformers computes from them;
+in gpt2/lora/ and gemma/lora/ an adapter beside the checkpoint, and what PEFT computes from both.
 
-    python -m venv VENV && VENV/bin/pip install torch==2.13.0 transformers==5.23.0 safetensors numpy
+    python -m venv VENV && VENV/bin/pip install torch==2.13.0 transformers==5.23.0 peft==0.21.2
     VENV/bin/python tests/goldens/make_goldens.py [FAMILY ...]
 
 PyTorch is no dependency of the project; this script alone needs it. The same versions write the same numbers.
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import peft
 import torch
 import transformers
 from torch.nn.functional import log_softmax
@@ -37,6 +39,21 @@ GEMMA_SIZES = {
     "pad_token_id": 0,
 }
 ROPE = {"rope_type": "default", "rope_theta": 10_000.0}
+# In GPT-2 beside all projections of attention, one of them fused; in Gemma mostly the MLP's, with rsLoRA.
+ADAPTERS = {
+    "gpt2": {
+        "r": 4,
+        "lora_alpha": 8,
+        "target_modules": ["attn.c_attn", "attn.c_proj"],
+        "fan_in_fan_out": True,
+    },
+    "gemma": {
+        "r": 3,
+        "lora_alpha": 5,
+        "target_modules": ["gate_proj", "up_proj", "down_proj", "q_proj"],
+        "use_rslora": True,
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -180,29 +197,33 @@ def norms_of(tensors: dict[str, torch.Tensor]) -> dict[str, float]:
     return {name: float(tensor.detach().double().norm()) for name, tensor in tensors.items()}
 
 
-def gradient_norms(golden: Golden, batch: dict[str, torch.Tensor]) -> dict[str, float]:
-    model = read_checkpoint(golden)
+def trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def gradient_norms(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, float]:
     loss_of(model, batch).backward()
-    return norms_of({name: p.grad for name, p in model.named_parameters()})
+    norms = norms_of({name: parameter.grad for name, parameter in trained(model).items()})
+    model.zero_grad()
+    return norms
 
 
-def five_steps(golden: Golden, batch: dict[str, torch.Tensor]) -> dict:
+def five_steps(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict:
     """AdamW with every parameter decayed and the gradient clipped to a global norm, always on this batch."""
-    model = read_checkpoint(golden)
-    optimizer = torch.optim.AdamW(model.parameters(), **ADAMW)
+    optimizer = torch.optim.AdamW(trained(model).values(), **ADAMW)
     losses, norms = [], []
     for _ in range(STEPS):
         optimizer.zero_grad()
         loss = loss_of(model, batch)
         loss.backward()
-        norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)))
+        norms.append(float(torch.nn.utils.clip_grad_norm_(trained(model).values(), CLIP_NORM)))
         optimizer.step()
         losses.append(float(loss.detach()))
     return {
         "losses_before_each_step": losses,
         "loss_after_last_step": float(loss_of(model, batch).detach()),
         "gradient_norm_before_clipping": norms,
-        "parameter_norms_after_last_step": norms_of(dict(model.named_parameters())),
+        "parameter_norms_after_last_step": norms_of(trained(model)),
     }
 
 
@@ -252,9 +273,9 @@ def make(golden: Golden) -> None:
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "parameters": sum(p.numel() for p in model.parameters()),
         "loss": float(loss),
-        "gradient_norms": gradient_norms(golden, batch),
+        "gradient_norms": gradient_norms(read_checkpoint(golden), batch),
         "adamw": ADAMW | {"clip_norm": CLIP_NORM},
-        "training": five_steps(golden, batch),
+        "training": five_steps(read_checkpoint(golden), batch),
         "prompts": prompts,
         "greedy": [tokens for tokens, _ in answers],
         "closest_call": min(closest for _, closest in answers),
@@ -264,11 +285,49 @@ def make(golden: Golden) -> None:
     print(f"standard deviation of the logits: {float(logits[batch['segment_ids'].bool()].std()):.2f}")
 
 
+def make_adapter(golden: Golden, settings: dict) -> None:
+    """An adapter whose A and B are random and not small, as it was read back from disk."""
+    folder, batch = golden.folder / "lora", make_batch(golden)
+    model = peft.get_peft_model(
+        read_checkpoint(golden), peft.LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.0, **settings)
+    )
+    draw = torch.Generator().manual_seed(golden.seed + 1)
+    with torch.no_grad():
+        for parameter in trained(model).values():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=draw))
+    model.peft_config["default"].base_model_name_or_path = golden.folder.name
+    model.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink()
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["target_modules"].sort()  # PEFT writes a set, in no fixed order
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    model = peft.PeftModel.from_pretrained(read_checkpoint(golden), folder, is_trainable=True).eval()
+    with torch.no_grad():
+        logits, loss = logits_of(model, batch), loss_of(model, batch)
+        moved = float((logits - logits_of(read_checkpoint(golden), batch)).abs().max())
+    assert moved > 0.3, moved
+    np.savez_compressed(
+        folder / "expected.npz",
+        logits=torch.where(batch["segment_ids"][..., None].bool(), logits, 0.0).numpy(),
+    )
+    expected = {
+        "versions": {"peft": peft.__version__},
+        "parameters": sum(parameter.numel() for parameter in trained(model).values()),
+        "loss": float(loss),
+        "gradient_norms": gradient_norms(model, batch),
+        "training": five_steps(model, batch),
+    }
+    (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
+    print(f"adapter: loss {expected['loss']:.4f}, it moves logits by {moved:.2f}")
+
+
 def main() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     for family in sys.argv[1:] or GOLDENS:
         make(GOLDENS[family])
+        if family in ADAPTERS:
+            make_adapter(GOLDENS[family], ADAPTERS[family])
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from tunix_exp.models.gemma_config import GemmaConfig
 COMMON = {
     "name": "toy",
     "weights": "random",
+    "stored_dtype": "float32",
     "tokenizer": "bundled:bytes",
     "vocab_size": 31,
     "num_positions": 24,

@@ -1,21 +1,26 @@
+import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from flax import nnx
 
-from tests.models.test_hf import write
+from tests.models.lora_toys import lora_config
+from tests.models.test_hf import tensors, write
 from tests.models.toys import toy_config, toy_model
 from tunix_exp.errors import UserError
 from tunix_exp.hub.snapshot import Snapshot
-from tunix_exp.models import weights
+from tunix_exp.models import lora, weights
+from tunix_exp.models.adapter import NoAdapterConfig
 from tunix_exp.models.digest import weight_hash
 from tunix_exp.references import Hub
 
-DTYPES = {"param_dtype": jnp.float32, "compute_dtype": jnp.float32}
+NONE = NoAdapterConfig(name="none")
+DTYPES = {"param_dtype": "float32", "compute_dtype": "float32"}
 
 
 def load(reference, seed=0):
-    return weights.load(toy_config(weights=str(reference)), **DTYPES, seed=seed)
+    return weights.load(toy_config(weights=str(reference)), NONE, **DTYPES, seed=seed)
 
 
 def test_random_weights_are_those_of_the_seed():
@@ -50,3 +55,53 @@ def test_a_hub_reference_is_resolved_to_its_commit(tmp_path, monkeypatch):
 def test_bundled_weights_are_refused():
     with pytest.raises(UserError, match="no weights are bundled, so bundled:bytes names none"):
         load("bundled:bytes")
+
+
+def halves(tmp_path):
+    return write(tmp_path, {name: values.astype(ml_dtypes.bfloat16) for name, values in tensors().items()})
+
+
+def load_beside_an_adapter(folder, stored_dtype, **changes):
+    config = toy_config(weights=str(folder), stored_dtype=stored_dtype)
+    return weights.load(config, lora_config(**changes), **DTYPES, seed=0).model
+
+
+def dtypes_of(params):
+    return {leaf.dtype for leaf in jax.tree.leaves(params)}
+
+
+def test_frozen_weights_stay_as_they_are_stored_and_the_adapter_is_float32(tmp_path):
+    _, trained, (frozen,) = lora.split(load_beside_an_adapter(halves(tmp_path), "bfloat16"))
+    assert dtypes_of(frozen) == {jnp.dtype("bfloat16")}
+    assert dtypes_of(trained) == {jnp.dtype("float32")}
+    stored = np.asarray(tensors()["h.1.mlp.c_fc.weight"].astype(ml_dtypes.bfloat16))
+    np.testing.assert_array_equal(frozen["blocks"][1]["mlp"]["up"]["kernel"][...], stored)
+
+
+def test_trained_weights_are_of_the_device_s_dtype_however_they_are_stored(tmp_path):
+    config = toy_config(weights=str(halves(tmp_path)), stored_dtype="bfloat16")
+    assert dtypes_of(nnx.state(weights.load(config, NONE, **DTYPES, seed=0).model)) == {jnp.dtype("float32")}
+
+
+def test_random_weights_are_drawn_in_the_dtype_they_are_frozen_in():
+    _, _, (frozen,) = lora.split(load_beside_an_adapter("random", "bfloat16"))
+    assert dtypes_of(frozen) == {jnp.dtype("bfloat16")}
+
+
+def test_frozen_weights_that_are_stored_otherwise_than_the_config_says_are_refused_before_anything(tmp_path):
+    config = toy_config(weights=str(halves(tmp_path)))
+    for asked in (
+        lambda: weights.check_access(config, lora_config()),
+        lambda: load_beside_an_adapter(tmp_path, "float32"),
+    ):
+        with pytest.raises(
+            UserError, match=r"(?s)stored in bfloat16, .* is float32.*type model.stored_dtype=bfloat16"
+        ):
+            asked()
+    weights.check_access(config, NONE)
+
+
+def test_frozen_weights_stored_in_two_dtypes_are_refused(tmp_path):
+    mixed = tensors() | {"wte.weight": tensors()["wte.weight"].astype(ml_dtypes.bfloat16)}
+    with pytest.raises(UserError, match=r"(?s)stored in bfloat16 and float32.*store them all in float32"):
+        load_beside_an_adapter(write(tmp_path, mixed), "float32")

@@ -14,6 +14,7 @@ def toy_config(**changes) -> GPT2Config:
         "family": "gpt2",
         "name": "toy",
         "weights": "random",
+        "stored_dtype": "float32",
         "tokenizer": "bundled:bytes",
         "vocab_size": 31,
         "num_positions": 24,

@@ -39,6 +39,7 @@ MANIFEST: dict[str, Any] = {
         "tokenizer_digest": None,
         "files": {},
     },
+    "adapter": None,
     "data": {"name": "nano-reasoning", "source": "bundled:nano-reasoning", "rows": 5700, "sha256": "c" * 64},
     "eval": {
         "kind": "items",

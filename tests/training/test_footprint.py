@@ -30,7 +30,13 @@ def setting(*words, mesh=None):
         shape = mesh_shape(config.device.mesh, device_count(config.device.topology))
         mesh = AbstractMesh(shape, ("data", "fsdp", "tensor"))
     return Setting(
-        config.model, config.optim, config.device, mesh, config.training.batch_size, config.data.max_tokens
+        config.model,
+        config.adapter,
+        config.optim,
+        config.device,
+        mesh,
+        config.training.batch_size,
+        config.data.max_tokens,
     )
 
 
@@ -44,9 +50,11 @@ def test_the_earlier_configuration_is_over_for_its_optimizer_state_not_its_vocab
 
 def test_its_remedies_come_with_their_size_and_those_that_fit_come_first():
     ways = remedies(setting(*ONE_CHIP), int(15.75 * GIB))
-    assert [way.words for way in ways] == ["device=tpu-v5e-8", "optim=adafactor", "data.max_tokens=32"]
-    fits = [way.total_bytes <= 15.75 * GIB for way in ways]
-    assert fits == [True, True, False]
+    assert [way.words for way in ways] == ["adapter=lora", "device=tpu-v5e-8", "optim=adafactor"]
+    assert all(way.total_bytes <= 15.75 * GIB for way in ways)
+    less = remedies(setting(*ONE_CHIP), 5 * GIB)
+    assert [way.words for way in less] == ["adapter=lora", "device=tpu-v5e-8", "optim=adafactor"]
+    assert [way.total_bytes <= 5 * GIB for way in less] == [True, True, False]
 
 
 def test_parameters_and_state_are_apart_over_eight_devices():
@@ -93,11 +101,29 @@ def test_rematerialising_more_saves_less(less, more):
     ],
 )
 def test_the_cheapest_remedy_leaves_the_update_as_it_is(words, remedy):
-    assert remedies(setting(*EIGHT, *words), int(15.75 * GIB))[0].words == remedy
+    assert remedies(setting(*EIGHT, "adapter=lora", *words), int(15.75 * GIB))[0].words == remedy
+
+
+def test_beside_an_adapter_frozen_weights_are_held_as_they_are_stored_and_nothing_is_held_for_them():
+    full, adapter = (footprint(setting(*EIGHT, *words)).parts for words in ((), ("adapter=lora",)))
+    assert adapter.parameters == pytest.approx(full.parameters / 2, rel=0.01)  # bfloat16, not float32
+    assert adapter.gradients < 0.01 * adapter.parameters
+    assert adapter.optimizer_state == pytest.approx(2 * adapter.gradients, abs=8)
+    assert adapter.compute_weights < 0.01 * adapter.parameters
+
+
+def test_the_work_beside_frozen_weights_lacks_the_product_that_makes_their_gradient():
+    full, adapter = (footprint(setting(*EIGHT, *words)).work for words in ((), ("adapter=lora",)))
+    assert 0.66 < adapter.model_flops / full.model_flops < 0.70
+
+
+def test_an_adapter_is_foreseen_as_the_shipped_option_spells_it():
+    foreseen = remedies(setting(*ONE_CHIP), int(15.75 * GIB))[0]
+    assert foreseen.total_bytes == footprint(setting(*ONE_CHIP, "adapter=lora")).parts.total
 
 
 def test_adafactor_is_foreseen_as_the_shipped_option_spells_it():
-    foreseen = remedies(setting(*ONE_CHIP), int(15.75 * GIB))[1]
+    foreseen = remedies(setting(*ONE_CHIP), int(15.75 * GIB))[2]
     shipped = setting(*ONE_CHIP, "optim=adafactor")
     assert isinstance(shipped.optim, AdafactorConfig)
     assert foreseen.total_bytes == footprint(shipped).parts.total

@@ -4,7 +4,7 @@ import pytest
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.manifest import Code, Kaggle, Machine, RunManifest
-from tunix_exp.training.resume import differences, find
+from tunix_exp.training.resume import Parent, check_frozen, differences, find
 
 PLAIN = {
     "seed": 0,
@@ -78,3 +78,12 @@ def test_auto_takes_the_newest_unfinished_run_with_the_same_config(tmp_path):
 
 def test_a_key_that_one_side_lacks_is_a_difference():
     assert differences({"a": {"b": 1}}, {"a": {"c": 2}}) == ["a.b: 1 → (absent)", "a.c: (absent) → 2"]
+
+
+def test_an_adapter_goes_on_beside_the_weights_that_it_was_trained_beside_alone(tmp_path):
+    parent = Parent(tmp_path, "a", 20, base_weight_hash="a" * 64)
+    check_frozen(parent, "a" * 64)
+    with pytest.raises(
+        UserError, match=r"(?s)frozen weights \(hash b+\) are not those .* \(hash a+\).*resume=never"
+    ):
+        check_frozen(parent, "b" * 64)

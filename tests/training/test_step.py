@@ -1,10 +1,20 @@
+import re
+
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
+from tests.models.lora_toys import lora_config
 from tests.training.toy import ADAMW, LION, MODEL, batch, toy
+from tunix_exp.models import lora
+from tunix_exp.models.adapter import NoAdapterConfig
+from tunix_exp.models.architecture import build
+from tunix_exp.models.digest import parameter_count, weight_hash
 from tunix_exp.training import optim
-from tunix_exp.training.step import BatchArrays, make_step
+from tunix_exp.training.step import BatchArrays, init_state, make_step, step_scalars
+
+LORA = lora_config()
 
 
 def once(config, arrays, **more):
@@ -75,3 +85,71 @@ def test_scanned_and_unrolled_layers_train_alike():
     _, scanned = once(ADAMW, batch(2), model=scan)
     assert float(scanned.loss) == pytest.approx(float(unrolled.loss), rel=1e-5)
     assert float(scanned.grad_norm) == pytest.approx(float(unrolled.grad_norm), rel=1e-4)
+
+
+def begun(adapter=LORA, rule=ADAMW, model=MODEL):
+    """Graph, state and frozen parameters of a model beside which an adapter is trained."""
+    made = build(model, param_dtype="float32", compute_dtype="float32", seed=0)
+    graphdef, trained, frozen = lora.split(lora.attach(made, adapter, family="gpt2", seed=1))
+    return graphdef, init_state(optim.structure(rule), trained, "float32"), frozen
+
+
+def trained_with(arrays, adapter=LORA, rule=ADAMW, model=MODEL, *, steps=3):
+    """State and frozen parameters after `steps` on `arrays`, and each step's loss and gradient norm."""
+    graphdef, state, frozen = begun(adapter, rule, model)
+    step, seen = make_step(graphdef, optim.structure(rule)), []
+    scalars = step_scalars(rule, adapter, total_steps=10, seed=5)
+    for _ in range(steps):
+        state, metrics = step(state, arrays, scalars, *frozen)
+        seen.append((float(metrics.loss), float(metrics.grad_norm)))
+    return state, frozen, np.array(seen)
+
+
+def test_beside_an_adapter_the_frozen_weights_are_neither_changed_nor_taken():
+    state, (frozen,), seen = trained_with(batch(2))
+    model = build(MODEL, param_dtype="float32", compute_dtype="float32", seed=0)
+    assert weight_hash(frozen) == weight_hash(nnx.state(model))
+    assert seen[2, 0] < seen[0, 0]
+    assert all(leaf.any() for leaf in jax.tree.leaves(state.params))
+
+
+def test_the_optimizer_keeps_nothing_for_frozen_weights():
+    _, state, _ = begun()
+    assert parameter_count(state.opt_state) == 2 * parameter_count(state.params) + 1
+
+
+def products(adapter):
+    """The shapes of all matrix products in a step's program."""
+    graphdef, state, frozen = begun(adapter)
+    scalars = optim.scalars(ADAMW, total_steps=10)
+    lowered = make_step(graphdef, optim.structure(ADAMW)).lower(state, batch(0), scalars, *frozen)
+    return set(re.findall(r"dot_general.*-> tensor<([0-9x]+)xf32>", lowered.as_text()))
+
+
+def test_no_product_makes_the_gradient_of_a_frozen_weight():
+    weights = {f"{a}x{b}" for one in ((16, 48), (16, 32), (31, 16)) for a, b in (one, one[::-1])} | {"16x16"}
+    assert len(products(NoAdapterConfig(name="none")) & weights) >= 4
+    assert not products(LORA) & weights
+
+
+@pytest.mark.parametrize(
+    ("rule", "model"),
+    [
+        (ADAMW.model_copy(update={"accumulation_steps": 4}), MODEL),
+        (ADAMW, MODEL.model_copy(update={"layer_loop": "scan", "remat": "block"})),
+    ],
+    ids=["split", "scan"],
+)
+def test_dropout_is_the_same_for_every_split_of_a_batch_and_both_layer_loops(rule, model):
+    adapter, arrays = lora_config(dropout=0.5), batch(3, rows=8)
+    _, _, whole = trained_with(arrays, adapter)
+    _, _, other = trained_with(arrays, adapter, rule, model)
+    np.testing.assert_allclose(other, whole, rtol=1e-4)
+    assert np.abs(trained_with(arrays)[2] / whole - 1).max() > 1e-2
+
+
+def test_dropout_differs_from_step_to_step_and_is_the_seed_s():
+    still = ADAMW.model_copy(update={"peak_lr": 0.0})
+    _, _, seen = trained_with(batch(3), lora_config(dropout=0.5), still, steps=2)
+    assert seen[0, 1] != seen[1, 1]
+    np.testing.assert_array_equal(trained_with(batch(3), lora_config(dropout=0.5), still, steps=2)[2], seen)

@@ -63,6 +63,27 @@ class Model(_Section):
     files: dict[str, Sha256]
 
 
+class LoRA(_Section):
+    """The adapter that was trained, beside which layers, and the model that was frozen.
+
+    The frozen parameters have the dtype they are stored in, and after the training the hash that
+    `model.base_weight_hash` was before it; `model.trained_weight_hash` is the adapter's own.
+    """
+
+    name: Literal["lora"]
+    weights: Word
+    rank: Count
+    alpha: Amount
+    scaling: Word
+    dropout: Amount
+    targets: Annotated[tuple[Word, ...], Field(min_length=1)]
+    merge_for_eval: bool
+    parameter_count: Count
+    frozen_dtype: Word
+    frozen_weight_hash_after: Sha256 | None
+    files: dict[str, Sha256]
+
+
 class Data(_Section):
     """The training set: sha256 of its LF bytes, and the rows that training draws from."""
 
@@ -157,6 +178,7 @@ class RunManifest(_Section):
     finished_at: Timestamp | None
     seed: int | None
     model: Model | None
+    adapter: LoRA | None
     data: Data | None
     eval: Annotated[ItemsEval | NoEval, Field(discriminator="kind")] | None
     devices: tuple[Word, ...] | None
@@ -220,6 +242,7 @@ NULL_BY_NATURE: dict[str, str] = {
     "resumed_from": "the run began at step 0",
     "replay_of": "the run repeats no other",
     "replay_of.steps": "the other run is repeated whole",
+    "adapter": "every parameter of the model is trained",
     "code.git_commit": "outside a git checkout",
     "code.git_dirty": "outside a git checkout",
     "code.git_diff_sha256": "nothing differs from the commit, or outside a git checkout",
@@ -236,6 +259,7 @@ NULL_BY_MODE: dict[Mode, frozenset[str]] = {
     "eval": frozenset(
         {
             "model.trained_weight_hash",
+            "adapter.frozen_weight_hash_after",
             "steps_done",
             "tokens_per_s",
             "headline.trained_score",
@@ -247,6 +271,7 @@ NULL_BY_MODE: dict[Mode, frozenset[str]] = {
             "model.base_weight_hash",
             "model.trained_weight_hash",
             "model.tokenizer_digest",
+            "adapter.frozen_weight_hash_after",
             "data",
             "eval",
             "peak_memory_bytes",
@@ -328,6 +353,10 @@ def _contradictions(manifest: RunManifest) -> Iterator[str]:
     loads = manifest.mode != "preflight"
     if loads and model is not None and model.revision is None and model.weights.startswith("hub:"):
         yield "`model.revision` is null, but the weights are from the Hub"
+    before = None if model is None else model.base_weight_hash
+    after = None if manifest.adapter is None else manifest.adapter.frozen_weight_hash_after
+    if after not in (None, before):
+        yield "`adapter.frozen_weight_hash_after` is not `model.base_weight_hash`: frozen weights changed"
     if manifest.finished_at is not None and manifest.finished_at < manifest.started_at:
         yield "`finished_at` is before `started_at`"
     if isinstance(manifest.eval, NoEval) and manifest.headline is not None:

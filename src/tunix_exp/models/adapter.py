@@ -1,7 +1,14 @@
-"""The adapter group: which parameters are trained."""
+"""The adapter group: which parameters are trained, and the layers that an adapter may stand beside."""
 
-from typing import Literal
+import math
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+
+from tunix_exp import references
+from tunix_exp.models.config import ModelConfig
+from tunix_exp.models.names import MAPS
 from tunix_exp.schema import Config
 
 
@@ -11,4 +18,70 @@ class NoAdapterConfig(Config):
     name: Literal["none"]
 
 
-AdapterConfig = NoAdapterConfig
+class LoRAConfig(Config):
+    """Low-rank adaptation (Hu et al. 2021): `scale·x·A·B` is learned beside frozen products."""
+
+    name: Literal["lora"]
+    weights: str
+    rank: PositiveInt
+    alpha: PositiveFloat
+    scaling: Literal["lora", "rslora"]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    targets: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    merge_for_eval: bool
+
+    @field_validator("weights", mode="after")
+    @classmethod
+    def _are_drawn_or_in_a_folder(cls, value: str) -> str:
+        if not isinstance(
+            references.parse(value, key="adapter.weights"), references.Random | references.Local
+        ):
+            raise ValueError(f"{value!r} is neither random nor the folder of a PEFT adapter")
+        return value
+
+    @property
+    def scale(self) -> float:
+        """Alpha over the rank, in rsLoRA over its square root (Kalajdzievski 2023)."""
+        return self.alpha / (self.rank if self.scaling == "lora" else math.sqrt(self.rank))
+
+
+AdapterConfig = Annotated[NoAdapterConfig | LoRAConfig, Field(discriminator="name")]
+
+
+def layers_of(family: str) -> dict[str, str]:
+    """The layers of a block that an adapter may stand beside: their names on the Hub, and our paths.
+
+    They are the products in the family's weight map: `{"attn.c_attn": "attention/qkv", …}`.
+    """
+    return {
+        row.name.partition("{layer}.")[2].removesuffix(".weight"): path.removesuffix("/kernel")
+        for row in MAPS[family].rows
+        if (path := row.path.partition("{layer}/")[2]).endswith("/kernel")
+    }
+
+
+def target_names(family: str) -> list[str]:
+    """What `adapter.targets` takes for a family: all layers, those of a part, or single ones."""
+    return ["all", "attention", "mlp", *layers_of(family)]
+
+
+def targeted(family: str, targets: tuple[str, ...]) -> dict[str, str]:
+    """Those of `layers_of(family)` that `targets` name; a name the family lacks names none."""
+    return {
+        name: path for name, path in layers_of(family).items() if any(_names(t, name, path) for t in targets)
+    }
+
+
+def unknown_targets(family: str, targets: tuple[str, ...]) -> Iterator[str]:
+    """Those of `targets` that name no layer of the family."""
+    return (target for target in targets if not targeted(family, (target,)))
+
+
+def base_dtype(model: ModelConfig, adapter: AdapterConfig, param_dtype: str) -> str:
+    """The dtype that the model's own parameters are held in: as they are stored where they are frozen."""
+    return param_dtype if isinstance(adapter, NoAdapterConfig) else model.stored_dtype
+
+
+def _names(target: str, name: str, path: str) -> bool:
+    # The end of a name is enough, as in PEFT: c_proj is attn.c_proj and mlp.c_proj.
+    return target == "all" or target == path.split("/")[0] or f".{name}".endswith(f".{target}")

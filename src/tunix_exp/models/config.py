@@ -14,6 +14,7 @@ class GPT2Config(Config):
     family: Literal["gpt2"]
     name: str
     weights: str
+    stored_dtype: Literal["float32", "bfloat16", "float16"]  # of the weights; kept where they are frozen
     tokenizer: str
     vocab_size: PositiveInt
     num_positions: PositiveInt

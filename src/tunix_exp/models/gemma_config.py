@@ -17,6 +17,7 @@ class GemmaConfig(Config):
     family: Literal["gemma", "gemma2", "gemma3"]
     name: str
     weights: str
+    stored_dtype: Literal["float32", "bfloat16", "float16"]  # of the weights; kept where they are frozen
     tokenizer: str
     vocab_size: PositiveInt
     num_positions: PositiveInt

@@ -22,21 +22,14 @@ from safetensors import safe_open
 from tunix_exp.errors import UserError
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.digest import is_stacked, layer_path, path_of
-from tunix_exp.models.gemma_names import GEMMA2_NAMES, GEMMA3_NAMES, GEMMA_NAMES
-from tunix_exp.models.gpt2_names import GPT2_NAMES
+from tunix_exp.models.names import MAPS
 from tunix_exp.models.weight_map import WeightMap, each_layer
-
-MAPS: dict[str, WeightMap] = {
-    "gpt2": GPT2_NAMES,
-    "gemma": GEMMA_NAMES,
-    "gemma2": GEMMA2_NAMES,
-    "gemma3": GEMMA3_NAMES,
-}
+from tunix_exp.schema import Config
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 GENERATION = "generation_config.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-FLOATS = ("F16", "BF16", "F32", "F64")
+FLOATS = {"F16": np.float16, "BF16": jnp.bfloat16, "F32": np.float32, "F64": np.float64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +55,42 @@ def read(folder: Path, config: ModelConfig, params: nnx.State) -> Contents:
     files = _weight_files(folder)
     weight_map = MAPS[config.family]
     check_config(folder, config, weight_map)
-    tensors = _listed(files, weight_map.prefix)
-    sources = _sources(weight_map, params, config.num_layers)
-    _check_tensors(tensors, sources, weight_map, folder, config.num_layers)
-    stored = {tensors[part.name].dtype for parts in sources.values() for part in parts}
-    filled = _fill(tensors, sources, params)
+    filled, stored = filled_from(files, weight_map, params, config.num_layers)
     files += [file for name in ("config.json", GENERATION, INDEX) if (file := folder / name).exists()]
     return Contents(
         params=filled,
-        files={file.name: _sha256(file) for file in sorted(files)},
-        stored_dtypes=tuple(sorted(stored)),
+        files={file.name: sha256(file) for file in sorted(files)},
+        stored_dtypes=stored,
         end_ids=end_ids(folder),
     )
+
+
+def filled_from(
+    files: list[Path],
+    weight_map: WeightMap,
+    params: nnx.State,
+    num_layers: int,
+    *,
+    remedy: str = "name weights in model.weights that are whole and of this family",
+) -> tuple[nnx.State, tuple[str, ...]]:
+    """`params`, a state of `jax.ShapeDtypeStruct`s, filled from `files`, and the dtypes stored in.
+
+    Raises UserError with every misfit of the tensors and the `remedy`, before any value is read.
+    """
+    tensors = _listed(files, weight_map.prefix)
+    sources = _sources(weight_map, params, num_layers)
+    _check_tensors(tensors, sources, weight_map, files[0].parent, num_layers, remedy)
+    stored = {tensors[part.name].dtype for parts in sources.values() for part in parts}
+    return _fill(tensors, sources, params), tuple(sorted(stored))
+
+
+def stored_dtypes(folder: Path, config: ModelConfig) -> tuple[str, ...]:
+    """The dtypes that the parameters in `folder` are stored in, by our names; read from headers alone."""
+    weight_map = MAPS[config.family]
+    tensors = _listed(_weight_files(folder), weight_map.prefix)
+    names = [name for row in weight_map.rows for name in each_layer(row.name, config.num_layers)]
+    kinds = {tensors[name].dtype for name in names if name in tensors}
+    return tuple(sorted(jnp.dtype(FLOATS[kind]).name for kind in kinds & FLOATS.keys()))
 
 
 def end_ids(folder: Path) -> tuple[int, ...]:
@@ -86,34 +103,45 @@ def end_ids(folder: Path) -> tuple[int, ...]:
     return ()
 
 
-def check_config(folder: Path, config: ModelConfig, weight_map: WeightMap) -> None:
-    """The folder's config.json has the model config's dimensions; else UserError with every difference."""
-    file = folder / "config.json"
+def check_config(
+    folder: Path,
+    config: Config,
+    weight_map: WeightMap,
+    *,
+    name: str = "config.json",
+    group: str = "model",
+    tag: str = "family",
+) -> None:
+    """The folder's config.json has the config's dimensions; else UserError with every difference.
+
+    `name`, `group` and `tag` are the file's name, the config's group, and the key that tells its kind.
+    """
+    file, computes = folder / name, f"{group}.{tag}={getattr(config, tag)} computes"
     if not file.exists():
         raise UserError(
-            f"no config.json in {folder}", where="model.weights", remedy="name a complete Hugging Face folder"
+            f"no {name} in {folder}", where=f"{group}.weights", remedy="name a complete Hugging Face folder"
         )
     found = weight_map.normalise(json.loads(file.read_text(encoding="utf-8")))
     faults, overrides = [], []
     for key, ours in weight_map.dimensions:
         expected = getattr(config, ours)
         if key not in found:
-            faults.append(f"{key} is missing, model.{ours} is {expected}")
+            faults.append(f"{key} is missing, {group}.{ours} is {expected}")
         elif found[key] != expected:
-            faults.append(f"{key} is {found[key]}, model.{ours} is {expected}")
-            overrides.append(f"model.{ours}={json.dumps(found[key])}")
+            faults.append(f"{key} is {found[key]}, {group}.{ours} is {expected}")
+            overrides.append(f"{group}.{ours}={json.dumps(found[key])}")
     for key, only in weight_map.fixed.items():
         if key not in found and key not in weight_map.optional:
-            faults.append(f"{key} is missing, model.family={config.family} computes {only!r} alone")
+            faults.append(f"{key} is missing, {computes} {only!r} alone")
         elif key in found and found[key] != only:
-            faults.append(f"{key} is {found[key]!r}, model.family={config.family} computes {only!r} alone")
+            faults.append(f"{key} is {found[key]!r}, {computes} {only!r} alone")
     if faults:
         raise UserError(
-            "\n".join(["the weights are of another model than the config:", *(f"  {f}" for f in faults)]),
+            "\n".join([f"the weights are of another {group} than the config:", *(f"  {f}" for f in faults)]),
             where=str(file),
-            remedy=f"type {' '.join(overrides)}, or name other weights in model.weights"
+            remedy=f"type {' '.join(overrides)}, or name other weights in {group}.weights"
             if overrides
-            else "name other weights in model.weights",
+            else f"name other weights in {group}.weights",
         )
 
 
@@ -217,6 +245,7 @@ def _check_tensors(
     weight_map: WeightMap,
     folder: Path,
     num_layers: int,
+    remedy: str,
 ) -> None:
     faults = []
     for path, parts in sources.items():
@@ -247,7 +276,7 @@ def _check_tensors(
         raise UserError(
             "\n".join(["the stored tensors do not fit the model:", *(f"  {fault}" for fault in faults)]),
             where=str(folder),
-            remedy="name weights in model.weights that are whole and of this family",
+            remedy=remedy,
         )
 
 
@@ -293,6 +322,7 @@ def _stacking(shape: tuple[int, ...], dtype: np.dtype, sharding: Any) -> tuple[A
     return empty, with_layer
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """The hash of the file's bytes."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

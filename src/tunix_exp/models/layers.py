@@ -1,6 +1,7 @@
 """The small parts: parameters live in one dtype, are cast to another at use."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -72,14 +73,15 @@ class Dense(nnx.Module):
         self.kernel = nnx.Param(normal(rngs.params(), (inputs, outputs), std, param_dtype))
         self.bias = nnx.Param(jnp.zeros((outputs,), param_dtype)) if has_bias else None
         self.compute_dtype = jnp.dtype(compute_dtype)
+        self.lora: Callable[[Array], Array] | None = nnx.data(None)  # set by models/lora.py
 
     def __call__(self, x_BTI: Float[Array, "B T I"]) -> Float[Array, "B T O"]:
-        """The affine image, in the compute dtype."""
+        """The affine image, in the compute dtype, and what an adapter adds to it."""
         kernel_IO = self.kernel[...].astype(self.compute_dtype)
         y_BTO = checkpoint_name(product(x_BTI.astype(self.compute_dtype), kernel_IO), PRODUCT)
-        if self.bias is None:
-            return y_BTO
-        return y_BTO + as_last_axis(self.bias[...].astype(self.compute_dtype), y_BTO)
+        if self.bias is not None:
+            y_BTO = y_BTO + as_last_axis(self.bias[...].astype(self.compute_dtype), y_BTO)
+        return y_BTO if self.lora is None else y_BTO + self.lora(x_BTI)
 
 
 # Twice the argument of gelu's tanh is x·(_LINEAR + _CUBIC·x²) (Hendrycks & Gimpel 2016).

@@ -26,6 +26,11 @@ TABLE: tuple[tuple[str, P], ...] = (
     (r"attention/out/kernel", P("tensor", "fsdp")),
     (r"mlp/(up|gate)/kernel", P("fsdp", "tensor")),
     (r"mlp/down/kernel", P("tensor", "fsdp")),
+    # An adapter's two matrices: the long axis of each as the same axis of the kernel beside it.
+    (r"(attention/(qkv|query|key|value)|mlp/(up|gate))/lora/a", P("fsdp", None)),
+    (r"(attention/(qkv|query|key|value)|mlp/(up|gate))/lora/b", P(None, "tensor")),
+    (r"(attention/out|mlp/down)/lora/a", P("tensor", None)),
+    (r"(attention/out|mlp/down)/lora/b", P(None, "fsdp")),
 )
 
 

@@ -1,6 +1,7 @@
 """A model with its weights, from wherever the config says, and what can be said of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import jax
 from flax import nnx
@@ -9,7 +10,8 @@ from jax.typing import DTypeLike
 from tunix_exp import references
 from tunix_exp.errors import UserError
 from tunix_exp.hub import snapshot
-from tunix_exp.models import hf
+from tunix_exp.models import hf, lora, peft
+from tunix_exp.models.adapter import AdapterConfig, NoAdapterConfig, base_dtype
 from tunix_exp.models.architecture import Model, abstract, build
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.sharding import shardings
@@ -17,8 +19,8 @@ from tunix_exp.models.sharding import shardings
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model, the Hub's commit (None where there is none), and what its folder says; for random weights
-    no files, no stored dtypes, no tokens that end an answer.
+    """A model with its adapter, the Hub's commit (None where there is none), and what its folder says; for
+    random weights no files, no stored dtypes, no tokens that end an answer; and what was read of the adapter.
     """
 
     model: Model
@@ -26,25 +28,45 @@ class Loaded:
     files: dict[str, str]
     stored_dtypes: tuple[str, ...]
     end_ids: tuple[int, ...]
+    adapter_files: dict[str, str]
 
 
 def load(
     config: ModelConfig,
+    adapter: AdapterConfig,
     *,
-    param_dtype: DTypeLike,
+    param_dtype: str,
     compute_dtype: DTypeLike,
     seed: int,
     mesh: jax.sharding.Mesh | None = None,
 ) -> Loaded:
-    """The model of `config` with the weights that `config.weights` names, split over the mesh; `seed` draws
-    random ones.
+    """The model of `config` with the weights that `config.weights` names and with its adapter, split over the
+    mesh; `seed` draws random ones. Weights that are frozen keep the dtype they are stored in.
 
     Raises UserError when they cannot be had or do not fit; never takes others instead.
     """
+    dtype = base_dtype(config, adapter, param_dtype)
+    loaded = _load(config, adapter, dtype, compute_dtype, seed, mesh)
+    lora.attach(loaded.model, adapter, family=config.family, seed=seed, mesh=mesh)
+    if isinstance(adapter, NoAdapterConfig) or adapter.weights == "random":
+        return loaded
+    folder = Path(adapter.weights).expanduser()
+    files = peft.read(loaded.model, folder, adapter, family=config.family, num_layers=config.num_layers)
+    return replace(loaded, adapter_files=files)
+
+
+def _load(
+    config: ModelConfig,
+    adapter: AdapterConfig,
+    param_dtype: str,
+    compute_dtype: DTypeLike,
+    seed: int,
+    mesh: jax.sharding.Mesh | None,
+) -> Loaded:
     match references.parse(config.weights, key="model.weights"):
         case references.Random():
             model = build(config, param_dtype=param_dtype, compute_dtype=compute_dtype, seed=seed, mesh=mesh)
-            return Loaded(model, revision=None, files={}, stored_dtypes=(), end_ids=())
+            return Loaded(model, revision=None, files={}, stored_dtypes=(), end_ids=(), adapter_files={})
         case references.Hub() as reference:
             revision, folder = snapshot.resolve(reference)
         case references.Local(folder):
@@ -55,6 +77,7 @@ def load(
                 where="model.weights",
                 remedy="set random, hub:ORG/NAME@REVISION or a folder",
             )
+    _check_stored_dtype(config, adapter, folder)
     graphdef, shapes = nnx.split(abstract(config, param_dtype=param_dtype, compute_dtype=compute_dtype))
     if mesh is not None:
         shapes = jax.tree.map(
@@ -69,14 +92,33 @@ def load(
         files=contents.files,
         stored_dtypes=contents.stored_dtypes,
         end_ids=contents.end_ids,
+        adapter_files={},
     )
 
 
-def check_access(config: ModelConfig) -> None:
-    """The Hub has the weights of `config` and gives them to this account, if they are to come from there.
+def check_access(config: ModelConfig, adapter: AdapterConfig) -> None:
+    """The weights of `config` can be had: the Hub gives them to this account, a folder's fit the adapter.
 
     Asked before anything has cost time; nothing is fetched, and what the cache holds is not asked for.
     """
-    reference = references.parse(config.weights, key="model.weights")
-    if isinstance(reference, references.Hub):
-        snapshot.check_access(reference)
+    match references.parse(config.weights, key="model.weights"):
+        case references.Hub() as reference:
+            snapshot.check_access(reference)
+        case references.Local(folder) if folder.is_dir():
+            _check_stored_dtype(config, adapter, folder)
+
+
+def _check_stored_dtype(config: ModelConfig, adapter: AdapterConfig, folder: Path) -> None:
+    """Weights to be frozen are stored as `config` says, because by that the memory was planned."""
+    if isinstance(adapter, NoAdapterConfig):
+        return
+    stored = hf.stored_dtypes(folder, config)
+    if any(kind != config.stored_dtype for kind in stored):
+        raise UserError(
+            f"the weights are stored in {' and '.join(stored)}, model.stored_dtype is {config.stored_dtype},"
+            f" and adapter={adapter.name} keeps them as they are stored",
+            where=str(folder),
+            remedy=f"type model.stored_dtype={stored[0]}"
+            if len(stored) == 1 and stored[0] != "float64"
+            else "store them all in float32, bfloat16 or float16, or train without an adapter (adapter=none)",
+        )

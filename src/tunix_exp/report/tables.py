@@ -98,6 +98,15 @@ def comparison_table(summary: dict[str, Any]) -> Table:
     return table
 
 
+def adapter_text(adapter: dict[str, Any]) -> str:
+    """The manifest's adapter in one line."""
+    return (
+        f"{adapter['scaling']} of rank {adapter['rank']}, alpha {adapter['alpha']:g}, beside "
+        f"{', '.join(adapter['targets'])}: {adapter['parameter_count']:,} parameters are trained, "
+        f"the model is frozen in {adapter['frozen_dtype']}"
+    )
+
+
 def readme(run: Path) -> str:
     """The Markdown page of the run directory `run`, from the files that lie in it by now.
 
@@ -202,6 +211,8 @@ def _what_was_run(manifest: dict[str, Any]) -> str:
     ]
     if model is not None:
         facts.append(("model", f"`{model['name']}` from `{model['weights']}`{_parameters(model)}"))
+    if manifest["adapter"] is not None:
+        facts.append(("adapter", adapter_text(manifest["adapter"])))
     if data is not None:
         facts.append(
             ("training data", f"`{data['name']}` from `{data['source']}`, {data['rows']:,} rows{_hash(data)}")

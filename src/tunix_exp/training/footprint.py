@@ -10,17 +10,29 @@ from jax.sharding import AbstractMesh, Mesh
 
 from tunix_exp.device.config import DeviceConfig
 from tunix_exp.device.plan import Parts, Remedy, Work, device_bytes
+from tunix_exp.models import lora
+from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, NoAdapterConfig, base_dtype
 from tunix_exp.models.architecture import abstract
 from tunix_exp.models.config import ModelConfig
-from tunix_exp.models.digest import path_of
+from tunix_exp.models.digest import parameter_count, path_of
 from tunix_exp.models.loss import CHUNK_LOGITS, chunk_size
 from tunix_exp.training import optim
 from tunix_exp.training.config import AdafactorConfig, OptimConfig
-from tunix_exp.training.step import abstract_arguments
+from tunix_exp.training.step import abstract_arguments, placed_shapes, step_scalars
 
-_BYTES = {"float32": 4, "bfloat16": 2}
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
-# The shipped option's own keys (conf/optim/adafactor.yaml), as far as they decide the state's size.
+# The shipped options (conf/adapter/lora.yaml, conf/optim/adafactor.yaml), as far as they decide the size.
+_LORA = LoRAConfig(
+    name="lora",
+    weights="random",
+    rank=8,
+    alpha=16.0,
+    scaling="lora",
+    dropout=0.0,
+    targets=("attention",),
+    merge_for_eval=False,
+)
 _ADAFACTOR = {
     "name": "adafactor",
     "decay_rate": 0.8,
@@ -43,6 +55,7 @@ class Setting:
     """All that decides what a step takes; a remedy is another one."""
 
     model: ModelConfig
+    adapter: AdapterConfig
     optim: OptimConfig
     device: DeviceConfig
     mesh: Mesh | AbstractMesh
@@ -50,44 +63,55 @@ class Setting:
     max_tokens: int
 
     def arguments(self) -> tuple[nnx.GraphDef[Any], Any]:
-        """The model's graph, and state, batch and scalars of its step as shapes with shardings."""
-        graphdef, params = nnx.split(
-            abstract(
-                self.model,
-                param_dtype=self.device.param_dtype,
-                compute_dtype=self.device.compute_dtype,
-            )
-        )
+        """The model's graph, and its step's state, batch, scalars and frozen parameters as placed shapes."""
+        graphdef, trained, frozen = lora.split(self._shapes())
         return graphdef, abstract_arguments(
             optim.structure(self.optim),
-            params,
-            optim.scalars(self.optim, total_steps=1),
+            trained,
+            step_scalars(self.optim, self.adapter, total_steps=1, seed=0),
             mesh=self.mesh,  # pyright: ignore[reportArgumentType]
             batch_shape=(self.batch_size, self.max_tokens),
             state_dtype=self.device.state_dtype,
+            frozen=frozen,
         )
+
+    def answering(self) -> tuple[nnx.GraphDef[Any], Any]:
+        """Graph and parameters, as placed shapes, of the model as it is evaluated."""
+        model = nnx.eval_shape(lambda model: lora.for_evaluation(model, self.adapter), self._shapes())
+        graphdef, params = nnx.split(model)
+        return graphdef, placed_shapes(params, self.mesh)  # pyright: ignore[reportArgumentType]
+
+    def _shapes(self) -> Any:
+        model = abstract(
+            self.model,
+            param_dtype=base_dtype(self.model, self.adapter, self.device.param_dtype),
+            compute_dtype=self.device.compute_dtype,
+        )
+        return lora.attached_shapes(model, self.adapter, family=self.model.family)
 
 
 def footprint(setting: Setting) -> Footprint:
     """Memory and work of a step on one device.
 
-    Parameters, optimizer state and batch are counted from their shardings. The rest is arithmetic, fitted
-    to what the TPU compiler does (docs/tpu-fit.md); B is rows of a device, N, F, V are its share of heads,
-    hidden units and vocabulary, c the bytes of the compute dtype:
+    Parameters (frozen ones too), optimizer state and batch are counted from their shardings. The rest is
+    arithmetic, fitted to what the TPU compiler does (docs/tpu-fit.md); B is rows of a device, N, F, V are its
+    share of heads, hidden units and vocabulary, c the bytes of the compute dtype:
 
     - saved: L·B·T·D·c block inputs; with remat `dots` also each product with weights, with `none` all else;
     - block: one block's weights whole, and B·(2·4·N·T² attention logits + 3·T·F·c hidden units + 4·T a
       channel of its norms behind products, of those on queries and keys twice);
     - loss: logits and their gradient, 2·4 bytes each, and the table in the compute dtype.
     """
-    _, (state, batch, _) = setting.arguments()
-    model, sizes = setting.model, setting.mesh.shape
-    compute_bytes, param_bytes = _BYTES[setting.device.compute_dtype], _BYTES[setting.device.param_dtype]
+    _, (state, batch, _, *frozen) = setting.arguments()
+    model, sizes, compute_dtype = setting.model, setting.mesh.shape, setting.device.compute_dtype
+    compute_bytes = _BYTES[compute_dtype]
+    is_cast = compute_dtype != base_dtype(model, setting.adapter, setting.device.param_dtype)
     parts_of_batch = setting.optim.accumulation_steps
     shards = sizes["data"] * sizes["fsdp"]
     rows_at_once = setting.batch_size // parts_of_batch
     rows = rows_at_once // shards if rows_at_once % shards == 0 else rows_at_once
-    parameters, block_count = device_bytes(state.params), _block_parameters(state.params)
+    trained, parameters = device_bytes(state.params), device_bytes((state.params, frozen))
+    block_count = _block_parameters(frozen or state.params)
     dims = _Dims.of(model)
 
     def share(size: int) -> float:
@@ -114,13 +138,14 @@ def footprint(setting: Setting) -> Footprint:
     chunk_tokens = split_over * chunk_size(rows_at_once * T // split_over, CHUNK_LOGITS // V)
     loss = 2 * 4 * chunk_tokens * V / math.prod(sizes.values())
     splits = V % (sizes["fsdp"] * sizes["tensor"]) == 0
-    if not splits or compute_bytes != param_bytes:
+    if not splits or is_cast:
         loss += V * D * compute_bytes / (sizes["fsdp"] * sizes["tensor"] if splits else 1)
-    cast = parameters * compute_bytes // param_bytes if compute_bytes != param_bytes else 0
+    others = [leaf for leaf in jax.tree.leaves((state.params, frozen)) if leaf.dtype != compute_dtype]
+    cast = sum(device_bytes(leaf) // leaf.dtype.itemsize for leaf in others) * compute_bytes
     return Footprint(
         Parts(
             parameters=parameters,
-            gradients=parameters * (1 if parts_of_batch == 1 else 2),
+            gradients=trained * (1 if parts_of_batch == 1 else 2),
             optimizer_state=device_bytes(state.opt_state),
             compute_weights=cast,
             saved_activations=round(L * rows * saved),
@@ -128,14 +153,21 @@ def footprint(setting: Setting) -> Footprint:
             loss=round(loss),
             batch=device_bytes(batch),
         ),
-        _work(setting, dims, parameters + device_bytes(state.opt_state), block_count),
+        _work(
+            setting,
+            dims,
+            state_bytes=trained + device_bytes(state.opt_state),
+            block_count=block_count,
+            adapter_count=parameter_count(state.params) if frozen else 0,
+        ),
     )
 
 
 def remedies(setting: Setting, memory_bytes: int) -> list[Remedy]:
     """Three changes by which the step takes less: those that fit before others, the cheapest first.
 
-    Cheap is what leaves the update as it is, then what changes the optimizer, then what the model sees.
+    First comes an adapter, which takes least; then what leaves the update as it is, what changes the
+    optimizer, and what the model sees.
     """
     ways = [Remedy(words, costs, footprint(other).parts.total) for words, costs, other in _ways(setting)]
     now = footprint(setting).parts.total
@@ -149,6 +181,8 @@ def _ways(setting: Setting) -> list[tuple[str, str, Setting]]:
     """Words of the command line, their price, and the setting they make; the cheapest first."""
     ways = []
     model, rule, shape = setting.model, setting.optim, setting.mesh.shape
+    if isinstance(setting.adapter, NoAdapterConfig):
+        ways.append(("adapter=lora", "an adapter alone is trained", replace(setting, adapter=_LORA)))
     if model.remat != "block":
         other = model.model_copy(update={"remat": "block"})
         ways.append(("model.remat=block", "a third more compute", replace(setting, model=other)))
@@ -202,35 +236,36 @@ class _Dims:
         return cls(model.num_heads, model.head_width, projected, 2, late)
 
 
-def _work(setting: Setting, dims: _Dims, state_bytes: int, block_count: int) -> Work:
+def _work(setting: Setting, dims: _Dims, *, state_bytes: int, block_count: int, adapter_count: int) -> Work:
     """Operations and bytes of one device in one step, over all tokens of the batch, padding included.
 
     Per token a forward pass takes 2 operations a weight of the blocks and of the unembedding, and
-    4·T·N·H a layer for attention, which computes all T² pairs; a backward pass takes twice that. That is
-    what the model asks for (PaLM, appendix B). Done besides: the forward pass of the blocks (remat) a second
-    time.
+    4·T·N·H a layer for attention, which computes all T² pairs; a backward pass takes twice that, or as much
+    again where a weight is frozen and needs no gradient. That is what the model asks for (PaLM, appendix B).
+    Done besides: the forward pass of the blocks (remat) a second time.
 
-    Bytes: parameters and optimizer state read and written, gradients written and read, a block's weights
-    read in every pass, and every pass the attention logits (float32) twice, the hidden units twice, the
-    stream six times, and the logits of the loss twice.
+    Bytes: trained parameters and optimizer state read and written, gradients written and read, a block's
+    weights read in every pass, and every pass the attention logits (float32) twice, the hidden units twice,
+    the stream six times, and the logits of the loss twice.
     """
     model, sizes = setting.model, setting.mesh.shape
     devices = math.prod(sizes.values())
     tokens = setting.batch_size * setting.max_tokens / devices
     attention = 4 * setting.max_tokens * dims.heads * dims.head_width * model.num_layers
     unembedding = 2 * model.vocab_size * model.width
-    blocks = 2 * block_count + attention
-    again = blocks if model.remat != "none" else 0
+    weights = 2 * block_count + unembedding
+    asked = (2 if adapter_count else 3) * weights + 3 * (attention + 2 * adapter_count)
+    again = 2 * (block_count + adapter_count) + attention if model.remat != "none" else 0
     compute_bytes = _BYTES[setting.device.compute_dtype]
     passes = 3 if model.remat == "none" else 4
     per_token = 2 * 4 * dims.heads * setting.max_tokens
     per_token += compute_bytes * (2 * dims.hidden_products * model.mlp_width + 6 * model.width)
     moved = passes * model.num_layers * per_token + 3 * 2 * 4 * model.vocab_size
-    weights = passes * block_count / sizes["tensor"] * compute_bytes * setting.optim.accumulation_steps
+    read = passes * block_count / sizes["tensor"] * compute_bytes * setting.optim.accumulation_steps
     return Work(
-        model_flops=3 * (blocks + unembedding) * tokens,
-        flops=(3 * (blocks + unembedding) + again) * tokens,
-        hbm_bytes=2 * 2 * state_bytes + weights + moved * tokens,
+        model_flops=asked * tokens,
+        flops=(asked + again) * tokens,
+        hbm_bytes=2 * 2 * state_bytes + read + moved * tokens,
     )
 
 

@@ -19,11 +19,12 @@ _MAY_DIFFER = frozenset({"training.resume", "training.stop_at_step"})
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """A run with a checkpoint, and the step of its newest one."""
+    """A run with a checkpoint, the step of its newest one, and the hash of the weights it began with."""
 
     folder: Path
     run_id: str
     step: int
+    base_weight_hash: str | None
 
 
 def find(resume: str, plain: Mapping[str, Any], directory: Path) -> Parent | None:
@@ -62,7 +63,18 @@ def find(resume: str, plain: Mapping[str, Any], directory: Path) -> Parent | Non
             where="training.resume",
             remedy="begin a new run; training.save_every_steps sets how often checkpoints are made",
         )
-    return Parent(folder, _manifest(folder).run_id, step)
+    return _parent(folder, _manifest(folder), step)
+
+
+def check_frozen(parent: Parent, weight_hash: str) -> None:
+    """The frozen weights are those beside which the parent's adapter was trained: a checkpoint lacks them."""
+    if parent.base_weight_hash != weight_hash:
+        raise UserError(
+            f"the frozen weights (hash {weight_hash}) are not those of the run to resume"
+            f" (hash {parent.base_weight_hash})",
+            where="model.weights",
+            remedy="name the weights of that run, or begin a new one with training.resume=never",
+        )
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -100,7 +112,11 @@ def _unfinished(folder: Path, plain: Mapping[str, Any]) -> Parent | None:
             return None
     except (UserError, OSError, json.JSONDecodeError):
         return None  # not a run that can be read; `auto` looks on, naming it would say why
-    return Parent(folder, manifest.run_id, step)
+    return _parent(folder, manifest, step)
+
+
+def _parent(folder: Path, manifest: RunManifest, step: int) -> Parent:
+    return Parent(folder, manifest.run_id, step, manifest.model.base_weight_hash if manifest.model else None)
 
 
 def _manifest(folder: Path) -> RunManifest:

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from tunix_exp.models import sharding
+from tunix_exp.models import lora, sharding
+from tunix_exp.models.adapter import AdapterConfig, LoRAConfig
 from tunix_exp.models.loss import count, summed_nll
 from tunix_exp.training import optim
 from tunix_exp.training.config import OptimConfig
@@ -16,7 +17,10 @@ from tunix_exp.training.optim import Scalars, Tree
 
 
 class TrainState(NamedTuple):
-    """All that training carries from one step to the next; the data position is `step` itself."""
+    """All that training carries from one step to the next; the data position is `step` itself.
+
+    What is frozen is no part of it, but one more input of the step.
+    """
 
     params: Tree
     opt_state: Tree
@@ -46,6 +50,16 @@ class Metrics(NamedTuple):
 
 Step = Callable[[TrainState, BatchArrays, Scalars], tuple[TrainState, Metrics]]
 
+_DROPOUT_KEY = "dropout_key"
+
+
+def step_scalars(config: OptimConfig, adapter: AdapterConfig, *, total_steps: int, seed: int) -> Scalars:
+    """The optimizer's numbers and, where the adapter drops inputs, the words of the random key of `seed`."""
+    s = optim.scalars(config, total_steps=total_steps)
+    if isinstance(adapter, LoRAConfig) and adapter.dropout > 0:
+        s[_DROPOUT_KEY] = jax.random.key_data(jax.random.key(seed))
+    return s
+
 
 def init_state(structure: OptimConfig, params: Tree, state_dtype: str) -> TrainState:
     """The state before the first update."""
@@ -73,7 +87,8 @@ def _init(structure: OptimConfig, state_dtype: str, treedef: Any, leaves: tuple[
 def make_step(graphdef: nnx.GraphDef[Any], structure: OptimConfig) -> Any:
     """The jitted step for one architecture and one optimizer structure; the state's buffers are donated.
 
-    Cached, so that jobs of a sweep in one process share one compilation.
+    It takes state, batch and scalars, and the frozen parameters where there are some. Cached, so that jobs of
+    a sweep in one process share one compilation.
     """
     return jax.jit(functools.partial(_step, graphdef, structure), donate_argnums=0)
 
@@ -81,7 +96,7 @@ def make_step(graphdef: nnx.GraphDef[Any], structure: OptimConfig) -> Any:
 def compile_step(
     graphdef: nnx.GraphDef[Any], structure: OptimConfig, mesh: jax.sharding.Mesh, *arguments: Any
 ) -> Any:
-    """The compiled step for `arguments`: state, batch and scalars as ShapeDtypeStructs with shardings.
+    """The compiled step for `arguments`, those of `make_step`'s as ShapeDtypeStructs with shardings.
 
     One program for all jobs of this process that agree in it; `memory_analysis()` is the compiler's word.
     """
@@ -98,14 +113,14 @@ def _compiled(
     treedef: Any,
     leaves: tuple[tuple[Any, str, Any], ...],
 ) -> Any:
-    state, batch, s = jax.tree.unflatten(
+    arguments = jax.tree.unflatten(
         treedef, [jax.ShapeDtypeStruct(shape, dtype, sharding=where) for shape, dtype, where in leaves]
     )
     # The new state lies where the old one lay, else the next call would not fit the program.
-    placed = jax.tree.map(lambda leaf: leaf.sharding, state), None
+    placed = jax.tree.map(lambda leaf: leaf.sharding, arguments[0]), None
     step = jax.jit(functools.partial(_step, graphdef, structure), donate_argnums=0, out_shardings=placed)
     with jax.set_mesh(mesh):
-        return step.lower(state, batch, s).compile()
+        return step.lower(*arguments).compile()
 
 
 def abstract_arguments(
@@ -116,16 +131,18 @@ def abstract_arguments(
     mesh: jax.sharding.Mesh,
     batch_shape: tuple[int, int],
     state_dtype: str,
-) -> tuple[TrainState, BatchArrays, Scalars]:
-    """State, batch and scalars as shapes with shardings: all that compiling the step needs."""
+    frozen: tuple[Tree, ...] = (),
+) -> tuple[Any, ...]:
+    """State, batch, scalars and frozen parameters as placed shapes: all that compiling the step needs."""
     state = jax.eval_shape(lambda p: init_state(structure, p, state_dtype), params)
     batch_sharding = jax.sharding.NamedSharding(mesh, sharding.rows(mesh, batch_shape[0]))
     kinds = (jnp.int32, jnp.int32, jnp.bool_)
     batch = BatchArrays(*(jax.ShapeDtypeStruct(batch_shape, kind, sharding=batch_sharding) for kind in kinds))
-    return _placed(state, mesh), batch, _placed(s, mesh)
+    return placed_shapes(state, mesh), batch, placed_shapes(s, mesh), *placed_shapes(frozen, mesh)
 
 
-def _placed(tree: Any, mesh: jax.sharding.Mesh) -> Any:
+def placed_shapes(tree: Any, mesh: jax.sharding.Mesh) -> Any:
+    """The shapes of `tree` where the mesh wants them."""
     return jax.tree.map(
         lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
         tree,
@@ -134,12 +151,26 @@ def _placed(tree: Any, mesh: jax.sharding.Mesh) -> Any:
 
 
 def _step(
-    graphdef: nnx.GraphDef[Any], structure: OptimConfig, state: TrainState, batch: BatchArrays, s: Scalars
+    graphdef: nnx.GraphDef[Any],
+    structure: OptimConfig,
+    state: TrainState,
+    batch: BatchArrays,
+    s: Scalars,
+    *frozen: Tree,
 ) -> tuple[TrainState, Metrics]:
     response_tokens = count(batch.loss_mask_BT)
-    loss, grads = _loss_and_gradients(
-        graphdef, structure.accumulation_steps, state.params, batch, response_tokens
-    )
+    scale = 1 / jnp.maximum(response_tokens, 1).astype(jnp.float32)
+    key = None
+    if _DROPOUT_KEY in s:
+        key = jax.random.fold_in(jax.random.wrap_key_data(s[_DROPOUT_KEY]), state.step)
+
+    def loss_of(params: Tree, part: BatchArrays, rows_B: jax.Array) -> jax.Array:
+        model = nnx.merge(graphdef, params, *frozen)
+        if key is not None:
+            lora.drop(model, key, rows_B)
+        return summed_nll(model, *part, scale)  # pyright: ignore
+
+    loss, grads = _loss_and_gradients(loss_of, structure.accumulation_steps, state.params, batch)
     params, opt_state, update = optim.apply(structure, s, state.step, grads, state.opt_state, state.params)
     tokens = jnp.sum(batch.segment_ids_BT > 0)
     metrics = Metrics(loss, update.grad_norm, update.lr, tokens, response_tokens)
@@ -147,23 +178,24 @@ def _step(
 
 
 def _loss_and_gradients(
-    graphdef: nnx.GraphDef[Any], parts: int, params: Tree, batch: BatchArrays, response_tokens: jax.Array
+    loss_of: Callable[[Tree, BatchArrays, jax.Array], jax.Array],
+    parts: int,
+    params: Tree,
+    batch: BatchArrays,
 ) -> tuple[jax.Array, Tree]:
     """The mean over all response tokens of the batch and its gradient, computed `parts` slices at a time.
 
     Every slice is divided by the whole batch's tokens: every split of one batch gives the same update.
     """
-    scale = 1 / jnp.maximum(response_tokens, 1).astype(jnp.float32)
-    value_and_grad = jax.value_and_grad(
-        lambda params, part: summed_nll(nnx.merge(graphdef, params), *part, scale)  # pyright: ignore
-    )
+    value_and_grad = jax.value_and_grad(loss_of)
+    rows_B = jnp.arange(batch.tokens_BT.shape[0])
     if parts == 1:
-        return value_and_grad(params, batch)
+        return value_and_grad(params, batch, rows_B)
 
-    def add_part(total: Any, part: BatchArrays) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, value_and_grad(params, part)), None
+    def add_part(total: Any, part: tuple[BatchArrays, jax.Array]) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, value_and_grad(params, *part)), None
 
     zero = jax.tree.map(jnp.zeros_like, params)
-    slices = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), batch)
+    slices = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), (batch, rows_B))
     total, _ = jax.lax.scan(add_part, (jnp.float32(0), zero), slices)
     return total

@@ -23,6 +23,13 @@ _NAMED_TWICE = (
     "model.name",
     "model.family",
     "model.weights",
+    "adapter.name",
+    "adapter.weights",
+    "adapter.rank",
+    "adapter.alpha",
+    "adapter.scaling",
+    "adapter.dropout",
+    "adapter.merge_for_eval",
     "data.name",
     "data.source",
     "eval.kind",
@@ -65,6 +72,7 @@ def named_twice(run: OpenedRun) -> Iterator[Disagreement]:
     """The manifest names what the config names."""
     says = run.manifest.model_dump(mode="json")
     says["mode"] = {"name": says["mode"]}
+    says["adapter"] = says["adapter"] or {"name": "none"}
     for key in _NAMED_TWICE:
         section, _, leaf = key.partition(".")
         if leaf and (says[section] is None or leaf not in says[section]):

@@ -1,0 +1,238 @@
+"""Low-rank adaptation (Hu et al. 2021): two narrow matrices beside a frozen kernel.
+
+Two more axis letters: R, the adapter's rank, and C, the words of a random key.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.core import Tracer
+from jax.sharding import Mesh, NamedSharding
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, UInt32
+
+from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, NoAdapterConfig, layers_of, targeted
+from tunix_exp.models.layers import Dense
+from tunix_exp.models.sharding import spec_of
+
+ModelT = TypeVar("ModelT")
+
+# Folded into the seed, as the seed itself draws the model: one for the adapter's values, one for dropout.
+_VALUES, _DROPOUT = 1, 2
+
+
+class LoRAParam(nnx.Param):
+    """A parameter of an adapter: trained, while all others are frozen."""
+
+
+class RowKeys(nnx.Variable):
+    """The random keys, one a row, by which a training step drops inputs; there in a training step alone."""
+
+
+class LoRA(nnx.Module):
+    """`scale·dropout(x)·A·B`: what is learned beside a frozen product. A and B are float32."""
+
+    def __init__(
+        self,
+        a_IR: Array,
+        b_RO: Array,
+        *,
+        number: int,
+        scale: float,
+        dropout: float,
+        compute_dtype: DTypeLike,
+    ) -> None:
+        self.a = LoRAParam(a_IR)
+        self.b = LoRAParam(b_RO)
+        self.keys: RowKeys | None = nnx.data(None)
+        self.number = number  # of the layer, among those of its block
+        self.scale = scale
+        self.dropout = dropout
+        self.compute_dtype = jnp.dtype(compute_dtype)
+
+    def __call__(self, x_BTI: Float[Array, "B T I"]) -> Float[Array, "B T O"]:
+        """What the adapter adds, in the compute dtype."""
+        x_BTI = x_BTI.astype(self.compute_dtype)
+        if self.keys is not None:
+            x_BTI = dropped(x_BTI, self.keys[...], self.dropout)
+        h_BTR = jnp.einsum("bti,ir->btr", x_BTI, self.a[...].astype(self.compute_dtype)) * self.scale
+        return jnp.einsum("btr,ro->bto", h_BTR, self.b[...].astype(self.compute_dtype))
+
+
+def attach(
+    model: ModelT, config: AdapterConfig, *, family: str, seed: int, mesh: Mesh | None = None
+) -> ModelT:
+    """`model` itself, with an adapter beside every layer that `config` targets, split over the mesh.
+
+    It begins as PEFT's does: A uniform within 1/√I (He et al. 2015, with a = √5), drawn from `seed`, and B
+    zero, so that the model computes what it did. Equal for both layer loops.
+    """
+    if isinstance(config, NoAdapterConfig):
+        return model
+    paths = targeted(family, config.targets).values()
+    places = [place for place in _places(model, family) if place.path in paths]
+    kinds = tuple((place.full_path, place.number, place.layer, place.dense.kernel.shape) for place in places)
+    values = _drawing(kinds, config.rank, mesh)(jax.random.key(seed))
+    for place, (a_IR, b_RO) in zip(places, values, strict=True):
+        place.dense.lora = LoRA(
+            a_IR,
+            b_RO,
+            number=place.number,
+            scale=config.scale,
+            dropout=config.dropout,
+            compute_dtype=place.dense.compute_dtype,
+        )
+    return model
+
+
+def attached_shapes(model: ModelT, config: AdapterConfig, *, family: str) -> ModelT:
+    """What `attach` makes of a model of `jax.ShapeDtypeStruct`s; nothing is allocated."""
+    return nnx.eval_shape(lambda model: attach(model, config, family=family, seed=0), model)
+
+
+def split(model: Any) -> tuple[nnx.GraphDef[Any], nnx.State, tuple[nnx.State, ...]]:
+    """The model's graph, the parameters that are trained, and those that are frozen: none without an adapter.
+
+    `nnx.merge(graphdef, trained, *frozen)` is the model again.
+    """
+    if not any(isinstance(node, LoRA) for _, node in nnx.iter_graph(model)):
+        return *nnx.split(model), ()
+    graphdef, trained, frozen = nnx.split(model, LoRAParam, ...)
+    return graphdef, trained, (frozen,)
+
+
+def merged(model: ModelT, *, dtype: DTypeLike | None = None) -> ModelT:
+    """A model without adapters that computes the same: each adapter's product is added to its kernel.
+
+    Such kernels get `dtype`, or keep their own; all other parameters are shared with `model`.
+    """
+    model = nnx.merge(*nnx.split(model))
+    for _, node in nnx.iter_graph(model):
+        if isinstance(node, Dense) and isinstance(node.lora, LoRA):
+            kernel, lora = node.kernel[...], node.lora
+            sharding = None if isinstance(kernel, Tracer) else kernel.sharding
+            add = _adding(lora.scale, jnp.dtype(dtype or kernel.dtype), sharding)
+            node.kernel = nnx.Param(add(kernel, lora.a[...], lora.b[...]))
+            node.lora = None
+    return model
+
+
+def own_parameters(model: Any) -> nnx.State:
+    """The parameters that are the model's own, those of an adapter left out."""
+    _, trained, frozen = split(model)
+    return frozen[0] if frozen else trained
+
+
+def for_evaluation(model: ModelT, config: AdapterConfig) -> ModelT:
+    """The model as it answers: with its adapter, or merged where `config` says so.
+
+    A merged kernel is float32 then, so that no rounding tells the two apart.
+    """
+    is_merged = isinstance(config, LoRAConfig) and config.merge_for_eval
+    return merged(model, dtype=jnp.float32) if is_merged else model
+
+
+def drop(model: Any, key: Array, rows_B: Int[Array, " B"]) -> None:
+    """`model`'s adapters drop inputs from now on, in the rows of a batch whose numbers are `rows_B`.
+
+    What is dropped depends on the key, the layer and the row's number: on no layer loop, no split of the
+    batch and no mesh.
+    """
+    key = jax.random.fold_in(key, _DROPOUT)
+
+    def row_keys(number: int, layer: Array | int) -> UInt32[Array, "B C"]:
+        of_layer = jax.random.fold_in(jax.random.fold_in(key, number), layer)
+        return jax.vmap(lambda row: jax.random.key_data(jax.random.fold_in(of_layer, row)))(rows_B)
+
+    for keys, node in nnx.iter_graph(model):
+        if isinstance(node, LoRA) and node.dropout > 0:
+            if isinstance(keys[1], int):
+                node.keys = RowKeys(row_keys(node.number, keys[1]))
+            else:
+                layers_L = jnp.arange(node.a.shape[0])
+                node.keys = RowKeys(jax.vmap(lambda layer, n=node.number: row_keys(n, layer))(layers_L))
+
+
+def dropped(
+    x_BTI: Float[Array, "B T I"], keys_BC: UInt32[Array, "B C"], rate: float
+) -> Float[Array, "B T I"]:
+    """`x_BTI` with each number zero by the chance `rate`, else as much larger as keeps its expectation."""
+
+    def kept(key_C: Array) -> Array:
+        return jax.random.bernoulli(jax.random.wrap_key_data(key_C), 1 - rate, x_BTI.shape[1:])
+
+    return jnp.where(jax.vmap(kept)(keys_BC), x_BTI / (1 - rate), 0)
+
+
+class _Place(NamedTuple):
+    """A layer that an adapter may stand beside: its path in the model and in its block, its number among
+    those of a block, and which block (None: all of them, stacked).
+    """
+
+    full_path: str
+    path: str
+    number: int
+    layer: int | None
+    dense: Dense
+
+
+def _places(model: Any, family: str) -> Iterator[_Place]:
+    known = list(layers_of(family).values())
+    for keys, node in nnx.iter_graph(model):
+        if isinstance(node, Dense):
+            layer = keys[1] if isinstance(keys[1], int) else None
+            path = "/".join(str(key) for key in keys[1 if layer is None else 2 :])
+            yield _Place("/".join(map(str, keys)), path, known.index(path), layer, node)
+
+
+@cache
+def _drawing(
+    kinds: tuple[tuple[str, int, int | None, tuple[int, ...]], ...], rank: int, mesh: Mesh | None
+) -> Any:
+    """The jitted draw of all A and B; one compilation for all seeds of a process."""
+
+    def a_and_b(key: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        inputs, outputs = shape[-2:]
+        bound = inputs**-0.5
+        a_IR = jax.random.uniform(key, (inputs, rank), jnp.float32, -bound, bound)
+        return a_IR, jnp.zeros((rank, outputs), jnp.float32)
+
+    def draw(key: Array) -> list[tuple[Array, Array]]:
+        drawn = []
+        for _, number, layer, shape in kinds:
+            of_path = jax.random.fold_in(jax.random.fold_in(key, _VALUES), number)
+            if layer is None:
+                keys_L = jax.vmap(lambda layer, key=of_path: jax.random.fold_in(key, layer))(
+                    jnp.arange(shape[0])
+                )
+                drawn.append(jax.vmap(lambda key, shape=shape: a_and_b(key, shape))(keys_L))
+            else:
+                drawn.append(a_and_b(jax.random.fold_in(of_path, layer), shape))
+        return drawn
+
+    placed = None
+    if mesh is not None:
+        shapes = jax.eval_shape(draw, jax.random.key(0))
+        placed = [
+            tuple(
+                NamedSharding(mesh, spec_of(f"{kind[0]}/lora/{name}", part.shape, mesh))
+                for name, part in zip("ab", parts, strict=True)
+            )
+            for kind, parts in zip(kinds, shapes, strict=True)
+        ]
+    return jax.jit(draw, out_shardings=placed)
+
+
+@cache
+def _adding(scale: float, dtype: Any, sharding: Any) -> Any:
+    """The jitted sum of a kernel and its adapter's product, in float32 up to the last rounding."""
+
+    def add(kernel_IO: Array, a_IR: Array, b_RO: Array) -> Array:
+        delta_IO = jnp.einsum("...ir,...ro->...io", a_IR, b_RO, precision="highest") * scale
+        return (kernel_IO.astype(jnp.float32) + delta_IO).astype(dtype)
+
+    return jax.jit(add, out_shardings=sharding)

@@ -1,0 +1,125 @@
+"""What PEFT computes from tests/goldens/*/lora beside its checkpoint: logits, gradients, five AdamW steps."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests.models import test_gemma_goldens, test_gpt2_goldens
+from tests.models.lora_toys import lora_config
+from tests.models.toys import toy_config
+from tests.training.toy import ADAMW
+from tunix_exp.models import lora, peft, weights
+from tunix_exp.models.digest import is_stacked, layer_path, parameter_count, path_of, weight_hash
+from tunix_exp.models.loss import positions_of, response_nll
+from tunix_exp.models.weight_map import each_layer
+from tunix_exp.training import optim
+from tunix_exp.training.step import BatchArrays, init_state, make_step
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+FAMILIES = ("gpt2", "gemma")
+ADAPTERS = {
+    "gpt2": lora_config(rank=4, alpha=8.0, weights=str(GOLDENS / "gpt2" / "lora")),
+    "gemma": lora_config(
+        rank=3,
+        alpha=5.0,
+        scaling="rslora",
+        targets=("mlp", "q_proj"),
+        weights=str(GOLDENS / "gemma" / "lora"),
+    ),
+}
+
+
+@cache
+def expected(family):
+    folder = GOLDENS / family / "lora"
+    told = json.loads((folder / "expected.json").read_text()) | dict(np.load(folder / "expected.npz"))
+    return told | {"adamw": json.loads((GOLDENS / family / "expected.json").read_text())["adamw"]}
+
+
+@cache
+def batch(family):
+    arrays = np.load(GOLDENS / family / "expected.npz")
+    return BatchArrays(arrays["tokens"], arrays["segment_ids"], arrays["response_mask"].astype(bool))
+
+
+@cache
+def parts(family):
+    if family == "gpt2":
+        config = toy_config(**test_gpt2_goldens.SIZES, weights=str(GOLDENS / family))
+    else:
+        config = test_gemma_goldens.config_of(family).model_copy(update={"weights": str(GOLDENS / family)})
+    dtypes = {"param_dtype": "float32", "compute_dtype": "float32"}
+    return lora.split(weights.load(config, ADAPTERS[family], **dtypes, seed=0).model)
+
+
+def norms_by_name(params, family):
+    """The norm of every single tensor, under the name that PEFT gives its parameters."""
+    names, weight_map = {}, peft.weight_map(family)
+    for row in weight_map.rows:
+        names |= dict(zip(each_layer(row.path, 2), each_layer(row.name, 2), strict=True))
+    norms = {}
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(params):
+        path, values = path_of(keys), np.asarray(leaf, np.float64)
+        single = [(layer_path(path, layer), values[layer]) for layer in range(2)]
+        for part, value in single if is_stacked(path) else [(path, values)]:
+            name = names[part].removesuffix(".weight")
+            norms[f"{weight_map.prefix}{name}.default.weight"] = float(np.linalg.norm(value))
+    return norms
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_loss_and_every_gradient_norm_agree(family):
+    graphdef, trained, frozen = parts(family)
+    tokens_BT, segment_ids_BT, mask_BT = (jnp.asarray(part) for part in batch(family))
+
+    @jax.jit
+    def compute(trained):
+        def loss(trained):
+            model = nnx.merge(graphdef, trained, *frozen)
+            nll_B, count_B = response_nll(model, tokens_BT, segment_ids_BT, mask_BT)
+            x_BTD, _ = model.hidden(tokens_BT, positions_of(segment_ids_BT), segment_ids_BT)
+            return nll_B.sum() / count_B.sum(), model.logits(x_BTD)
+
+        return jax.value_and_grad(loss, has_aux=True)(trained)
+
+    (loss, logits_BTV), gradients = compute(trained)
+    assert parameter_count(trained) == expected(family)["parameters"]
+    real_BT = batch(family).segment_ids_BT == 1
+    np.testing.assert_allclose(
+        np.asarray(logits_BTV)[real_BT], expected(family)["logits"][real_BT], rtol=0, atol=5e-5
+    )
+    assert float(loss) == pytest.approx(expected(family)["loss"], abs=1e-5)
+    assert norms_by_name(gradients, family) == pytest.approx(expected(family)["gradient_norms"], rel=5e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_five_steps_agree_and_the_frozen_weights_stay(family):
+    adamw, training = expected(family)["adamw"], expected(family)["training"]
+    config = ADAMW.model_copy(
+        update={
+            "peak_lr": adamw["lr"], "b1": adamw["betas"][0], "b2": adamw["betas"][1], "eps": adamw["eps"],
+            "weight_decay": adamw["weight_decay"], "clip_norm": adamw["clip_norm"],
+        }
+    )  # fmt: skip
+    graphdef, trained, frozen = parts(family)
+    before = weight_hash(frozen[0])
+    structure = optim.structure(config)
+    state = init_state(structure, jax.tree.map(jnp.copy, trained), "float32")
+    step, s = make_step(graphdef, structure), optim.scalars(config, total_steps=5)
+    seen, norms = [], {}
+    for _ in range(6):
+        norms = norms_by_name(state.params, family)
+        state, metrics = step(state, batch(family), s, *frozen)
+        seen.append((float(metrics.loss), float(metrics.grad_norm)))
+    losses, gradient_norms = zip(*seen, strict=True)
+    wanted = [*training["losses_before_each_step"], training["loss_after_last_step"]]
+    np.testing.assert_allclose(losses, wanted, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(gradient_norms[:5], training["gradient_norm_before_clipping"], rtol=1e-4)
+    assert norms == pytest.approx(training["parameter_norms_after_last_step"], rel=1e-5)
+    assert weight_hash(frozen[0]) == before
