@@ -1,9 +1,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from tunix_exp.models.attention import attend, empty_cache, visible
+from tunix_exp.models.attention import attend, visible
 
 
 def random(*shape, seed=0, dtype=jnp.float32):
@@ -12,21 +11,16 @@ def random(*shape, seed=0, dtype=jnp.float32):
 
 def test_a_key_is_seen_if_it_has_the_same_segment_and_is_not_later():
     segment_ids_BT = jnp.array([[0, 1, 1, 2]])
-    seen_BTS = visible(segment_ids_BT, segment_ids_BT)
+    seen_BTS = visible(segment_ids_BT)
     expected = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
     np.testing.assert_array_equal(seen_BTS[0], np.array(expected, bool))
 
 
 def test_a_window_counts_the_token_itself():
     segment_ids_BT = jnp.ones((1, 4), jnp.int32)
-    seen_BTS = visible(segment_ids_BT, segment_ids_BT, window=2)
+    seen_BTS = visible(segment_ids_BT, window=2)
     expected = [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
     np.testing.assert_array_equal(seen_BTS[0], np.array(expected, bool))
-
-
-def test_slots_not_yet_written_are_not_seen():
-    seen_BTS = visible(jnp.ones((1, 1), jnp.int32), jnp.ones((1, 4), jnp.int32), first_slot=2)
-    np.testing.assert_array_equal(seen_BTS[0, 0], [True, True, True, False])
 
 
 def test_attention_agrees_with_jax_and_shares_key_heads():
@@ -59,25 +53,3 @@ def test_logits_and_soft_max_are_float32_when_computing_in_bfloat16():
     for line in text.splitlines():
         if any(f" = {name} " in line for name in ("exp", "tanh", "div", "reduce_max", "reduce_sum")):
             assert "bf16" not in line, line
-
-
-@pytest.mark.parametrize("stacked", [True, False])
-def test_a_cache_takes_writes_at_its_length(stacked):
-    cache = empty_cache(
-        batch=1, length=4, num_layers=2, key_heads=1, head_width=3, stacked=stacked, dtype=jnp.float32
-    )
-    cache = cache.advance(jnp.ones((1, 2), jnp.int32)).advance(jnp.full((1, 1), 7, jnp.int32))
-    np.testing.assert_array_equal(cache.segment_ids_BS, [[1, 1, 7, 0]])
-    assert cache.length == 3
-    assert [leaf.shape for leaf in jax.tree.leaves(cache.layers)] == (
-        [(2, 1, 4, 1, 3)] * 2 if stacked else [(1, 4, 1, 3)] * 4
-    )
-
-
-def test_writing_replaces_its_slots_only():
-    cache = empty_cache(
-        batch=1, length=4, num_layers=1, key_heads=1, head_width=2, stacked=False, dtype=jnp.float32
-    )
-    layer = cache.layers[0].write(jnp.ones((1, 2, 1, 2)), 2 * jnp.ones((1, 2, 1, 2)), jnp.asarray(1))
-    np.testing.assert_array_equal(layer.k_BSKH[0, :, 0, 0], [0, 1, 1, 0])
-    np.testing.assert_array_equal(layer.v_BSKH[0, :, 0, 0], [0, 2, 2, 0])

@@ -11,6 +11,7 @@ from jax.ad_checkpoint import print_saved_residuals
 
 from tests.models.gemma_toys import gemma_config, gemma_model
 from tunix_exp.models.architecture import abstract
+from tunix_exp.models.cache import Room
 from tunix_exp.models.gemma import frequencies, turned
 
 FAMILIES = ("gemma", "gemma2", "gemma3")
@@ -93,7 +94,7 @@ def test_decoding_with_the_cache_equals_the_whole_forward(family, layer_loop):
         x_BTD, cache = model.hidden(tokens_BT, positions_BT, segments_BT, cache)
         return model.logits(x_BTD), cache
 
-    cache, seen = model.init_cache(B, T + 2), []
+    cache, seen = Room(T + 2), []
     for part in (slice(0, 4), *(slice(t, t + 1) for t in range(4, T))):
         logits, cache = step(params, tokens()[:, part], positions_BT[:, part], segments_BT[:, part], cache)
         seen.append(logits)

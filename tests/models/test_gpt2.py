@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from tests.models.toys import toy_model
+from tunix_exp.models.cache import Room
 
 B, T = 2, 9
 
@@ -90,7 +91,7 @@ def test_decoding_with_the_cache_equals_the_whole_forward(layer_loop):
         x_BTD, cache = model.hidden(tokens_BT, positions_BT, segments_BT, cache)
         return model.logits(x_BTD), cache
 
-    cache, seen = model.init_cache(B, T + 2), []
+    cache, seen = Room(T + 2), []
     for part in (slice(0, 5), *(slice(t, t + 1) for t in range(5, T))):
         logits, cache = step(params, tokens()[:, part], positions_BT[:, part], segments_BT[:, part], cache)
         seen.append(logits)

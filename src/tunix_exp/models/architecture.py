@@ -10,7 +10,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from tunix_exp.models.attention import Cache
+from tunix_exp.models.cache import Cache, Room
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.gemma import Gemma
 from tunix_exp.models.gpt2 import GPT2
@@ -25,13 +25,15 @@ class LanguageModel(Protocol):
     vocab_size: int
     num_positions: int
     unembedding: Unembedding
+    blocks: Any
+    compute_dtype: np.dtype
 
     def hidden(
         self,
         tokens_BT: Int[Array, "B T"],
         positions_BT: Int[Array, "B T"],
         segment_ids_BT: Int[Array, "B T"],
-        cache: Cache | None = None,
+        cache: Cache | Room | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
         """`decode` of what `embed` gives."""
         ...
@@ -47,17 +49,15 @@ class LanguageModel(Protocol):
         x_BTD: Float[Array, "B T D"],
         positions_BT: Int[Array, "B T"],
         segment_ids_BT: Int[Array, "B T"],
-        cache: Cache | None = None,
+        cache: Cache | Room | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
-        """The stream after the final norm, and the cache after this call."""
+        """The stream after the final norm, and a cache that has these tokens too, where one is given (one
+        token a row) or room for it (left-padded rows).
+        """
         ...
 
     def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Scores over the vocabulary, float32."""
-        ...
-
-    def init_cache(self, batch: int, length: int) -> Cache:
-        """An empty cache of `length` slots."""
         ...
 
 

@@ -1,97 +1,27 @@
-"""Who sees whom, the attention itself, and the cache of keys and values.
+"""Who sees whom, and the attention itself.
 
-Order is the order of slots, not of positions: left-padded rows keep their slots aligned, so a decoding
-step writes one slot for all rows. Segment 0 is padding. A padding query sees padding keys, itself among
-them, so that no row is fully masked.
+Order is the order of slots, not of positions. Segment 0 is padding. A padding query sees padding keys, itself
+among them, so that no row is fully masked.
 """
 
-from dataclasses import dataclass
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int
 
 # Finite, as minus infinity makes NaN of a fully masked row; not the least float, as the soft-max subtracts.
 MASKED = -0.7 * float(jnp.finfo(jnp.float32).max)
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class LayerCache:
-    """One layer's keys and values (with a leading L where the layers are stacked)."""
-
-    k_BSKH: Array
-    v_BSKH: Array
-
-    def write(
-        self, k_BTKH: Float[Array, "B T K H"], v_BTKH: Float[Array, "B T K H"], slot: Int[Array, ""]
-    ) -> "LayerCache":
-        """Slots `slot` … `slot + T - 1` replaced, the others kept."""
-        start = (0, slot, 0, 0)
-        return LayerCache(
-            jax.lax.dynamic_update_slice(self.k_BSKH, k_BTKH.astype(self.k_BSKH.dtype), start),
-            jax.lax.dynamic_update_slice(self.v_BSKH, v_BTKH.astype(self.v_BSKH.dtype), start),
-        )
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Cache:
-    """Keys and values of all layers, the segment of every slot, and the number of slots written."""
-
-    layers: PyTree[Array]
-    segment_ids_BS: Int[Array, "B S"]
-    length: Int[Array, ""]
-
-    def advance(self, segment_ids_BT: Int[Array, "B T"]) -> "Cache":
-        """The next T slots given their segments and counted as written."""
-        return Cache(
-            self.layers,
-            jax.lax.dynamic_update_slice(self.segment_ids_BS, segment_ids_BT, (0, self.length)),
-            self.length + segment_ids_BT.shape[1],
-        )
-
-
-def empty_cache(
-    *,
-    batch: int,
-    length: int,
-    num_layers: int,
-    key_heads: int,
-    head_width: int,
-    stacked: bool,
-    dtype: DTypeLike,
-) -> Cache:
-    """A cache of `length` slots, none of them written."""
-
-    def layer(*lead: int) -> LayerCache:
-        shape = (*lead, batch, length, key_heads, head_width)
-        return LayerCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
-
-    layers = layer(num_layers) if stacked else tuple(layer() for _ in range(num_layers))
-    return Cache(layers, jnp.zeros((batch, length), jnp.int32), jnp.zeros((), jnp.int32))
-
-
 def visible(
-    query_segments_BT: Int[Array, "B T"],
-    key_segments_BS: Int[Array, "B S"],
-    first_slot: Int[Array, ""] | int = 0,
-    *,
-    window: Int[Array, ""] | int | None = None,
-) -> Bool[Array, "B T S"]:
-    """True where a key has the query's segment and is not later; `window` counts the token itself.
-
-    Query t stands in slot `first_slot + t`, key s in slot s.
-    """
-    same_BTS = query_segments_BT[:, :, None] == key_segments_BS[:, None, :]
-    query_slots_1T1 = (first_slot + jnp.arange(query_segments_BT.shape[1]))[None, :, None]
-    key_slots_11S = jnp.arange(key_segments_BS.shape[1])[None, None, :]
-    seen_BTS = same_BTS & (key_slots_11S <= query_slots_1T1)
-    if window is not None:
-        seen_BTS &= query_slots_1T1 - key_slots_11S < window
-    return seen_BTS
+    segment_ids_BT: Int[Array, "B T"], *, window: Int[Array, ""] | int | None = None
+) -> Bool[Array, "B T T"]:
+    """True where a key has the query's segment and is not later; `window` counts the token itself."""
+    slots_T = jnp.arange(segment_ids_BT.shape[1])
+    back_1TS = slots_T[None, :, None] - slots_T[None, None, :]
+    seen_BTS = (segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]) & (back_1TS >= 0)
+    return seen_BTS if window is None else seen_BTS & (back_1TS < window)
 
 
 def attend(

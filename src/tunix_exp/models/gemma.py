@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,14 +17,12 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from tunix_exp.models.attention import Cache, LayerCache, attend, empty_cache, visible
+from tunix_exp.models.attention import visible
+from tunix_exp.models.cache import UNBOUNDED, Attend, Cache, Room, attend_next, attend_whole, fill
 from tunix_exp.models.gemma_config import GemmaConfig
 from tunix_exp.models.layers import Dense, Embedding, RMSNorm, Unembedding, gated_gelu
 from tunix_exp.models.sharding import split_rows
-from tunix_exp.models.stack import LayerLoop, Remat, make_blocks, run_blocks
-
-# A global layer is a local one whose window no sequence fills: then all layers run one program.
-UNBOUNDED = int(np.iinfo(np.int32).max)
+from tunix_exp.models.stack import LayerLoop, Remat, make_blocks, run_blocks, unstacked
 
 
 @jax.tree_util.register_dataclass
@@ -35,16 +34,6 @@ class Traits:
 
     window: Int[Array, ""]
     frequencies_R: Float[Array, " R"]
-
-
-@dataclass(frozen=True)
-class Sight:
-    """What all layers share: the positions, and the segments by which `visible` decides."""
-
-    positions_BT: Int[Array, "B T"]
-    query_segments_BT: Int[Array, "B T"]
-    key_segments_BS: Int[Array, "B S"]
-    slot: Int[Array, ""] | int  # of the first query
 
 
 class Attention(nnx.Module):
@@ -65,26 +54,18 @@ class Attention(nnx.Module):
         self.soft_cap = config.attention_soft_cap
 
     def __call__(
-        self, x_BTD: Float[Array, "B T D"], sight: Sight, traits: Traits, cache: LayerCache | None
-    ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
-        """What each token gathers from those it sees, and the cache with this call's keys and values."""
+        self, x_BTD: Float[Array, "B T D"], angles_BTR: Float[Array, "B T R"], attend: Attend
+    ) -> tuple[Float[Array, "B T D"], Any]:
+        """What each token gathers from those it sees, and what `attend` leaves."""
         B, T, _ = x_BTD.shape
         q_BTNH, k_BSKH, v_BSKH = (
             part(x_BTD).reshape(B, T, -1, self.head_width) for part in (self.query, self.key, self.value)
         )
         if self.query_norm is not None and self.key_norm is not None:
             q_BTNH, k_BSKH = self.query_norm(q_BTNH), self.key_norm(k_BSKH)
-        angles_BTR = sight.positions_BT[..., None] * traits.frequencies_R[None, None, :]
         q_BTNH, k_BSKH = turned(q_BTNH, angles_BTR), turned(k_BSKH, angles_BTR)
-        if cache is not None:
-            cache = cache.write(k_BSKH, v_BSKH, jnp.asarray(sight.slot))
-            k_BSKH, v_BSKH = cache.k_BSKH, cache.v_BSKH
-        # Made in every layer, as it is not worth keeping: XLA fuses it into the soft-max.
-        visible_BTS = visible(
-            sight.query_segments_BT, sight.key_segments_BS, sight.slot, window=traits.window
-        )
-        y_BTNH = attend(q_BTNH, k_BSKH, v_BSKH, visible_BTS, scale=self.scale, soft_cap=self.soft_cap)
-        return self.out(y_BTNH.reshape(B, T, -1)), cache
+        y_BTNH, left = attend(q_BTNH, k_BSKH, v_BSKH, scale=self.scale, soft_cap=self.soft_cap)
+        return self.out(y_BTNH.reshape(B, T, -1)), left
 
 
 class MLP(nnx.Module):
@@ -119,17 +100,17 @@ class Block(nnx.Module):
         self.mlp_post_norm = norm(config.width) if config.has_post_norms else None
 
     def __call__(
-        self, x_BTD: Float[Array, "B T D"], sight: Sight, traits: Traits, cache: LayerCache | None
-    ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
-        """The stream after this block, and its cache."""
-        update_BTD, cache = self.attention(self.attention_norm(x_BTD), sight, traits, cache)
+        self, x_BTD: Float[Array, "B T D"], angles_BTR: Float[Array, "B T R"], attend: Attend
+    ) -> tuple[Float[Array, "B T D"], Any]:
+        """The stream after this block, and what `attend` leaves."""
+        update_BTD, left = self.attention(self.attention_norm(x_BTD), angles_BTR, attend)
         if self.attention_post_norm is not None:
             update_BTD = self.attention_post_norm(update_BTD)
         x_BTD = x_BTD + update_BTD
         update_BTD = self.mlp(self.mlp_norm(x_BTD))
         if self.mlp_post_norm is not None:
             update_BTD = self.mlp_post_norm(update_BTD)
-        return x_BTD + update_BTD, cache
+        return x_BTD + update_BTD, left
 
 
 class Gemma(nnx.Module):
@@ -166,7 +147,7 @@ class Gemma(nnx.Module):
         tokens_BT: Int[Array, "B T"],
         positions_BT: Int[Array, "B T"],
         segment_ids_BT: Int[Array, "B T"],
-        cache: Cache | None = None,
+        cache: Cache | Room | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
         """`decode` of what `embed` gives."""
         return self.decode(self.embed(tokens_BT, positions_BT)[0], positions_BT, segment_ids_BT, cache)
@@ -185,53 +166,50 @@ class Gemma(nnx.Module):
         x_BTD: Float[Array, "B T D"],
         positions_BT: Int[Array, "B T"],
         segment_ids_BT: Int[Array, "B T"],
-        cache: Cache | None = None,
+        cache: Cache | Room | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
-        """The stream after the final norm; a cache gets its next T slots written and is seen whole."""
-        slot = 0 if cache is None else cache.length
-        caches = None if cache is None else cache.layers
-        if cache is not None:
-            cache = cache.advance(segment_ids_BT)
-        key_segments_BS = segment_ids_BT if cache is None else cache.segment_ids_BS
-        sight = Sight(positions_BT, segment_ids_BT, key_segments_BS, slot)
-        x_BTD, caches = run_blocks(
-            self.blocks,
-            split_rows(x_BTD),
-            lambda block, x_BTD, layer: block(x_BTD, sight, *layer),
-            self._layers(caches),
-            remat=self.remat,
+        """The stream after the final norm, and a cache that has these tokens too, where one is given (one
+        token a row) or room for it (left-padded rows).
+        """
+
+        def angles(traits: Traits) -> Float[Array, "B T R"]:
+            return positions_BT[..., None] * traits.frequencies_R[None, None, :]
+
+        if isinstance(cache, Cache):
+
+            def following(block: Any, x_BTD: Array, layer: Any) -> tuple[Array, Any]:
+                traits, kept = layer
+                return block(x_BTD, angles(traits), partial(attend_next, layer=kept, cache=cache))
+
+            layers = list(zip(self._traits("unroll"), cache.layers, strict=True))
+            x_BTD, kept = run_blocks(unstacked(self.blocks), x_BTD, following, layers, remat="none")
+            return self.final_norm(x_BTD), cache.with_next(kept)
+
+        def whole(block: Any, x_BTD: Array, traits: Traits) -> tuple[Array, Any]:
+            # Made in every layer, as it is not worth keeping: XLA fuses it into the soft-max.
+            visible_BTS = visible(segment_ids_BT, window=traits.window)
+            attend = partial(attend_whole, visible_BTS=visible_BTS, keeps=cache is not None)
+            return block(x_BTD, angles(traits), attend)
+
+        x_BTD, left = run_blocks(
+            self.blocks, split_rows(x_BTD), whole, self._traits(self.layer_loop), remat=self.remat
         )
-        if cache is not None:
-            cache = Cache(caches, cache.segment_ids_BS, cache.length)
-        return self.final_norm(x_BTD), cache
+        made = None if cache is None else fill(left, segment_ids_BT, cache, self.windows)
+        return self.final_norm(x_BTD), made
 
     def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Scores over the vocabulary, float32, from the tied embedding."""
         return self.unembedding.logits(x_BTD, self.token_embedding.embedding[...])
 
-    def init_cache(self, batch: int, length: int) -> Cache:
-        """An empty cache of `length` slots in the compute dtype; local layers keep all slots too."""
-        return empty_cache(
-            batch=batch,
-            length=length,
-            num_layers=self.num_layers,
-            key_heads=self.num_key_heads,
-            head_width=self.head_width,
-            stacked=self.layer_loop == "scan",
-            dtype=self.compute_dtype,
-        )
-
-    def _layers(self, caches: LayerCache | tuple[LayerCache, ...] | None) -> object:
-        """Traits and cache of every layer, in the form that `run_blocks` asks for."""
+    def _traits(self, layer_loop: LayerLoop) -> Any:
+        """The traits of every layer: a list, or for "scan" stacked."""
         window_L = np.asarray(self.windows, np.int32)
         frequencies_LR = np.stack([frequencies(base, self.head_width) for base in self.rope_bases])
-        if self.layer_loop == "scan":
-            return Traits(jnp.asarray(window_L), jnp.asarray(frequencies_LR)), caches
-        traits = [
+        if layer_loop == "scan":
+            return Traits(jnp.asarray(window_L), jnp.asarray(frequencies_LR))
+        return [
             Traits(jnp.asarray(w), jnp.asarray(f_R)) for w, f_R in zip(window_L, frequencies_LR, strict=True)
         ]
-        each = caches if isinstance(caches, tuple) else [None] * self.num_layers
-        return list(zip(traits, each, strict=True))
 
 
 def frequencies(base: float, head_width: int) -> Float[np.ndarray, " R"]:

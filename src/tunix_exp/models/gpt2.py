@@ -3,17 +3,19 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from tunix_exp.models.attention import Cache, LayerCache, attend, empty_cache, visible
+from tunix_exp.models.attention import visible
+from tunix_exp.models.cache import UNBOUNDED, Attend, Cache, Room, attend_next, attend_whole, fill
 from tunix_exp.models.config import GPT2Config
 from tunix_exp.models.layers import Dense, Embedding, LayerNorm, Unembedding, gelu
 from tunix_exp.models.sharding import split_rows
-from tunix_exp.models.stack import LayerLoop, Remat, make_blocks, run_blocks
+from tunix_exp.models.stack import LayerLoop, Remat, make_blocks, run_blocks, unstacked
 
 
 class Attention(nnx.Module):
@@ -24,24 +26,15 @@ class Attention(nnx.Module):
         self.out = dense(config.width, config.width, std=_residual_std(config))
         self.num_heads = config.num_heads
 
-    def __call__(
-        self,
-        x_BTD: Float[Array, "B T D"],
-        visible_BTS: Bool[Array, "B T S"],
-        layer: LayerCache | None,
-        slot: Int[Array, ""] | int,
-    ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
-        """What each token gathers from those it sees, and the cache with this call's keys and values."""
+    def __call__(self, x_BTD: Float[Array, "B T D"], attend: Attend) -> tuple[Float[Array, "B T D"], Any]:
+        """What each token gathers from those it sees, and what `attend` leaves."""
         B, T, D = x_BTD.shape
         q_BTNH, k_BSKH, v_BSKH = (
             part.reshape(B, T, self.num_heads, D // self.num_heads)
             for part in jnp.split(self.qkv(x_BTD), 3, axis=-1)
         )
-        if layer is not None:
-            layer = layer.write(k_BSKH, v_BSKH, jnp.asarray(slot))
-            k_BSKH, v_BSKH = layer.k_BSKH, layer.v_BSKH
-        y_BTNH = attend(q_BTNH, k_BSKH, v_BSKH, visible_BTS, scale=1 / math.sqrt(q_BTNH.shape[-1]))
-        return self.out(y_BTNH.reshape(B, T, D)), layer
+        y_BTNH, left = attend(q_BTNH, k_BSKH, v_BSKH, scale=1 / math.sqrt(q_BTNH.shape[-1]))
+        return self.out(y_BTNH.reshape(B, T, D)), left
 
 
 class MLP(nnx.Module):
@@ -69,17 +62,11 @@ class Block(nnx.Module):
         self.mlp_norm = LayerNorm(config.width, epsilon=config.norm_epsilon, **dtypes)
         self.mlp = MLP(config, dense)
 
-    def __call__(
-        self,
-        x_BTD: Float[Array, "B T D"],
-        visible_BTS: Bool[Array, "B T S"],
-        layer: LayerCache | None,
-        slot: Int[Array, ""] | int,
-    ) -> tuple[Float[Array, "B T D"], LayerCache | None]:
-        """The stream after this block, and its cache."""
-        update_BTD, layer = self.attention(self.attention_norm(x_BTD), visible_BTS, layer, slot)
+    def __call__(self, x_BTD: Float[Array, "B T D"], attend: Attend) -> tuple[Float[Array, "B T D"], Any]:
+        """The stream after this block, and what `attend` leaves."""
+        update_BTD, left = self.attention(self.attention_norm(x_BTD), attend)
         x_BTD = x_BTD + update_BTD
-        return x_BTD + self.mlp(self.mlp_norm(x_BTD)), layer
+        return x_BTD + self.mlp(self.mlp_norm(x_BTD)), left
 
 
 class GPT2(nnx.Module):
@@ -114,7 +101,7 @@ class GPT2(nnx.Module):
         tokens_BT: Int[Array, "B T"],
         positions_BT: Int[Array, "B T"],
         segment_ids_BT: Int[Array, "B T"],
-        cache: Cache | None = None,
+        cache: Cache | Room | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
         """`decode` of what `embed` gives."""
         return self.decode(self.embed(tokens_BT, positions_BT)[0], positions_BT, segment_ids_BT, cache)
@@ -131,40 +118,34 @@ class GPT2(nnx.Module):
         x_BTD: Float[Array, "B T D"],
         positions_BT: Int[Array, "B T"],
         segment_ids_BT: Int[Array, "B T"],
-        cache: Cache | None = None,
+        cache: Cache | Room | None = None,
     ) -> tuple[Float[Array, "B T D"], Cache | None]:
-        """The stream after the final norm; a cache gets its next T slots written and is seen whole."""
-        slot = 0 if cache is None else cache.length
-        layers = None if cache is None else cache.layers
-        if cache is not None:
-            cache = cache.advance(segment_ids_BT)
-        visible_BTS = visible(segment_ids_BT, segment_ids_BT if cache is None else cache.segment_ids_BS, slot)
-        x_BTD, layers = run_blocks(
+        """The stream after the final norm, and a cache that has these tokens too, where one is given (one
+        token a row) or room for it (left-padded rows).
+        """
+        if isinstance(cache, Cache):
+            x_BTD, layers = run_blocks(
+                unstacked(self.blocks),
+                x_BTD,
+                lambda block, x_BTD, layer: block(x_BTD, partial(attend_next, layer=layer, cache=cache)),
+                cache.layers,
+                remat="none",
+            )
+            return self.final_norm(x_BTD), cache.with_next(layers)
+        attend = partial(attend_whole, visible_BTS=visible(segment_ids_BT), keeps=cache is not None)
+        x_BTD, left = run_blocks(
             self.blocks,
             split_rows(x_BTD),
-            lambda block, x_BTD, layer: block(x_BTD, visible_BTS, layer, slot),
-            layers,
+            lambda block, x_BTD, _: block(x_BTD, attend),
+            None,
             remat=self.remat,
         )
-        if cache is not None:
-            cache = Cache(layers, cache.segment_ids_BS, cache.length)
-        return self.final_norm(x_BTD), cache
+        made = None if cache is None else fill(left, segment_ids_BT, cache, [UNBOUNDED] * self.num_layers)
+        return self.final_norm(x_BTD), made
 
     def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Scores over the vocabulary, float32, from the tied embedding."""
         return self.unembedding.logits(x_BTD, self.token_embedding.embedding[...])
-
-    def init_cache(self, batch: int, length: int) -> Cache:
-        """An empty cache of `length` slots in the compute dtype."""
-        return empty_cache(
-            batch=batch,
-            length=length,
-            num_layers=self.num_layers,
-            key_heads=self.num_heads,
-            head_width=self.head_width,
-            stacked=self.layer_loop == "scan",
-            dtype=self.compute_dtype,
-        )
 
 
 def _residual_std(config: GPT2Config) -> float:

@@ -31,6 +31,16 @@ def make_blocks(
     return nnx.List([make(nnx.Rngs(key)) for key in keys_L])
 
 
+def unstacked(blocks: Any) -> nnx.List:
+    """The blocks as a list of single ones; of stacked parameters every layer is copied."""
+    if isinstance(blocks, nnx.List):
+        return blocks
+    graphdef, params = nnx.split(blocks)
+    num_layers = jax.tree.leaves(params)[0].shape[0]
+    layers = [jax.tree.map(lambda leaf_L, layer=layer: leaf_L[layer], params) for layer in range(num_layers)]
+    return nnx.List([nnx.merge(graphdef, layer) for layer in layers])
+
+
 def run_blocks(
     blocks: Any,
     x_BTD: Float[Array, "B T D"],
@@ -38,11 +48,11 @@ def run_blocks(
     layers: PyTree | None,
     *,
     remat: Remat,
-) -> tuple[Float[Array, "B T D"], PyTree | None]:
+) -> tuple[Float[Array, "B T D"], PyTree]:
     """`x_BTD` after all blocks, and what `call(block, x_BTD, layer)` returned beside it for each layer.
 
     `layers` holds what differs between layers (cache, traits): a sequence over the layers for a list of
-    blocks, a tree of arrays with a leading L for stacked ones; the second result has the same form.
+    blocks, a tree of arrays with a leading L for stacked ones; the second result has that form too.
     """
 
     def body(graphdef: nnx.GraphDef, params: nnx.State, x_BTD: Array, layer: Any) -> tuple[Array, Any]:
@@ -57,7 +67,7 @@ def run_blocks(
         for block, layer in zip(blocks, layers or [None] * len(blocks), strict=True):
             x_BTD, left = body(*nnx.split(block), x_BTD, layer)
             after.append(left)
-        return x_BTD, None if layers is None else tuple(after)
+        return x_BTD, tuple(after)
 
     graphdef, params = nnx.split(blocks)
     return jax.lax.scan(
