@@ -31,7 +31,7 @@ from tunix_exp.device.check import Device, check, peak_memory_bytes
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.evaluate import evaluate, heldout_loss, heldout_width
-from tunix_exp.evaluation.generate import BLOCK_ROWS, compile_answer
+from tunix_exp.evaluation.generate import MOST_ROWS, block_rows, compile_answer
 from tunix_exp.evidence import manifest as records
 from tunix_exp.evidence import surroundings
 from tunix_exp.evidence.board import HELDOUT, sample_table
@@ -285,7 +285,7 @@ def _planned_step(
         parts=taken.parts,
         work=taken.work,
         speed=device.speed,
-        evaluation=_evaluation_shapes(config, texts),
+        evaluation=_evaluation_shapes(config, texts, device.platform),
         not_compiled=device.not_compiled,
     )
     compiled = None
@@ -361,26 +361,32 @@ def _total_steps(config: RunConfig, texts: Texts | None) -> int:
 def _compiled_answer(
     config: RunConfig, texts: Texts | None, graphdef: Any, params: Any, mesh: jax.sharding.Mesh
 ) -> jax.stages.Compiled:
-    """The generation step for the longest prompt; where no text was read, for a prompt of data.max_tokens."""
+    """The generation step for the longest prompts; where no text was read, for some of data.max_tokens."""
     assert isinstance(config.eval, ItemsEvalConfig)
-    longest = max(item.prompt_length for item in texts.items) if texts else config.data.max_tokens
+    platform = mesh.devices.flat[0].platform
+    lengths = _prompt_lengths(texts) if texts else [config.data.max_tokens] * MOST_ROWS[platform]
     return compile_answer(
         graphdef,
         params,
         mesh,
-        longest_prompt=longest,
+        prompt_lengths=lengths,
         n_eos=len(texts.tokenizer.stop_ids) if texts else 1,
         max_new_tokens=config.eval.max_new_tokens,
     )
 
 
-def _evaluation_shapes(config: RunConfig, texts: Texts | None) -> dict[str, int] | None:
+def _prompt_lengths(texts: Texts) -> list[int]:
+    return [item.prompt_length for item in texts.items]
+
+
+def _evaluation_shapes(config: RunConfig, texts: Texts | None, platform: str) -> dict[str, int] | None:
     if texts is None or not isinstance(config.eval, ItemsEvalConfig):
         return None
+    rows = block_rows(_prompt_lengths(texts), platform)
     return {
         "items": len(texts.items),
-        "rows_a_call": BLOCK_ROWS,
-        "rows_in_flight": -(-config.eval.batch_size // BLOCK_ROWS) * BLOCK_ROWS,
+        "rows_a_call": rows,
+        "rows_in_flight": -(-config.eval.batch_size // rows) * rows,
         "heldout_tokens": heldout_width(texts.items),
         "decode_new_tokens": config.eval.max_new_tokens,
     }

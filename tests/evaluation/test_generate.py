@@ -1,14 +1,28 @@
+import re
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from tests.models.gemma_toys import gemma_model
 from tests.models.toys import toy_model
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation import generate as module
-from tunix_exp.evaluation.generate import BLOCK_ROWS, Generation, bucket, generate
+from tunix_exp.evaluation.generate import (
+    FEWEST_ROWS,
+    MOST_ROWS,
+    Generation,
+    block_rows,
+    bucket,
+    compile_answer,
+    generate,
+)
+from tunix_exp.training.compiles import CompileCount
 
 NEW = 5
+MOST = MOST_ROWS["cpu"]
 SIZES = {"num_positions": 40}
 
 
@@ -42,20 +56,38 @@ def without_cache(model, prompt, new):
     return tuple(tokens[len(prompt) :])
 
 
-@pytest.mark.parametrize("layer_loop", ["unroll", "scan"])
-def test_tokens_are_those_of_whole_forwards_without_cache_and_padding(layer_loop):
+def a_model(family, layer_loop, **changes):
+    """Of the Gemmas, whose windows hold 3 tokens, layers of both kinds."""
+    if family == "gpt2":
+        return model(layer_loop=layer_loop)
+    return gemma_model(family, num_layers=4, layer_loop=layer_loop, **SIZES, **changes)
+
+
+@pytest.mark.parametrize(
+    ("family", "layer_loop"),
+    [("gpt2", "unroll"), ("gpt2", "scan"), ("gemma2", "scan"), ("gemma3", "unroll"), ("gemma3", "scan")],
+)
+def test_tokens_are_those_of_whole_forwards_without_cache_and_padding(family, layer_loop):
     asked = prompts(6)
-    answers = run(model(layer_loop=layer_loop), asked)
-    expected = [without_cache(model(layer_loop=layer_loop), prompt, NEW) for prompt in asked]
+    answers = run(a_model(family, layer_loop), asked)
+    expected = [without_cache(a_model(family, layer_loop), prompt, NEW) for prompt in asked]
     assert [answer.tokens for answer in answers] == expected
     assert len(set(expected)) > 1
     assert {answer.stop_reason for answer in answers} == {"length"}
 
 
+def test_a_window_leaves_every_batch_size_and_order_the_same_tokens():
+    asked = prompts(MOST + 3)
+    gemma = a_model("gemma3", "scan")
+    expected = run(gemma, asked)
+    assert run(gemma, asked[::-1], batch_size=1) == expected[::-1]
+    assert [run(gemma, [prompt])[0] for prompt in asked[:3]] == expected[:3]
+
+
 def test_every_batch_size_and_order_gives_the_same_tokens():
-    asked = prompts(2 * BLOCK_ROWS + 3)
+    asked = prompts(2 * MOST + 3)
     expected = run(model(), asked)
-    for batch_size in (1, 7, BLOCK_ROWS, BLOCK_ROWS + 1, 100):
+    for batch_size in (1, 7, MOST, MOST + 1, 100):
         assert run(model(), asked, batch_size=batch_size) == expected
     order = np.random.default_rng(5).permutation(len(asked))
     shuffled = run(model(), [asked[i] for i in order])
@@ -64,7 +96,7 @@ def test_every_batch_size_and_order_gives_the_same_tokens():
 
 def test_every_batch_size_and_order_makes_the_same_calls(monkeypatch):
     """Equal calls are equal bits: what the device is given does not depend on either."""
-    asked = prompts(2 * BLOCK_ROWS + 3)
+    asked = prompts(2 * MOST + 3)
     calls = []
     real = module._answer
 
@@ -83,7 +115,7 @@ def test_every_batch_size_and_order_makes_the_same_calls(monkeypatch):
 
 
 def test_an_answer_does_not_depend_on_the_other_prompts():
-    asked = prompts(BLOCK_ROWS + 4)
+    asked = prompts(MOST + 4)
     together = run(model(), asked)
     assert [run(model(), [prompt])[0] for prompt in asked] == together
 
@@ -112,6 +144,32 @@ def test_no_prompt_gives_no_answer():
     assert run(model(), []) == []
 
 
+@pytest.mark.parametrize(
+    ("lengths", "rows"),
+    [
+        ([], FEWEST_ROWS),
+        ([5] * FEWEST_ROWS, FEWEST_ROWS),
+        ([5] * (FEWEST_ROWS + 1), 2 * FEWEST_ROWS),
+        ([5] * FEWEST_ROWS + [30] * FEWEST_ROWS, FEWEST_ROWS),
+        ([5] * 1000, MOST),
+    ],
+)
+def test_a_call_has_as_many_rows_as_the_fullest_bucket_fills(lengths, rows):
+    assert block_rows(lengths, "cpu") == rows
+
+
+def test_a_hundred_items_compile_once_a_bucket_and_a_hundred_others_not_at_all():
+    few = model(num_layers=1, num_positions=39)  # a model of its own: nothing is compiled for it yet
+    items = prompts(100, seed=1)
+    compiles = CompileCount()
+    run(few, items)
+    assert compiles.count == len({bucket(len(prompt)) for prompt in items}) == 2
+    others = prompts(100, seed=2)
+    run(few, others)
+    run(few, others[::-1], batch_size=1)
+    assert compiles.count == 2
+
+
 def test_two_models_of_one_config_share_their_programs():
     run(model(seed=0), prompts(3, longest=8))
     before = module._answer._cache_size()
@@ -122,11 +180,11 @@ def test_two_models_of_one_config_share_their_programs():
 
 def test_progress_is_told_after_every_batch():
     told = []
-    run(model(), prompts(BLOCK_ROWS + 4, longest=8), batch_size=1, on_batch=told.append)
-    assert told == [BLOCK_ROWS, BLOCK_ROWS + 4]
+    run(model(), prompts(MOST + 4, longest=8), batch_size=1, on_batch=told.append)
+    assert told == [MOST, MOST + 4]
     told.clear()
-    run(model(), prompts(BLOCK_ROWS + 4, longest=8), batch_size=2 * BLOCK_ROWS, on_batch=told.append)
-    assert told == [BLOCK_ROWS + 4]
+    run(model(), prompts(MOST + 4, longest=8), batch_size=2 * MOST, on_batch=told.append)
+    assert told == [MOST + 4]
 
 
 @pytest.mark.parametrize(
@@ -158,3 +216,26 @@ def test_a_prompt_that_cannot_be_answered_is_named(bad, what):
 def test_all_bad_prompts_are_named_at_once():
     with pytest.raises(UserError, match=r"prompt 0 is empty\nprompt 2 is empty"):
         run(model(), [[], [1], []])
+
+
+def loop_body(program):
+    """The instructions of the last loop of a compiled program's text: name, shape and operation."""
+    name = re.findall(r" while\(.*body=%([\w.\-]+)", program)[-1]
+    body = re.search(rf"^%{re.escape(name)} .*?^}}", program, re.S | re.M)[0]
+    return re.findall(r"^  (?:ROOT )?%([\w.\-]+) = (\w+\[[\d,]*\])\S* ([\w\-]+)\(", body, re.M)
+
+
+def test_a_token_copies_neither_the_cache_nor_a_weight():
+    gemma = gemma_model("gemma2", width=48, mlp_width=80, layer_loop="scan", vocab_size=997, **SIZES)
+    graphdef, params = nnx.split(gemma)
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:1]).reshape(1, 1, 1), ("data", "fsdp", "tensor"))
+    compiled = compile_answer(graphdef, params, mesh, prompt_lengths=[9], n_eos=1, max_new_tokens=NEW)
+    kept = {"f32[8,2,20,8]", "f32[8,2,3,8]"}
+    weights = {"f32[48,80]", "f32[80,48]", "f32[997,48]", "f32[48,997]", "f32[3,48,80]", "f32[3,80,48]"}
+    made = [
+        (name, shape, operation)
+        for name, shape, operation in loop_body(compiled.as_text())
+        if shape in kept | weights and operation not in ("parameter", "get-tuple-element")
+    ]
+    assert {shape for _, shape, _ in made} == kept
+    assert all("dynamic-update-slice" in name for name, _, _ in made), made

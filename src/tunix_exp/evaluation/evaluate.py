@@ -15,13 +15,14 @@ from tunix_exp.data.batches import laid_out
 from tunix_exp.data.tokenize import TokenizedExample
 from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.evaluation.config import ItemsEvalConfig
-from tunix_exp.evaluation.generate import BLOCK_ROWS, generate
+from tunix_exp.evaluation.generate import generate
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.loss import response_nll
 from tunix_exp.scoring.paired import Evaluation, ItemLoss, mean_loss
 from tunix_exp.scoring.scorecard import Prediction, score
 
 _LENGTH_MULTIPLE = 16
+_HELDOUT_ROWS = 16
 
 
 def evaluate(
@@ -73,15 +74,15 @@ def heldout_loss(model: LanguageModel, items: Sequence[TokenizedExample]) -> flo
 def item_losses(model: LanguageModel, items: Sequence[TokenizedExample]) -> list[ItemLoss]:
     """Each item's negative log-likelihood (nats) of its response, and the tokens of it.
 
-    Every call has `BLOCK_ROWS` rows, as in `generate`: the last bits depend on no setting.
+    Every call has the same number of rows, so that the last bits depend on no setting.
     """
     graphdef, params = nnx.split(model)
     width = heldout_width(items)
     losses: list[ItemLoss] = []
-    for start in range(0, len(items), BLOCK_ROWS):
-        part = list(items[start : start + BLOCK_ROWS])
+    for start in range(0, len(items), _HELDOUT_ROWS):
+        part = list(items[start : start + _HELDOUT_ROWS])
         # The last batch is filled up, so that every call has one shape; the filling is not counted.
-        whole = [*part, *part[:1] * (BLOCK_ROWS - len(part))]
+        whole = [*part, *part[:1] * (_HELDOUT_ROWS - len(part))]
         rows = laid_out([[item] for item in whole], width=width, pad_id=0)
         nll_B, count_B = _nll(graphdef)(params, rows.tokens_BT, rows.segment_ids_BT, rows.loss_mask_BT)
         found = zip(part, np.asarray(nll_B).tolist(), np.asarray(count_B).tolist(), strict=False)

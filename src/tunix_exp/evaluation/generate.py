@@ -2,12 +2,13 @@
 
 A matrix product's last bits depend on its number of rows: XLA picks other kernels and orders of summation
 for one row than for sixteen or sixty-four, and an arg-max near a tie turns such a bit into another answer.
-So every compiled call has the same number of rows, `BLOCK_ROWS`, and a prompt's padded length depends on
-that prompt alone. Blocks are cut from the prompts in one canonical order, so that equal sets make equal
-calls, which makes equal bits; `batch_size` says how many rows are handed to the device before the host
-waits for the answers.
+So every compiled call has the same number of rows, which follows from how many prompts there are, and a
+prompt's padded length depends on that prompt alone. Blocks are cut from the prompts in one canonical order,
+so that equal sets make equal calls, which makes equal bits; `batch_size` says how many rows are handed to the
+device before the host waits for the answers.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,9 +25,11 @@ from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.cache import Room
 from tunix_exp.models.stack import unstacked
 
-# On a CPU, sixteen rows take a fifth of the time of sixteen single ones where weights are read from memory
-# (GPT-2, 124M), and the same time where they are not (0.6M); more rows would be idle in small sets.
-BLOCK_ROWS = 16
+# A token's time is that of reading the weights, until there are rows enough to compute with them meanwhile:
+# on two CPU cores (distilgpt2, float32) 16 rows take 1.5 times the time of 8. Accelerators compute more with
+# every byte. Idle rows cost as much as others.
+FEWEST_ROWS = 8
+MOST_ROWS = {"cpu": 16, "tpu": 64, "gpu": 64}
 SHORTEST_BUCKET = 16
 
 
@@ -56,17 +59,16 @@ def generate(
     """
     _check(prompts, max_new_tokens=max_new_tokens, model=model)
     graphdef, params = nnx.split(model)
-    answer = partial(
-        _answer, graphdef, params, jnp.asarray(eos_ids, jnp.int32), max_new_tokens=max_new_tokens
-    )
-    blocks = list(_blocks(prompts))
-    blocks_in_flight = -(-batch_size // BLOCK_ROWS)
+    answer = partial(_answer, graphdef, params, np.asarray(eos_ids, np.int32), max_new_tokens=max_new_tokens)
+    rows = block_rows([len(prompt) for prompt in prompts], jax.default_backend())
+    blocks = list(_blocks(prompts, rows))
+    blocks_in_flight = -(-batch_size // rows)
     generations: list[Generation | None] = [None] * len(prompts)
     done = 0
     for first in range(0, len(blocks), blocks_in_flight):
         batch = blocks[first : first + blocks_in_flight]
         # All calls are handed over before the first answer is waited for.
-        answers = [answer(*_left_padded([prompts[i] for i in block], pad_id)) for block in batch]
+        answers = [answer(*_left_padded([prompts[i] for i in block], rows, pad_id)) for block in batch]
         for block, (new_RN, lengths_R, stopped_R) in zip(batch, jax.device_get(answers), strict=True):
             for row, index in enumerate(block):
                 generations[index] = Generation(
@@ -90,12 +92,23 @@ def bucket(length: int) -> int:
     return size
 
 
-def _blocks(prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Indices of at most BLOCK_ROWS prompts of one bucket, shortest first, ties by their tokens."""
+def block_rows(lengths: Sequence[int], platform: str) -> int:
+    """The rows of every call that answers prompts of these lengths: a power of two that the fullest bucket
+    fills, from FEWEST_ROWS to the platform's MOST_ROWS.
+    """
+    fullest = max(Counter(bucket(length) for length in lengths).values(), default=0)
+    rows = FEWEST_ROWS
+    while rows < min(fullest, MOST_ROWS[platform]):
+        rows *= 2
+    return rows
+
+
+def _blocks(prompts: Sequence[Sequence[int]], rows: int) -> Iterator[list[int]]:
+    """Indices of at most `rows` prompts of one bucket, shortest first, ties by their tokens."""
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), tuple(prompts[i])))
     block: list[int] = []
     for index in order:
-        is_full = len(block) == BLOCK_ROWS
+        is_full = len(block) == rows
         if block and (is_full or bucket(len(prompts[block[0]])) != bucket(len(prompts[index]))):
             yield block
             block = []
@@ -104,11 +117,11 @@ def _blocks(prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         yield block
 
 
-def _left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
-    """BLOCK_ROWS rows, prompts at the right end; what is missing is segment 0."""
+def _left_padded(prompts: Sequence[Sequence[int]], rows: int, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """`rows` rows, prompts at the right end; what is missing is segment 0."""
     length = bucket(max(len(prompt) for prompt in prompts))
-    tokens_RP = np.full((BLOCK_ROWS, length), pad_id, np.int32)
-    segment_ids_RP = np.zeros((BLOCK_ROWS, length), np.int32)
+    tokens_RP = np.full((rows, length), pad_id, np.int32)
+    segment_ids_RP = np.zeros((rows, length), np.int32)
     for row, prompt in enumerate(prompts):
         tokens_RP[row, length - len(prompt) :] = prompt
         segment_ids_RP[row, length - len(prompt) :] = 1
@@ -120,14 +133,16 @@ def compile_answer(
     params: nnx.State,
     mesh: jax.sharding.Mesh,
     *,
-    longest_prompt: int,
+    prompt_lengths: Sequence[int],
     n_eos: int,
     max_new_tokens: int,
 ) -> jax.stages.Compiled:
-    """The program by which `generate` answers its longest prompts, from shapes with shardings alone."""
+    """The program by which `generate` answers the longest prompts, from shapes with shardings alone."""
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     eos_E = jax.ShapeDtypeStruct((n_eos,), jnp.int32, sharding=everywhere)
-    rows_RP = jax.ShapeDtypeStruct((BLOCK_ROWS, bucket(longest_prompt)), jnp.int32, sharding=everywhere)
+    rows = block_rows(prompt_lengths, mesh.devices.flat[0].platform)
+    shape = rows, bucket(max(prompt_lengths))
+    rows_RP = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=everywhere)
     return _answer.lower(graphdef, params, eos_E, rows_RP, rows_RP, max_new_tokens=max_new_tokens).compile()
 
 
@@ -151,7 +166,11 @@ def _answer(
     real_R = segment_ids_RP.any(axis=1)
 
     def best(model: LanguageModel, x_RTD: Array) -> Int[Array, " R"]:
-        return jnp.argmax(model.logits(x_RTD[:, -1:])[:, 0], axis=-1).astype(jnp.int32)
+        logits_RV = model.logits(x_RTD[:, -1:])[:, 0]
+        # The first of the largest, as `argmax` says it, which takes XLA four times as long on a CPU.
+        V = logits_RV.shape[1]
+        is_best_RV = logits_RV == logits_RV.max(axis=-1, keepdims=True)
+        return jnp.where(is_best_RV, jnp.arange(V, dtype=jnp.int32)[None], V - 1).min(axis=-1)
 
     def ends(token_R: Array) -> Bool[Array, " R"]:
         return (token_R[:, None] == eos_E[None, :]).any(axis=1)
