@@ -1,6 +1,9 @@
 """The strict session: CPU, no rank promotion, no network."""
 
+import gc
 import os
+import sys
+from collections.abc import Iterator
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Toy programs run once or twice: compiling them is nearly all of the time.
@@ -22,3 +25,19 @@ def toy_run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("toy") / "run"
     assert run_toy(folder, "eval.heldout_every_steps=2") == 0
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_are_forgotten() -> Iterator[None]:
+    """No module leaves its compiled programs behind: a process has a limited number of memory mappings, each
+    program takes some, and the compiler aborts when none is left.
+    """
+    yield
+    if "jax" not in sys.modules:
+        return
+    for name in [name for name in sys.modules if name.startswith("tunix_exp.")]:
+        for value in list(vars(sys.modules[name]).values()):
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()
+    sys.modules["jax"].clear_caches()
+    gc.collect()
