@@ -11,9 +11,11 @@ from pathlib import Path
 import jax
 import pytest
 
+from tests.composing import composed
 from tests.running import TOY, bits, read_json, read_jsonl, run, run_toy
 from tunix_exp import cli
 from tunix_exp.evidence.verify import verify
+from tunix_exp.report.page.run import run_page
 from tunix_exp.training.compiles import CompileCount
 
 
@@ -42,6 +44,13 @@ def test_held_out_losses_item_by_item_add_up_to_the_summary_s_and_the_curve_s(to
         mean = math.fsum(item["nats"] for item in items) / sum(item["tokens"] for item in items)
         assert mean == comparison["heldout_loss"][f"{which}_nats"]
     assert read_jsonl(toy / "heldout.jsonl")[-1] == {"step": 4, "loss_nats": mean}
+
+
+def test_the_page_is_drawn_from_the_directory_alone_and_knows_the_defaults(toy):
+    page = (toy / "report.html").read_text()
+    assert run_page(toy) == page
+    assert read_json(toy / ".hydra" / "defaults.json") == composed()
+    assert "default 400" in page
 
 
 def test_the_loss_falls_and_the_example_shows_the_mask(toy):
@@ -165,6 +174,7 @@ def test_a_sweep_compiles_once_and_a_bad_job_fails_alone(tmp_path, capfd):
     assert "`seed` = 'x'" in manifests[2]["error"]["message"]
     assert all(verify(tmp_path / str(job)) == [] for job in range(3))
     assert "failed" in capfd.readouterr().out
+    assert "2 of 3 runs completed" in (tmp_path / "report.html").read_text()
 
 
 def test_rates_and_decays_of_a_sweep_share_one_program(tmp_path):

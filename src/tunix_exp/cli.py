@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.experimental.callback import Callback
@@ -22,6 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 from tunix_exp import config as configs
 from tunix_exp import verbs
 from tunix_exp.errors import UserError
+from tunix_exp.evidence.layout import DEFAULTS, REPORT
+from tunix_exp.evidence.strict_json import json_text
 from tunix_exp.exits import COMPLETED, FAILED, INTERRUPTED, REFUSED
 
 MANIFEST = "run_manifest.json"
@@ -75,9 +79,31 @@ def _job(composed: DictConfig) -> None:
     from tunix_exp.launch import launch
 
     hydra = HydraConfig.get()
+    _record_defaults(Path(hydra.runtime.output_dir))
     status = launch(_resolved(composed), Path(hydra.runtime.output_dir), command=_command())
     if hydra.mode is not RunMode.MULTIRUN or status == INTERRUPTED:
         raise SystemExit(status)
+
+
+def _record_defaults(directory: Path) -> None:
+    """Beside what Hydra recorded of this command lies what the command alone would have composed."""
+    file = directory / DEFAULTS
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json_text(_defaults(), file=DEFAULTS), encoding="utf-8", newline="\n")
+
+
+def _defaults() -> dict[str, Any]:
+    # Hydra keeps one state for the process, and the job that is under way needs its own back.
+    state = GlobalHydra.instance()
+    job = state.hydra
+    state.clear()
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            return _resolved(compose("config"))
+    finally:
+        GlobalHydra.instance().clear()
+        if job is not None:
+            GlobalHydra.instance().initialize(job)
 
 
 def _resolved(composed: DictConfig) -> dict[str, Any]:
@@ -119,9 +145,15 @@ class Door(Callback):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Say how each job ended; the sweep fails when one of them did."""
         from tunix_exp.evidence.sweep import outcomes, table
+        from tunix_exp.report.page.write import runs_at, write_page
 
-        rows = outcomes(Path(config.hydra.sweep.dir))
+        sweep = Path(config.hydra.sweep.dir)
+        rows = outcomes(sweep)
         print(table(rows))
+        try:
+            write_page(runs_at(sweep), sweep / REPORT, title="/".join(sweep.resolve().parts[-2:]))
+        except UserError as error:
+            raise SystemExit(_refuse(error)) from None
         if any(row.status != "completed" for row in rows):
             raise SystemExit(FAILED)
 

@@ -32,8 +32,8 @@ from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.evaluate import evaluate, heldout_loss, heldout_width
 from tunix_exp.evaluation.generate import MOST_ROWS, block_rows, compile_answer
+from tunix_exp.evidence import layout, surroundings
 from tunix_exp.evidence import manifest as records
-from tunix_exp.evidence import surroundings
 from tunix_exp.evidence.board import HELDOUT, sample_table
 from tunix_exp.evidence.metrics import heldout_line, step_line
 from tunix_exp.evidence.run_directory import RunDirectory
@@ -46,6 +46,7 @@ from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.digest import parameter_count, weight_hash
 from tunix_exp.models.weights import check_access, load
 from tunix_exp.report.curves import draw_curves
+from tunix_exp.report.page.run import run_page
 from tunix_exp.report.tables import adapter_text, comparison_table, readme
 from tunix_exp.scoring.paired import Evaluation
 from tunix_exp.training import optim, resume
@@ -91,6 +92,7 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages) -> None:
         if config.mode.trains:
             draw_curves(evidence.root, evidence.path("curves.png"))
         evidence.write_text("README.md", readme(evidence.root))
+        evidence.write_text(layout.REPORT, run_page(evidence.root))
     stages.current = "verify"
     evidence.complete()
     evidence.log.say(f"completed and verified: {evidence.root}")

@@ -1,5 +1,6 @@
 """A small, consistent run directory, written the way a run writes it."""
 
+import html
 import io
 import json
 import math
@@ -123,12 +124,14 @@ def claim(
     (hydra / "overrides.yaml").write_text("- seed=3\n", encoding="utf-8")
     said = {"hydra": {"overrides": {"hydra": [], "task": ["seed=3"]}, "mode": "RUN"}}
     (hydra / "hydra.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
+    (hydra / "defaults.json").write_text("{}\n", encoding="utf-8")
     run = RunDirectory.claim(root, opening(config), console=Console(file=io.StringIO()))
     run.write_json("config.json", config)
     run.log.say("Toy run")
     run.write_text("env_info.txt", ENVIRONMENT)
     run.write_text("device_check.txt", "platform cpu\n  cpu:0\n")
     run.write_text("README.md", "# toy\n")
+    run.write_text("report.html", "<!doctype html>\n")
     run.write_json("plan.json", {"parameters": 10})
     model = Model(
         name="toy-gpt2",
@@ -227,6 +230,7 @@ def _evaluate(
     summary = eval_summary(before, after, resamples=plain_config_of(run)["eval"]["resamples"], seed=3)
     run.write_json("eval_summary.json", summary)
     run.write_text("README.md", f"# toy\n\n{result_in_words(summary)}\n")
+    run.write_text("report.html", f"<!doctype html>\n<p>{html.escape(result_in_words(summary))}</p>\n")
     run.log.say(result_in_words(summary))
     run.board.text("predictions", sample_table(base, trained, rows=3), step=steps)
     run.board.finish(headline(summary), step=steps)

@@ -16,7 +16,7 @@ from tunix_exp.evidence.manifest import Mode, Status
 
 def test_full_and_smoke_demand_the_same_files() -> None:
     assert REQUIRED_WHEN_COMPLETED["full"] == REQUIRED_WHEN_COMPLETED["smoke"]
-    assert len(REQUIRED_WHEN_COMPLETED["full"]) == 21
+    assert len(REQUIRED_WHEN_COMPLETED["full"]) == 23
 
 
 @pytest.mark.parametrize("mode", get_args(Mode))

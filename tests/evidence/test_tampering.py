@@ -20,7 +20,8 @@ BOARD = "tensorboard/events.out.tfevents.run"
 MANIFEST, SEAL = "run_manifest.json", "SHA256SUMS"
 # Beside these there are the checkpoint's files, and source.patch where the checkout was changed.
 TEXTS = {
-    ".hydra/config.yaml", ".hydra/overrides.yaml", ".hydra/hydra.yaml", "config.json", "uv.lock",
+    ".hydra/config.yaml", ".hydra/overrides.yaml", ".hydra/hydra.yaml", ".hydra/defaults.json",
+    "config.json", "uv.lock", "report.html",
     MANIFEST, SEAL, "README.md", "training_log.txt", "metrics.jsonl", "heldout.jsonl",
     "data_card.json", "example.txt", "plan.json", "device_check.txt", "env_info.txt",
     "eval_summary.json", "heldout/base.jsonl", "heldout/trained.jsonl",

@@ -467,6 +467,11 @@ ALTERATIONS = {
         "does not say what eval_summary.json has as the result",
         _replace("README.md", "no evidence of a difference", "evidence of a difference"),
     ),
+    "another result on the picture page": Alteration(
+        "report.html",
+        "does not say what eval_summary.json has as the result",
+        _replace("report.html", "no evidence of a difference", "evidence of a difference"),
+    ),
     "an answer of other length": Alteration(
         "eval_summary.json",
         "`base` is not what the predictions and losses give",
@@ -573,7 +578,7 @@ def test_an_alteration_made_with_care_is_found(run: Path, name: str) -> None:
 def test_every_file_of_a_run_is_guarded_by_its_hash(run: Path) -> None:
     ends = ("run_manifest.json", "SHA256SUMS")
     files = sorted(path for path in run.rglob("*") if path.is_file() and path.name not in ends)
-    assert len(files) == 21
+    assert len(files) == 23
     for file in files:
         before = file.read_bytes()
         file.write_bytes(before + b" ")

@@ -22,11 +22,13 @@ BASE_LOSSES = "heldout/base.jsonl"
 TRAINED_LOSSES = "heldout/trained.jsonl"
 EVAL_SUMMARY = "eval_summary.json"
 CURVES = "curves.png"
+REPORT = "report.html"
 FAILURE_ANALYSIS = "failure_analysis.md"
 SOURCE_PATCH = "source.patch"
 LOCK = "uv.lock"
 REPLAY = "replay.json"
-COMPOSED = (".hydra/config.yaml", ".hydra/overrides.yaml", ".hydra/hydra.yaml")
+DEFAULTS = ".hydra/defaults.json"
+COMPOSED = (".hydra/config.yaml", ".hydra/overrides.yaml", ".hydra/hydra.yaml", DEFAULTS)
 TENSORBOARD = "tensorboard/"
 CHECKPOINTS = "checkpoints/"
 
@@ -41,6 +43,7 @@ _ALWAYS = frozenset(
         "device_check.txt",
         PLAN,
         README,
+        REPORT,
     }
 )
 _DATA = frozenset({DATA_CARD, "example.txt", TENSORBOARD})

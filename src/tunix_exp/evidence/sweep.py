@@ -28,7 +28,7 @@ def outcomes(directory: Path) -> list[Outcome]:
 
     A job that Hydra began and that never claimed its directory has the status `no manifest`.
     """
-    rows = [_outcome(directory, run) for run in runs_below(directory)]
+    rows = [outcome(run, run.relative_to(directory).as_posix()) for run in runs_below(directory)]
     # job 10 after job 9, not after job 1
     return sorted(rows, key=lambda row: (len(row.run), row.run))
 
@@ -48,7 +48,8 @@ def table(rows: Sequence[Outcome]) -> str:
     )
 
 
-def _outcome(directory: Path, run: Path) -> Outcome:
+def outcome(run: Path, name: str) -> Outcome:
+    """How the run in folder `run` ended, under `name`."""
     try:
         manifest = parse_manifest(read_text(run / MANIFEST, file=MANIFEST))
         status, says = manifest.status, _says(manifest)
@@ -56,7 +57,7 @@ def _outcome(directory: Path, run: Path) -> Outcome:
         status, says = NO_MANIFEST, "the job ended before it began its run"
     except UserError as error:
         status, says = "unreadable", " ".join(error.what.split())
-    return Outcome(run.relative_to(directory).as_posix(), _overrides(run), status, says)
+    return Outcome(name, overrides(run), status, says)
 
 
 def _says(manifest: RunManifest) -> str:
@@ -65,7 +66,8 @@ def _says(manifest: RunManifest) -> str:
     return "" if manifest.headline is None else manifest.headline.text
 
 
-def _overrides(run: Path) -> tuple[str, ...]:
+def overrides(run: Path) -> tuple[str, ...]:
+    """The words that the command of `run` changed the config with, as Hydra recorded them."""
     file = run / ".hydra" / "overrides.yaml"
     if not file.is_file():
         return ()

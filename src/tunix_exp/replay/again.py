@@ -135,13 +135,13 @@ def _replay(original: VerifiedRun, plain: Plain, steps: int | None) -> Replay:
 
 def _composed(original: VerifiedRun, plain: Plain, changed: tuple[Pair, ...]) -> dict[str, str]:
     """`.hydra/` as Hydra left it for the run, with the replay's own config and what it overrode."""
-    config, overrides, hydra = layout.COMPOSED
+    config, overrides, *others = layout.COMPOSED
     lines = [] if (was := read_text(original.root / overrides, file=overrides).strip()) == "[]" else [was]
     lines += [f"- {_word(f'{pair.name}={_value(pair.here)}')}" for pair in changed]
     return {
         config: json_text(plain, file=config),  # which is YAML too
         overrides: "\n".join(lines or ["[]"]) + "\n",
-        hydra: read_text(original.root / hydra, file=hydra),
+        **{name: read_text(original.root / name, file=name) for name in others},
     }
 
 

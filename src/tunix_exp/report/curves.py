@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.strict_json import read_json_object, read_jsonl
+from tunix_exp.report.series import falls_far, heldout_losses, is_noisy, median_reach, running_median
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 _INK, _FAINT, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
 _TRAINING, _HELDOUT = "#1f6fb2", "#c2410c"
 _FEW_STEPS = 60  # up to here every logged step is a dot of its own
-_LOG_RATIO = 20.0  # a loss that falls further than this shows its end only on a logarithmic axis
 
 
 def draw_curves(run: Path, target: Path) -> None:
@@ -47,7 +45,7 @@ def draw_curves(run: Path, target: Path) -> None:
         axes = figure.subplots(2, 2)
         figure.subplots_adjust(left=0.07, right=0.97, top=0.845, bottom=0.075, hspace=0.34, wspace=0.17)
         _title(figure, run, rows)
-        _draw_loss(axes[0, 0], steps, [row["loss"] for row in rows], _heldout(run, rows))
+        _draw_loss(axes[0, 0], steps, [row["loss"] for row in rows], heldout_losses(run, rows))
         _draw(axes[0, 1], "Learning rate", steps, [row["lr"] for row in rows])
         _draw(axes[1, 0], "Gradient norm, before clipping", steps, [row["grad_norm"] for row in rows])
         _draw(axes[1, 1], "Throughput, tokens per second", steps, [row["tokens_per_s"] for row in rows])
@@ -73,24 +71,8 @@ def _title(figure: Any, run: Path, rows: list[dict[str, Any]]) -> None:
     figure.text(0.97, 0.945, manifest["run_id"], fontsize=10, color=_FAINT, ha="right")
 
 
-def _heldout(run: Path, rows: list[dict[str, Any]]) -> dict[int, float]:
-    """The held-out losses by step, from the files that the run has."""
-    losses = {row["step"]: row["heldout_loss"] for row in rows if "heldout_loss" in row}
-    if (run / layout.HELDOUT).exists():
-        losses |= {
-            row["step"]: row["loss_nats"] for row in read_jsonl(run / layout.HELDOUT, file=layout.HELDOUT)
-        }
-    if (run / layout.EVAL_SUMMARY).exists():
-        summary = read_json_object(run / layout.EVAL_SUMMARY, file=layout.EVAL_SUMMARY)
-        losses[0] = summary["base"]["heldout_loss_nats"]
-        if summary["trained"] is not None:
-            losses[rows[-1]["step"]] = summary["trained"]["heldout_loss_nats"]
-    return dict(sorted(losses.items()))
-
-
 def _draw_loss(axis: Axes, steps: list[int], losses: list[float], heldout: dict[int, float]) -> None:
-    every = [*losses, *heldout.values()]
-    is_logarithmic = min(every) > 0 and max(every) / min(every) > _LOG_RATIO
+    is_logarithmic = falls_far([*losses, *heldout.values()])
     title = "Loss, nats per response token" + (" (logarithmic)" if is_logarithmic else "")
     _draw(axis, title, steps, losses, label="training batch")
     if is_logarithmic:
@@ -121,22 +103,21 @@ def _draw_loss(axis: Axes, steps: list[int], losses: list[float], heldout: dict[
 def _draw(axis: Axes, title: str, steps: list[int], values: list[float], *, label: str | None = None) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    window = max(1, len(values) // 50)
-    is_noisy = window > 2 and _roughness(values) > 0.02
+    has_median = is_noisy(values)
     axis.plot(
         steps,
         values,
         color=_TRAINING,
-        linewidth=0.8 if is_noisy else 1.8,
-        alpha=0.35 if is_noisy else 1.0,
+        linewidth=0.8 if has_median else 1.8,
+        alpha=0.35 if has_median else 1.0,
         marker="o" if len(steps) <= _FEW_STEPS else None,
         markersize=3.5,
-        label=None if is_noisy else label,
+        label=None if has_median else label,
         zorder=3,
     )
-    if is_noisy:
-        middle = f"median of {2 * window + 1} logged steps"
-        smooth = _running_median(values, window)
+    if has_median:
+        middle = f"median of {2 * median_reach(values) + 1} logged steps"
+        smooth = running_median(values)
         axis.plot(
             steps,
             smooth,
@@ -161,17 +142,3 @@ def _start_at_zero(axis: Axes) -> None:
     """The axis begins at zero: a height is then a size, and noise is not drawn as drama."""
     top = axis.get_ylim()[1]
     axis.set_ylim(0.0, top if top > 0 else 1.0)
-
-
-def _roughness(values: list[float]) -> float:
-    """The median jump between neighbours, as a part of the range: 0 for a smooth curve."""
-    span = max(values) - min(values)
-    jumps = [abs(two - one) for one, two in itertools.pairwise(values)]
-    return 0.0 if span == 0 else statistics.median(jumps) / span
-
-
-def _running_median(values: list[float], reach: int) -> list[float]:
-    """The median of each value and its `reach` neighbours to either side, fewer at the ends."""
-    return [
-        statistics.median(values[max(0, place - reach) : place + reach + 1]) for place in range(len(values))
-    ]

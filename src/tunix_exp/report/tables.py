@@ -14,10 +14,11 @@ from tunix_exp.evidence.strict_json import read_json_object
 from tunix_exp.evidence.summary import result_in_words
 from tunix_exp.scoring.paired import GROUPS, p_text, points
 
-_FILES = {
+FILES = {
     layout.MANIFEST: "what was run, on what, with which result, and the sha256 of every other file",
     layout.SUMS: "the sha256 of every file, the manifest too: `sha256sum --check` reads it",
-    layout.README: "this page",
+    layout.README: "what a person reads first",
+    layout.REPORT: "the same as a page: curves, comparison, every prediction, config; works off line",
     layout.CURVES: "loss, learning rate, gradient norm and throughput over the steps",
     layout.BASE_LOSSES: "the base model's loss on each held-out item",
     layout.TRAINED_LOSSES: "the trained model's",
@@ -252,14 +253,18 @@ def _hash(section: dict[str, Any]) -> str:
     return f", sha256 `{section['sha256'][:12]}…`"
 
 
-def _how_to_reproduce(manifest: dict[str, Any]) -> str:
+def reproduction(manifest: dict[str, Any]) -> str:
+    """The commands that run the experiment of `manifest` again, a line each."""
     code = manifest["code"]
     lines = [] if code["git_commit"] is None else [f"git checkout {code['git_commit']}"]
     if code["git_dirty"]:
         lines.append(f"git apply --allow-empty {layout.SOURCE_PATCH}  # of this directory")
-    lines += ["uv sync --locked", shlex.join(manifest["command"])]
+    return "\n".join([*lines, "uv sync --locked", shlex.join(manifest["command"])])
+
+
+def _how_to_reproduce(manifest: dict[str, Any]) -> str:
     return (
-        "## How to reproduce it\n\n```sh\n" + "\n".join(lines) + "\n```\n\n"
+        "## How to reproduce it\n\n```sh\n" + reproduction(manifest) + "\n```\n\n"
         "The same config, seed, versions and kind of machine give the same losses and predictions to the bit."
     )
 
@@ -273,18 +278,19 @@ def _how_to_verify() -> str:
 
 
 def _what_lies_here(run: Path) -> str:
-    # the manifest is there already, the two others come
-    present = {layout.MANIFEST, layout.README, layout.SUMS} | {_entry(name) for name in layout.files_of(run)}
-    known = [name for name in _FILES if name in present]
-    rows = [[f"`{name}`", _FILES[name]] for name in known]
+    # the manifest is there already, the three others come
+    ends = {layout.MANIFEST, layout.README, layout.REPORT, layout.SUMS}
+    present = ends | {entry(name) for name in layout.files_of(run)}
+    known = [name for name in FILES if name in present]
+    rows = [[f"`{name}`", FILES[name]] for name in known]
     rows += [[f"`{name}`", "not made by this version"] for name in sorted(present - set(known))]
     return "## What lies here\n\n" + _markdown_table(["file", "holds"], rows)
 
 
-def _entry(name: str) -> str:
+def entry(name: str) -> str:
     """The table's entry for a file: itself, or the folder that is described as a whole."""
     folder = name.split("/")[0] + "/"
-    return folder if folder in _FILES else name
+    return folder if folder in FILES else name
 
 
 def _markdown_table(header: list[str], rows: list[list[str]], *, right_from: int | None = None) -> str:

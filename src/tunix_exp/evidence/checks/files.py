@@ -11,7 +11,7 @@ from tunix_exp.evidence.manifest import AFTER_TESTIMONY, rule_breaches
 from tunix_exp.evidence.opened import Disagreement, OpenedRun
 from tunix_exp.evidence.strict_json import BrokenFile, read_text
 
-_TEXT_SUFFIXES = (".txt", ".md", ".json", ".jsonl", ".yaml")
+_TEXT_SUFFIXES = (".txt", ".md", ".html", ".json", ".jsonl", ".yaml")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SUM = re.compile(r"([0-9a-f]{64})  (.+)")
 

@@ -1,5 +1,6 @@
 """That every score is what the answers give: extracted, matched, counted and compared anew."""
 
+import html
 from collections.abc import Iterator
 from typing import Any
 
@@ -92,8 +93,14 @@ def summary(run: OpenedRun) -> Iterator[Disagreement]:
             yield Disagreement(layout.EVAL_SUMMARY, f"`{key}` is not what the predictions and losses give")
     if due == says:
         yield from _headline(run, due)
-    if run.has(layout.README) and result_in_words(due) not in run.text(layout.README):
-        yield Disagreement(layout.README, f"does not say what {layout.EVAL_SUMMARY} has as the result")
+    for page in (layout.README, layout.REPORT):
+        if run.has(page) and result_in_words(due) not in _plain(run.text(page)):
+            yield Disagreement(page, f"does not say what {layout.EVAL_SUMMARY} has as the result")
+
+
+def _plain(text: str) -> str:
+    """The words of a page, whether its characters are written as they are or as HTML's names for them."""
+    return html.unescape(text).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _are_pairs(base: Evaluation, trained: Evaluation) -> bool:

@@ -11,7 +11,7 @@ from tunix_exp.evidence.manifest import RunManifest, config_hash
 from tunix_exp.evidence.opened import Disagreement, OpenedRun, bundled, lookup
 from tunix_exp.evidence.strict_json import BrokenFile, canonical_json, parse_json
 
-COMPOSED, OVERRIDES, HYDRA = layout.COMPOSED
+COMPOSED, OVERRIDES, HYDRA, _ = layout.COMPOSED
 ENVIRONMENT = "env_info.txt"
 DEVICE_CHECK = "device_check.txt"
 

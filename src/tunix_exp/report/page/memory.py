@@ -1,0 +1,122 @@
+"""The memory plan as bars: what a step holds on one device, against the memory that the device has."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tunix_exp.report.page.numbers import count_of, figure, percent, size
+
+# In the order of plan.json; block and loss take turns, so that the larger of them is drawn.
+_PARTS = (
+    ("parameters", "parameters"),
+    ("gradients", "gradients"),
+    ("optimizer_state", "optimizer state"),
+    ("compute_weights", "weights in the compute dtype"),
+    ("saved_activations", "activations kept for the backward pass"),
+    ("block", "one block at work"),
+    ("loss", "one chunk of logits"),
+    ("batch", "batch"),
+)
+# Below this share of the device's memory a bar to scale shows no parts: a second one enlarges them.
+_ENLARGED_BELOW = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a bar, in percent of the drawing's width; `tone` is its colour's name."""
+
+    name: str
+    size: str
+    share: str
+    tone: str
+    x: str
+    width: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar with its caption."""
+
+    name: str
+    total: str
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPicture:
+    """Bars on the scale of the device, its limit, and where they are too thin the same enlarged."""
+
+    verdict: str
+    bars: tuple[Bar, ...]
+    limit_x: str
+    limit: str
+    enlarged: Bar | None
+    legend: tuple[Segment, ...]
+    facts: tuple[tuple[str, str], ...]
+
+
+def memory_picture(plan: dict[str, Any]) -> MemoryPicture:
+    """What `plan.json` says, drawn."""
+    planned, limit = plan["planned"], plan["device_memory_bytes"]
+    turns = min(planned["block_bytes"], planned["loss_bytes"])
+    silent = "block" if planned["block_bytes"] < planned["loss_bytes"] else "loss"
+    drawn = [(key, name, planned[f"{key}_bytes"]) for key, name in _PARTS if key != silent]
+    total = planned["total_bytes"]
+    programs = [
+        (name, plan[key]["peak_bytes"])
+        for key, name in (("compiled", "compiled step"), ("compiled_answer", "compiled generation step"))
+        if plan[key] is not None
+    ]
+    scale = max([limit, total, *(peak for _, peak in programs)])
+    bars = [Bar("planned", size(total), _segments(drawn, scale, total))]
+    bars += [
+        Bar(name, size(peak), _segments([("program", name, peak)], scale, peak)) for name, peak in programs
+    ]
+    held = max([total, *(peak for _, peak in programs)])
+    return MemoryPicture(
+        verdict=_verdict(plan, held),
+        bars=tuple(bars),
+        limit_x=_width(limit, scale),
+        limit=size(limit),
+        enlarged=Bar("planned, enlarged", size(total), _segments(drawn, total, total))
+        if total < _ENLARGED_BELOW * scale
+        else None,
+        legend=_segments(drawn, total, total),
+        facts=tuple(_facts(plan, turns)),
+    )
+
+
+def _verdict(plan: dict[str, Any], held: int) -> str:
+    if plan["fits"]:
+        return (
+            f"The step fits: {size(held)} of {size(plan['device_memory_bytes'])} a device, "
+            f"{percent(held / plan['device_memory_bytes'])}."
+        )
+    return f"The step does not fit: {plan['not_compiled'] or f'it needs {size(held)} a device.'}"
+
+
+def _facts(plan: dict[str, Any], turns: int) -> list[tuple[str, str]]:
+    work = plan["work"]
+    facts = [
+        ("device", plan["topology"] or plan["platform"]),
+        ("mesh", ", ".join(f"{axis} {count}" for axis, count in plan["mesh"].items())),
+        ("a step on one device", f"{count_of(work['flops'])} operations, {size(work['hbm_bytes'])} moved"),
+        ("not drawn", f"{size(turns)}: the block at work and the chunk of logits take turns"),
+    ]
+    if work["roofline_s"] is not None:
+        facts.append(("at best", f"{figure(work['roofline_s'])} s a step, {work['bound']} bound"))
+    if plan["not_compiled"] is not None:
+        facts.append(("not compiled", plan["not_compiled"]))
+    return facts
+
+
+def _segments(parts: list[tuple[str, str, int]], scale: int, total: int) -> tuple[Segment, ...]:
+    found, begun = [], 0
+    for key, name, held in parts:
+        share = percent(held / total) if total else ""
+        found.append(Segment(name, size(held), share, key, _width(begun, scale), _width(held, scale)))
+        begun += held
+    return tuple(found)
+
+
+def _width(held: int, scale: int) -> str:
+    return f"{100 * held / scale:.3f}%"

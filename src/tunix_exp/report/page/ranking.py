@@ -1,0 +1,118 @@
+"""Which of several runs did best, and whether the others are shown to be behind."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunix_exp.errors import UserError
+from tunix_exp.evidence.manifest import ItemsEval
+from tunix_exp.evidence.sweep import outcome
+from tunix_exp.report.page.numbers import percent, points
+from tunix_exp.report.page.record import Record, read_record
+from tunix_exp.scoring.paired import LEVEL, Flips, accuracy_interval, mcnemar_p
+
+# With more settings than this the first sentence names none.
+_MOST_NAMED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """A run under the name that tells it from the others; `record` is `None` where it cannot be read."""
+
+    name: str
+    root: Path
+    status: str
+    says: str
+    record: Record | None
+
+    @property
+    def score(self) -> float | None:
+        """The primary score of a completed run."""
+        return None if self.status != "completed" or self.record is None else self.record.score
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A run's score less the best one's on the same items, its 95 % interval, and whether that is shown."""
+
+    difference: float
+    low: float
+    high: float
+    is_shown: bool
+
+    @property
+    def interval(self) -> str:
+        """Both ends in percentage points."""
+        return f"{points(self.low)} to {points(self.high)}"
+
+
+def ranked(runs: Sequence[Path]) -> list[Entrant]:
+    """Best score first; runs without one after them, both in their own order."""
+    entrants = [_entrant(root, name) for root, name in zip(runs, _names(runs), strict=True)]
+    return sorted(entrants, key=lambda one: (one.score is None, -(one.score or 0.0)))
+
+
+def gap(best: Entrant, other: Entrant) -> Gap | None:
+    """How far `other` is behind; `None` where either has no score or they answered other items."""
+    if best.score is None or other.score is None or best is other:
+        return None
+    assert best.record is not None
+    assert other.record is not None
+    before, after = (entrant.trained or entrant.base for entrant in (best.record, other.record))
+    if [one.id for one in before] != [one.id for one in after] or _items(best.record) != _items(other.record):
+        return None
+    flips = Flips.of([(one.correct, two.correct) for one, two in zip(before, after, strict=True)])
+    evaluation = best.record.config["eval"]
+    low, high = accuracy_interval(flips, resamples=evaluation["resamples"], seed=best.record.config["seed"])
+    is_shown = mcnemar_p(flips) <= 1 - LEVEL and not low <= 0 <= high
+    return Gap(flips.difference, low, high, is_shown)
+
+
+def verdict(entrants: Sequence[Entrant], settings: dict[str, str]) -> str:
+    """The first sentence: the best run with its `settings`, and whether the next is shown to be behind it."""
+    scored = [one for one in entrants if one.score is not None]
+    if not scored:
+        return f"None of the {len(entrants)} runs has a score."
+    best = scored[0]
+    assert best.score is not None
+    words = " ".join(f"{key}={value}" for key, value in settings.items())
+    named = f" ({words})" if words and len(settings) <= _MOST_NAMED else ""
+    sentence = f"Best of {len(scored)} scored runs: {best.name}{named}, {percent(best.score)} right."
+    behind = gap(best, scored[1]) if len(scored) > 1 else None
+    if behind is None:
+        return sentence
+    shown = "is behind" if behind.is_shown else "is not shown to be behind"
+    size = f"{points(behind.difference)} points (95 % interval {behind.interval})"
+    return f"{sentence} The next, {scored[1].name}, {shown}: {size}."
+
+
+def not_comparable(entrants: Sequence[Entrant]) -> str | None:
+    """What forbids to compare the scores; `None` where every scored run answered the same items."""
+    asked = {_items(one.record) for one in entrants if one.score is not None and one.record is not None}
+    if len(asked) <= 1:
+        return None
+    return f"These runs were scored on {len(asked)} different sets of items: their scores do not compare."
+
+
+def _items(record: Record) -> tuple[str, int] | None:
+    items = record.manifest.eval
+    return (items.sha256, items.rows) if isinstance(items, ItemsEval) else None
+
+
+def _entrant(root: Path, name: str) -> Entrant:
+    ended = outcome(root, name)
+    try:
+        record = read_record(root)
+    except UserError as error:
+        return Entrant(name, root, ended.status, ended.says or error.what, None)
+    return Entrant(name, root, ended.status, ended.says, record)
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """The shortest paths that tell the runs apart."""
+    absolute = [run.resolve() for run in runs]
+    if len(absolute) == 1:
+        return [absolute[0].name]
+    common = Path(os.path.commonpath(absolute))
+    return [run.relative_to(common).as_posix() for run in absolute]

@@ -1,0 +1,86 @@
+"""A run directory, read once: everything that a page may show of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunix_exp.errors import UserError
+from tunix_exp.evidence import layout
+from tunix_exp.evidence.manifest import RunManifest, parse_manifest
+from tunix_exp.evidence.strict_json import read_json_object, read_jsonl, read_text
+from tunix_exp.evidence.sweep import overrides
+from tunix_exp.report.series import heldout_losses
+from tunix_exp.scoring.scorecard import Prediction
+
+Plain = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The files of one run; what it has not written is `None` or empty."""
+
+    root: Path
+    manifest: RunManifest
+    config: Plain
+    defaults: Plain | None
+    overrides: tuple[str, ...]
+    metrics: list[Plain]
+    heldout: dict[int, float]
+    summary: Plain | None
+    base: list[Prediction]
+    trained: list[Prediction]
+    plan: Plain | None
+
+    @property
+    def score(self) -> float | None:
+        """The primary score of the model that the run ends with; `None` where nothing was scored."""
+        if self.summary is None:
+            return None
+        return (self.summary["base"] if self.summary["trained"] is None else self.summary["trained"])[
+            "primary_score"
+        ]
+
+    def text(self, name: str) -> str | None:
+        """The text of a file of the run, or `None` where it has none of that name."""
+        path = self.root / name
+        return read_text(path, file=name) if path.is_file() else None
+
+
+def read_record(root: Path) -> Record:
+    """The run at `root`; a `UserError` says when no run lies there, or a file of it is broken."""
+    if not (root / layout.MANIFEST).is_file():
+        raise UserError(
+            "there is no run directory",
+            where=str(root),
+            remedy="name a directory with a run_manifest.json, such as outputs/NAME/DATE",
+        )
+    manifest = parse_manifest(read_text(root / layout.MANIFEST, file=layout.MANIFEST))
+    metrics = _lines(root, layout.METRICS)
+    return Record(
+        root=root,
+        manifest=manifest,
+        config=read_json_object(root / layout.CONFIG, file=layout.CONFIG),
+        defaults=_object(root, layout.DEFAULTS),
+        overrides=overrides(root),
+        metrics=metrics,
+        heldout=heldout_losses(root, metrics) if metrics else {},
+        summary=_object(root, layout.EVAL_SUMMARY),
+        base=_predictions(root, layout.BASE_PREDICTIONS),
+        trained=_predictions(root, layout.TRAINED_PREDICTIONS),
+        plan=_object(root, layout.PLAN),
+    )
+
+
+def _object(root: Path, name: str) -> Plain | None:
+    return read_json_object(root / name, file=name) if (root / name).is_file() else None
+
+
+def _lines(root: Path, name: str) -> list[Plain]:
+    return read_jsonl(root / name, file=name) if (root / name).is_file() else []
+
+
+def _predictions(root: Path, name: str) -> list[Prediction]:
+    return [
+        Prediction.from_dict(row, where=f"{name}, line {line}")
+        for line, row in enumerate(_lines(root, name), start=1)
+    ]

@@ -1,0 +1,74 @@
+"""The page of one run."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from tunix_exp.report.page import sections
+from tunix_exp.report.page.charts import Chart, training_charts
+from tunix_exp.report.page.configuration import config_tree
+from tunix_exp.report.page.files import files
+from tunix_exp.report.page.forest import forest, loss_forest
+from tunix_exp.report.page.memory import memory_picture
+from tunix_exp.report.page.predictions import fitting, prediction_rows
+from tunix_exp.report.page.record import Record, read_record
+from tunix_exp.report.page.render import render
+from tunix_exp.report.tables import reproduction
+
+# What is shown whole, under its name, where the run has it.
+_TEXTS = {
+    "env_info.txt": "every package, and the processor",
+    "device_check.txt": "the devices, and what they computed when they were tried",
+    "example.txt": "one training example, its loss mask marked",
+}
+
+
+def run_page(run: Path) -> str:
+    """`report.html` of the run directory `run`, from its files alone.
+
+    A run draws it before its own last step: nothing in it claims how the run ended, unless it failed, and
+    drawn again later it is the same text.
+    """
+    record = read_record(run)
+    charts, series = training_charts(record.metrics, record.heldout) if record.metrics else ([], {})
+    rows = prediction_rows(record.base, record.trained)
+    shown = fitting(rows)
+    comparison = None if record.summary is None else record.summary["comparison"]
+    return render(
+        "run.html",
+        data={"charts": _drawn(charts), "series": series, "predictions": shown},
+        title=record.manifest.name,
+        manifest=record.manifest,
+        verdict=sections.verdict(record),
+        tiles=sections.tiles(record),
+        forests=[] if comparison is None else [forest(comparison), loss_forest(comparison["heldout_loss"])],
+        notes=[] if comparison is None else sections.comparison_notes(comparison),
+        base_scores=sections.base_scores(record),
+        charts=charts,
+        steps=_steps(record, series),
+        outcomes=sections.outcome_counts(record),
+        groups=sections.group_names(record),
+        n_items=len(rows),
+        n_shown=len(shown),
+        memory=None if record.plan is None else memory_picture(record.plan),
+        tree=config_tree(record.config, record.defaults),
+        has_defaults=record.defaults is not None,
+        overrides=record.overrides,
+        facts=sections.what_was_run(record.manifest),
+        environment=sections.environment(record.manifest),
+        stages=sections.stage_times(record.manifest),
+        texts=[(name, says, text) for name, says in _TEXTS.items() if (text := record.text(name))],
+        reproduction=reproduction(record.manifest.model_dump(mode="json")),
+        files=files(run),
+    )
+
+
+def _drawn(charts: list[Chart]) -> list[dict[str, object]]:
+    """What the script needs of each chart."""
+    return [
+        {"key": one.key, "lines": [asdict(line) for line in one.lines], "spec": one.spec} for one in charts
+    ]
+
+
+def _steps(record: Record, series: dict[str, dict[str, list[float]]]) -> tuple[int, int]:
+    """How many logged steps are drawn, and of how many."""
+    return (len(series["columns"]["step"]) if series else 0, len(record.metrics))

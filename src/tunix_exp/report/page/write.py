@@ -1,0 +1,49 @@
+"""From paths on a command line to pages on disk: which runs are meant, and where a page may lie."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tunix_exp.errors import UserError
+from tunix_exp.evidence.layout import MANIFEST
+from tunix_exp.evidence.verify import runs_below
+
+
+def runs_at(path: Path) -> list[Path]:
+    """The run at `path`, or the runs below it, job 10 after job 9."""
+    runs = list(runs_below(path)) if path.is_dir() else []
+    if not runs:
+        raise UserError(
+            "there is no run directory at or below the path",
+            where=str(path),
+            remedy="name a run directory, or a directory of runs such as multirun/NAME/DATE",
+        )
+    return sorted(runs, key=lambda run: (len(str(run)), str(run)))
+
+
+def write_page(runs: Sequence[Path], target: Path, *, title: str | None) -> None:
+    """`target` is the page of `runs`: of the only one where `title` is `None`, else of all side by side."""
+    _refuse_evidence(target)
+    # late: what refuses a wrong path waits for no template
+    from tunix_exp.report.page.run import run_page
+    from tunix_exp.report.page.sweep import runs_page
+
+    page = run_page(runs[0]) if title is None else runs_page(runs, target=target.resolve(), title=title)
+    try:
+        target.write_text(page, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise UserError(
+            f"the page cannot be written: {error.strerror}",
+            where=str(target),
+            remedy="name another file with --to",
+        ) from error
+    print(f"{target}: {len(page.encode('utf-8')) / 1e6:.1f} MB, {len(runs)} run{'s' * (len(runs) != 1)}")
+
+
+def _refuse_evidence(target: Path) -> None:
+    for folder in target.resolve().parents:
+        if (folder / MANIFEST).exists():
+            raise UserError(
+                "a page in a run directory would be a file that the run did not make: verify would say so",
+                where=str(target),
+                remedy="name a file elsewhere with --to; a completed run has a report.html of its own",
+            )

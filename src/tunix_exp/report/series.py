@@ -1,0 +1,63 @@
+"""What picture and page both need to know of a curve before they draw it."""
+
+import bisect
+import itertools
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tunix_exp.evidence import layout
+from tunix_exp.evidence.strict_json import read_json_object, read_jsonl
+
+_LOG_RATIO = 20.0  # a loss that falls further than this shows its end only on a logarithmic axis
+_ROUGH = 0.02
+
+
+def heldout_losses(run: Path, rows: Sequence[dict[str, Any]]) -> dict[int, float]:
+    """The held-out losses by step, from the files that the run has: the base model's is that of step 0."""
+    losses = {row["step"]: row["heldout_loss"] for row in rows if "heldout_loss" in row}
+    if (run / layout.HELDOUT).exists():
+        losses |= {
+            row["step"]: row["loss_nats"] for row in read_jsonl(run / layout.HELDOUT, file=layout.HELDOUT)
+        }
+    if (run / layout.EVAL_SUMMARY).exists():
+        summary = read_json_object(run / layout.EVAL_SUMMARY, file=layout.EVAL_SUMMARY)
+        losses[0] = summary["base"]["heldout_loss_nats"]
+        if summary["trained"] is not None:
+            losses[rows[-1]["step"]] = summary["trained"]["heldout_loss_nats"]
+    return dict(sorted(losses.items()))
+
+
+def falls_far(values: Sequence[float]) -> bool:
+    """Whether `values` need a logarithmic axis, and can have one."""
+    return min(values) > 0 and max(values) / min(values) > _LOG_RATIO
+
+
+def is_noisy(values: Sequence[float]) -> bool:
+    """Whether the median jump between neighbours hides the course: then a running median shows it."""
+    span = max(values) - min(values)
+    if median_reach(values) <= 2 or span == 0:
+        return False
+    return statistics.median(abs(two - one) for one, two in itertools.pairwise(values)) / span > _ROUGH
+
+
+def median_reach(values: Sequence[float]) -> int:
+    """How many neighbours to either side the running median takes in."""
+    return max(1, len(values) // 50)
+
+
+def running_median(values: Sequence[float]) -> list[float]:
+    """The median of each value and its neighbours, fewer at the ends."""
+    reach = median_reach(values)
+    # kept sorted from place to place: sorting each window anew takes minutes on a long run
+    window = sorted(values[:reach])
+    medians = []
+    for place in range(len(values)):
+        if place + reach < len(values):
+            bisect.insort(window, values[place + reach])
+        if place > reach:
+            del window[bisect.bisect_left(window, values[place - reach - 1])]
+        half = len(window) // 2
+        medians.append(window[half] if len(window) % 2 else (window[half - 1] + window[half]) / 2)
+    return medians

@@ -1,0 +1,25 @@
+"""`python -m tunix_exp compare PATH PATH…`: several runs on one page, best first."""
+
+import argparse
+from pathlib import Path
+
+from tunix_exp.errors import UserError
+from tunix_exp.exits import COMPLETED
+from tunix_exp.report.page.write import runs_at, write_page
+
+
+def main(words: list[str]) -> int:
+    """Completed when the page is written, by default to `compare.html` where the command was typed."""
+    parser = argparse.ArgumentParser(prog="python -m tunix_exp compare", description=__doc__)
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a run, or a directory of runs")
+    parser.add_argument("--to", type=Path, metavar="FILE", default=Path("compare.html"))
+    asked = parser.parse_args(words)
+    runs = list(dict.fromkeys(run.resolve() for path in asked.paths for run in runs_at(path)))
+    if len(runs) < 2:
+        raise UserError(
+            "there is one run, and nothing to compare it with",
+            where="the command line",
+            remedy="name two runs or more, or a sweep; `report` makes the page of one run",
+        )
+    write_page(runs, asked.to, title=f"{len(runs)} runs compared")
+    return COMPLETED
