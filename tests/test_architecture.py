@@ -16,7 +16,7 @@ LAYERS = {
     "training": 4, "evaluation": 4,
     "report": 5, "config": 5,
     "run": 6, "launch": 6,
-    "replay": 7,
+    "replay": 7, "doctor": 7,
     "verbs": 8,
     "cli": 9, "__main__": 10,
 }  # fmt: skip

@@ -180,6 +180,12 @@ def test_an_archive_is_not_written_over_unless_it_is_the_same(completed_run: Pat
         pack(run, tmp_path / "a.zip", inputs={}, readme=None)
 
 
+def test_an_archive_is_not_written_into_the_run_itself(completed_run: Path) -> None:
+    with pytest.raises(UserError, match="lies in the run, which would not verify any more"):
+        pack(verified_run(completed_run), completed_run / "a.tar", inputs={}, readme=None)
+    assert not (completed_run / "a.tar").exists()
+
+
 def test_its_name_is_the_run_s_own(
     completed_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,6 +134,15 @@ def test_a_job_of_a_sweep_is_repeated_alone_and_the_sweep_is_no_run(tmp_path, ca
     assert "there are 2 runs: 0, 1" in capsys.readouterr().err
 
 
+def test_a_run_that_trained_an_adapter_has_the_same_bits(tmp_path):
+    words = ("model=tiny-gemma", "adapter=lora", "adapter.rank=2", "optim.peak_lr=0.1")
+    assert run_toy(tmp_path / "run", *words) == 0
+    assert replayed(tmp_path / "run", tmp_path / "again") == 0
+    assert bits(tmp_path / "again") == bits(tmp_path / "run")
+    names = [pair["name"] for pair in read_json(tmp_path / "again" / "replay.json")["values"]]
+    assert {"model.trained_weight_hash", "adapter.frozen_weight_hash_after"} < set(names)
+
+
 def test_a_run_of_mode_eval_is_repeated_by_its_answers(tmp_path, capsys):
     assert run_toy(tmp_path / "run", "mode=eval") == 0
     assert replayed(tmp_path / "run", tmp_path / "again") == 0

@@ -20,8 +20,9 @@ _INPUTS = (
     "model.tokenizer_digest",
     "model.base_weight_hash",
 )
-# Where compiled programs are kept changes nothing that they compute.
-_NO_MATTER = frozenset({"JAX_COMPILATION_CACHE_DIR"})
+_OUTCOMES = ("model.trained_weight_hash", "adapter.frozen_weight_hash_after")
+# Where compiled programs are kept, and how memory is taken, changes nothing that is computed.
+_NO_MATTER = frozenset({"JAX_COMPILATION_CACHE_DIR", "GLIBC_TUNABLES"})
 _ABSENT = "(none)"
 
 
@@ -147,7 +148,7 @@ def compare(
             "trained predictions": layout.TRAINED_PREDICTIONS,
             "trained held-out losses": layout.TRAINED_LOSSES,
         }
-        values += _values(first, second, ["model.trained_weight_hash"])
+        values += _values(first, second, _OUTCOMES)
         losses = [_heldout_losses(run / layout.EVAL_SUMMARY) for run in runs]
         values += [_pair(key, *losses) for key in losses[0]]
     answers = [_answers(name, *(run / file for run in runs)) for name, file in items.items()]

@@ -80,6 +80,12 @@ def pack(run: VerifiedRun, out: Path | None, *, inputs: Mapping[str, Path], read
         raise UserError(
             f"`{target}` is neither .tar.gz nor .tar", where="--out", remedy="name it as one of these"
         )
+    if target.resolve().is_relative_to(run.root.resolve()):
+        raise UserError(
+            f"`{target}` lies in the run, which would not verify any more",
+            where="--out",
+            remedy="name a place outside of it",
+        )
     # a run that a failing disk ended has no seal
     ends = [name for name in (layout.MANIFEST, layout.SUMS) if (run.root / name).exists()]
     files = {f"{RUN}/{name}": run.root / name for name in [*layout.files_of(run.root), *ends]}

@@ -90,7 +90,7 @@ def environment_text(environ: Mapping[str, str]) -> str:
         *[f"  {name}={environ[name]}" for name in RECORDED_ENVIRONMENT if name in environ],
         "",
         "packages",
-        *[f"  {name}=={version}" for name, version in sorted(_installed().items())],
+        *[f"  {name}=={version}" for name, version in sorted(installed().items())],
     ]
     return without_home("\n".join(lines) + "\n")
 
@@ -117,8 +117,8 @@ def versions() -> dict[str, str]:
     """The versions of Python and of the packages that decide what a run computes."""
     found = {"python": platform.python_version()}
     found |= {name: metadata.version(name) for name in _VERSIONED}
-    installed = _installed()
-    return found | {name: installed[name] for name in _VERSIONED_WHERE_INSTALLED if name in installed}
+    here = installed()
+    return found | {name: here[name] for name in _VERSIONED_WHERE_INSTALLED if name in here}
 
 
 def nvidia_smi() -> str:
@@ -148,7 +148,8 @@ def without_home(text: str) -> str:
     return text.replace(home, "~") if len(home) > 1 else text
 
 
-def _installed() -> dict[str, str]:
+def installed() -> dict[str, str]:
+    """Every installed package with its version."""
     found = {}
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"]

@@ -15,7 +15,7 @@ from tunix_exp.evidence.strict_json import read_json_object
 from tunix_exp.evidence.verified import VerifiedRun, at
 
 # Where an input lies may be said anew; what it holds must be what the run read.
-PLACES = ("data.source", "eval.source", "model.weights", "model.tokenizer")
+PLACES = ("data.source", "eval.source", "model.weights", "model.tokenizer", "adapter.weights")
 
 
 def replayed_config(
@@ -103,16 +103,17 @@ def _refuse_other_data(original: VerifiedRun, plain: Plain) -> None:
 
 
 def _refuse_other_weights(original: VerifiedRun, plain: Plain) -> None:
-    weights, model = (
-        references.parse(at(plain, "model.weights"), key="model.weights"),
-        original.manifest.model,
-    )
-    if isinstance(weights, references.Local) and model is not None:
-        for name, digest in model.files.items():
-            file = weights.path / name
+    for section in ("model", "adapter"):
+        key, recorded = f"{section}.weights", getattr(original.manifest, section)
+        place = at(plain, key)
+        reference = None if place is None else references.parse(place, key=key)
+        if not isinstance(reference, references.Local) or recorded is None:
+            continue
+        for name, digest in recorded.files.items():
+            file = reference.path / name
             now = layout.file_digest(file) if file.is_file() else "absent"
             if now != digest:
-                raise _moved("model.weights", f"`{file}` is not the file that was read", now, digest)
+                raise _moved(key, f"`{file}` is not the file that was read", now, digest)
 
 
 def _moved(key: str, what: str, now: str, then: str) -> UserError:

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from tunix_exp.errors import UserError
 
-VERBS = ("verify", "replay", "pack", "report", "compare")
+VERBS = ("verify", "replay", "pack", "report", "compare", "doctor")
 
 
 def call(word: str, rest: list[str]) -> int:
