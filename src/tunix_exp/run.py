@@ -27,7 +27,7 @@ from tunix_exp.data.sources import ExampleSet, overlap, read, read_items
 from tunix_exp.data.tokenize import Tokenized, TokenizedExample, tokenize
 from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer
 from tunix_exp.device import plan as plans
-from tunix_exp.device.check import Device, check, peak_memory_bytes
+from tunix_exp.device.check import Device, check, peak_memory
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.evaluate import evaluate, heldout_loss, heldout_width
@@ -54,6 +54,7 @@ from tunix_exp.training.checkpoint import Checkpoints
 from tunix_exp.training.compiles import CompileCount
 from tunix_exp.training.footprint import Setting, footprint, remedies
 from tunix_exp.training.loop import Row, Schedule, train
+from tunix_exp.training.meter import Meter
 from tunix_exp.training.step import (
     BatchArrays,
     Metrics,
@@ -84,10 +85,12 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages) -> None:
         assert texts is not None
         _compute(config, texts, step, evidence, stages)
     with stages("report"):
+        held_by, peak_bytes = peak_memory()
         evidence.update(
             times_s=stages.times_s,
             compiles=records.Compiles(count=compiles.count, seconds=compiles.seconds),
-            peak_memory_bytes=peak_memory_bytes(),
+            peak_memory_of=held_by,
+            peak_memory_bytes=peak_bytes,
         )
         if config.mode.trains:
             draw_curves(evidence.root, evidence.path("curves.png"))
@@ -243,9 +246,14 @@ def _eval_record(
 
 
 class PlannedStep(NamedTuple):
-    """The compiled update for each width of a batch, its scalar inputs, and the number of updates."""
+    """The compiled update for each width of a batch, its scalar inputs, and the number of updates.
+
+    `flops_of_width` are the operations that the model asks of a device, `peak_flops` what it can do a second.
+    """
 
     by_width: dict[int, Any]
+    flops_of_width: dict[int, float]
+    peak_flops: float | None
     scalars: optim.Scalars
     total_steps: int
     mesh: Any
@@ -328,14 +336,17 @@ def _planned_step(
         ),
         adapter=_adapter_record(config, parameter_count(state.params)),
     )
-    by_width = {widest: compiled}
+    by_width, flops_of_width = {widest: compiled}, {widest: taken.work.model_flops}
     if config.mode.trains:
         assert isinstance(device.mesh, jax.sharding.Mesh)  # else the plan was refused
         for width in narrower:
-            _, arguments = replace(setting, max_tokens=width).arguments()
+            other = replace(setting, max_tokens=width)
+            _, arguments = other.arguments()
             by_width[width] = compile_step(graphdef, optim.structure(config.optim), device.mesh, *arguments)
+            flops_of_width[width] = footprint(other).work.model_flops
     scalars = step_scalars(config.optim, config.adapter, total_steps=total_steps, seed=config.seed)
-    return PlannedStep(by_width, scalars, total_steps, device.mesh)
+    peak = None if device.speed is None else device.speed.device_peak_flops
+    return PlannedStep(by_width, flops_of_width, peak, scalars, total_steps, device.mesh)
 
 
 def _adapter_record(config: RunConfig, trained_parameter_count: int) -> records.LoRA | None:
@@ -471,9 +482,10 @@ def _trained_model(
 
     def write(row: Row) -> None:
         rows.append(row)
-        evidence.append_jsonl("metrics.jsonl", row._asdict())
-        evidence.board.scalars(row.step, {k: v for k, v in row._asdict().items() if k != "step"})
-        evidence.log.note(step_line(row._asdict()))
+        line = row.line()
+        evidence.append_jsonl("metrics.jsonl", line)
+        evidence.board.scalars(row.step, {k: v for k, v in line.items() if k != "step"})
+        evidence.log.note(step_line(line))
 
     def held_out(state: TrainState, done: int) -> None:
         loss = heldout_loss(nnx.merge(graphdef, state.params, *frozen), texts.items)
@@ -482,15 +494,14 @@ def _trained_model(
         evidence.board.scalars(done, {HELDOUT + "loss_nats": loss})
         evidence.log.note(heldout_line(row))
 
-    tokens = [0]
+    meter = Meter(step.flops_of_width, step.peak_flops)
     with (
         Checkpoints(evidence.path("checkpoints"), keep=config.training.keep_checkpoints) as checkpoints,
         evidence.log.progress(step.total_steps - first, "training") as bar,
     ):
 
         def show(row: Row) -> None:
-            tokens[0] += row.tokens
-            bar.advance(1, loss=row.loss, tokens_per_s=row.tokens_per_s)
+            bar.advance(1, loss=row.loss, tokens_per_s=row.figures["tokens_per_s"])
 
         state = train(
             state,
@@ -498,6 +509,7 @@ def _trained_model(
             BatchSource(texts.batches),
             jax.device_put(step.scalars, NamedSharding(step.mesh, PartitionSpec())),
             place=functools.partial(jax.device_put, device=rows_apart),
+            meter=meter,
             schedule=Schedule(
                 last_step=step.total_steps,
                 log_every=config.training.log_every_steps,
@@ -510,9 +522,11 @@ def _trained_model(
             on_step=show,
             heldout=held_out,
         )
+    whole = meter.whole()
     evidence.update(
         steps_done=int(state.step),
-        tokens_per_s=tokens[0] / rows[-1].time_s,
+        tokens_per_s=whole.pop("tokens_per_s"),
+        throughput=whole,
         model={"trained_weight_hash": weight_hash(state.params)},
     )
     if frozen:

@@ -1,9 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 
 from tests.composing import composed
 from tunix_exp.config import validate
 from tunix_exp.device import check as module
-from tunix_exp.device.check import check, peak_memory_bytes
+from tunix_exp.device.check import check, peak_memory, published_speed
 from tunix_exp.errors import UserError
 
 
@@ -48,7 +50,40 @@ def test_the_memory_budget_may_be_set_by_hand():
 
 
 def test_peak_memory_is_counted():
-    assert peak_memory_bytes() > 2**26
+    assert peak_memory()[0] == "process"
+    assert peak_memory()[1] > 2**26
+
+
+def test_a_device_that_tells_its_peak_is_asked_and_the_fullest_counts(monkeypatch):
+    told = [SimpleNamespace(memory_stats=lambda n=n: {"peak_bytes_in_use": n}) for n in (5, 7, 6)]
+    monkeypatch.setattr("jax.local_devices", lambda: told)
+    assert peak_memory() == ("device", 7)
+
+
+def faked(kind, *coords, platform="gpu"):
+    places = coords or [(0, 0, 0)]
+    return [SimpleNamespace(platform=platform, device_kind=kind, coords=place) for place in places]
+
+
+@pytest.mark.parametrize(
+    ("devices", "peak"),
+    [
+        (faked("NVIDIA H200"), 989e12),
+        (faked("NVIDIA A100-SXM4-80GB"), 312e12),
+        (faked("TPU v5 lite", (0, 0, 0), (1, 0, 0), platform="tpu"), 197e12),
+        (faked("TPU v3", (0, 0, 0), (0, 0, 0), (1, 0, 0), (1, 0, 0), platform="tpu"), 123e12 / 2),
+        (faked("TPU v4", (0, 0, 0), (1, 0, 0), platform="tpu"), 275e12),
+    ],
+)
+def test_the_peak_of_a_device_is_that_of_its_share_of_the_chip(devices, peak):
+    speed = published_speed(devices)
+    assert speed is not None
+    assert speed.device_peak_flops == peak
+
+
+@pytest.mark.parametrize("kind", ["cpu", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "NVIDIA A1000"])
+def test_no_peak_is_claimed_of_a_device_that_is_not_known(kind):
+    assert published_speed(faked(kind)) is None
 
 
 class Chip:

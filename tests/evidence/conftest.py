@@ -29,7 +29,14 @@ from tunix_exp.evidence.manifest import (
     RunManifest,
     config_hash,
 )
-from tunix_exp.evidence.metrics import heldout_line, heldout_steps, logged_steps, step_line
+from tunix_exp.evidence.metrics import (
+    UNSEEN,
+    heldout_line,
+    heldout_steps,
+    logged_steps,
+    pace,
+    step_line,
+)
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.summary import eval_summary, headline, result_in_words
 from tunix_exp.scoring.paired import Evaluation, ItemLoss
@@ -131,8 +138,9 @@ def claim(
     run.write_text("env_info.txt", ENVIRONMENT)
     run.write_text("device_check.txt", "platform cpu\n  cpu:0\n")
     run.write_text("README.md", "# toy\n")
-    run.write_text("report.html", "<!doctype html>\n")
-    run.write_json("plan.json", {"parameters": 10})
+    run.write_text("report.html", "<!doctype html>
+")
+    run.write_json("plan.json", {"work": {"model_flops": 600.0, "peak_flops_per_s": None}})
     model = Model(
         name="toy-gpt2",
         family="gpt2",
@@ -186,6 +194,7 @@ def fill(run: RunDirectory, *, steps: int = 20, base: int = 1, trained: int = 5,
         else NoEval(kind="none"),
         model={"base_weight_hash": digest, "tokenizer_digest": digest},
         peak_memory_bytes=1000,
+        peak_memory_of="process",
     )
     trains = mode in ("full", "smoke")
     if trains:
@@ -202,9 +211,14 @@ def plain_config_of(run: RunDirectory) -> dict[str, Any]:
 
 
 def _train(run: RunDirectory, steps: int, evaluates: bool) -> None:
+    before = UNSEEN
     for step in logged_steps(after=0, last=steps, every=5):
-        figures = {"loss": 3.0 * math.exp(-step / 7), "lr": 1e-3, "grad_norm": 0.5, "tokens": 64}
-        figures |= {"tokens_per_s": 1234.5, "time_s": 0.1 * step}
+        figures = {"loss": 3.0 * math.exp(-step / 7), "lr": 1e-3, "grad_norm": 0.5}
+        figures |= {"tokens": 64, "padded_tokens": 80, "response_tokens": 32}
+        counters = {"tokens_seen": 64 * step, "padded_tokens_seen": 80 * step, "train_s": 0.1 * step}
+        figures |= counters | pace({"step": step, **counters}, before)
+        figures |= {"time_s": 0.2 * step, "model_flops_per_s": 5000.0, "process_peak_bytes": 900}
+        before = {"step": step, **counters}
         run.append_jsonl("metrics.jsonl", {"step": step, **figures})
         run.log.note(step_line({"step": step, **figures}))
         run.board.scalars(step, figures)
@@ -213,7 +227,13 @@ def _train(run: RunDirectory, steps: int, evaluates: bool) -> None:
         run.log.note(heldout_line({"step": step, "loss_nats": 1.0 / step}))
         run.board.scalars(step, {"heldout/loss_nats": 1.0 / step})
     run.path("checkpoints/20/params").write_bytes(bytes(32))
-    run.update(steps_done=steps, tokens_per_s=1234.5, model={"trained_weight_hash": "b" * 64})
+    whole = pace(before, UNSEEN)
+    run.update(
+        steps_done=steps,
+        tokens_per_s=whole.pop("tokens_per_s"),
+        throughput=whole | {"model_flops_per_s": 5000.0},
+        model={"trained_weight_hash": "b" * 64},
+    )
 
 
 def _evaluate(

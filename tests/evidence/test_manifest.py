@@ -76,7 +76,7 @@ def test_every_null_of_a_completed_full_run_is_one_by_nature(plain: dict[str, An
     assert tried >= 25
 
 
-@pytest.mark.parametrize(("mode", "sections"), [("eval", 5), ("preflight", 9)])
+@pytest.mark.parametrize(("mode", "sections"), [("eval", 6), ("preflight", 11)])
 def test_a_mode_may_leave_null_what_it_does_not_make(
     alter: Callable[..., RunManifest], mode: Mode, sections: int
 ) -> None:

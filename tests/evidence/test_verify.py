@@ -14,6 +14,7 @@ from tests.resealing import rehash, reseal, seal
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.board import Board
 from tunix_exp.evidence.manifest import config_hash
+from tunix_exp.evidence.metrics import UNSEEN, pace
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.verify import Disagreement, verify, verify_tree
 
@@ -225,6 +226,31 @@ ALTERATIONS = {
     ),
     "a metric without its key": Alteration(
         "metrics.jsonl", "line 1: has no `lr`", _rows("metrics.jsonl", lambda rows: rows[0].pop("lr"))
+    ),
+    "a faster run in the manifest": Alteration(
+        "run_manifest.json",
+        "`tokens_per_s` is not what the counters of the last line give",
+        _manifest(lambda manifest: manifest.update(tokens_per_s=1e6)),
+    ),
+    "more operations a second in the manifest": Alteration(
+        "run_manifest.json",
+        "`model_flops_per_s` is 6000.0, and no mean of 5000.0 … 5000.0",
+        _manifest(lambda manifest: manifest["throughput"].update(model_flops_per_s=6e3)),
+    ),
+    "an MFU in the manifest": Alteration(
+        "run_manifest.json",
+        "`mfu` is in the manifest alone",
+        _manifest(lambda manifest: manifest["throughput"].update(mfu=0.5)),
+    ),
+    "less memory in the manifest": Alteration(
+        "run_manifest.json",
+        "`peak_memory_bytes` is not at least the last `process_peak_bytes`",
+        _manifest(lambda manifest: manifest.update(peak_memory_bytes=899)),
+    ),
+    "a faster line": Alteration(
+        "metrics.jsonl",
+        "step 20: `tokens_per_s` is 9.0, the counters give 64",
+        _rows("metrics.jsonl", lambda rows: rows[-1].update(tokens_per_s=9.0)),
     ),
     "a held-out loss taken out": Alteration(
         "heldout.jsonl",
@@ -701,9 +727,20 @@ def test_a_failed_run_needs_its_analysis_and_keeps_its_files(
 
 
 def test_a_resumed_run_holds_the_steps_after_its_checkpoint(run: Path) -> None:
-    _rows("metrics.jsonl", lambda rows: rows.__delitem__(slice(0, 3)))(run)
+    def begin_at_12(rows: list[dict[str, Any]]) -> None:
+        del rows[:3]
+        before: Any = {**UNSEEN, "step": 12}
+        for row in rows:
+            row |= {key: row[key] * (row["step"] - 12) / row["step"] for key in UNSEEN if key != "step"}
+            row |= pace(row, before)
+            before = row
+        whole = pace(before, {**UNSEEN, "step": 12}) | {"model_flops_per_s": 5000.0}
+        changed = {"resumed_from": {"run_id": "toy-0", "step": 12}}
+        changed |= {"tokens_per_s": whole.pop("tokens_per_s"), "throughput": whole}
+        _manifest(lambda manifest: manifest.update(changed))(run)
+
+    _rows("metrics.jsonl", begin_at_12)(run)
     _rows("heldout.jsonl", lambda rows: rows.pop(0))(run)
-    _manifest(lambda manifest: manifest.update(resumed_from={"run_id": "toy-0", "step": 12}))(run)
     reseal(run)
     assert {one.file for one in verify(run)} == {"tensorboard/", "training_log.txt", "curves.png"}
 

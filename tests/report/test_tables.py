@@ -82,8 +82,8 @@ def test_the_page_says_what_was_run(run):
     )
     assert "| held-out items | `nano-eval` from `bundled:nano-eval`, 4 items, sha256 `dddd" in text
     assert "| code | tunix_exp 0.1.0, commit `aaaaaaaaaaaa`, changed (see `source.patch`) |" in text
-    assert "| peak memory | 1.00 GiB |" in text
-    assert "| throughput | 54,321 tokens/s |" in text
+    assert "| peak memory | 1.00 GiB in the process |" in text
+    assert "| throughput | 54,321 tokens/s, 60,000 with the padding; 0.25 s a step, MFU 43.2 % |" in text
 
 
 def test_the_command_can_be_pasted_into_a_shell(run):

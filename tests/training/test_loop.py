@@ -10,6 +10,7 @@ from tunix_exp.errors import Interrupted, UserError
 from tunix_exp.training import optim
 from tunix_exp.training.checkpoint import Checkpoints
 from tunix_exp.training.loop import NonFinite, Schedule, train
+from tunix_exp.training.meter import Meter
 from tunix_exp.training.step import make_step
 
 SCHEDULE = Schedule(last_step=10, log_every=1, save_every=None, heldout_every=None, stop_at=None)
@@ -37,6 +38,7 @@ def run(
             source or Batches(),
             optim.scalars(config, total_steps=schedule.last_step),
             place=place,
+            meter=Meter({12: 1e6}, None),
             schedule=schedule,
             checkpoints=checkpoints,
             on_row=rows.append,

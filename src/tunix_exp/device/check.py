@@ -4,8 +4,8 @@ import os
 import platform as machine
 import shutil
 import subprocess
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import psutil
 from tunix_exp.device import environment, topology
 from tunix_exp.device.config import DeviceConfig
 from tunix_exp.device.mesh import AXES, make_mesh, mesh_shape
-from tunix_exp.device.topology import Generation
+from tunix_exp.device.speed import GPUS, Speed
 from tunix_exp.errors import UserError
 
 _SIZE = 256
@@ -37,7 +37,7 @@ class Device:
     memory_bytes: int
     mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh
     report: str
-    speed: Generation | None
+    speed: Speed | None
     not_compiled: str | None
 
 
@@ -74,7 +74,6 @@ def check(config: DeviceConfig, *, preflight: bool) -> Device:
             remedy="run where they are, or lower the number",
         )
     mesh = make_mesh(config, devices)
-    kind = devices[0].device_kind
     error = _matmul_error(devices[0])
     memory = _memory_bytes(devices[0], config)
     chosen = (
@@ -89,8 +88,7 @@ def check(config: DeviceConfig, *, preflight: bool) -> Device:
         f"{_tool_output(found)}"
     )
     kinds = tuple(f"{d} · {d.device_kind}" for d in devices)
-    speed = next((g for g in topology.GENERATIONS.values() if g.device_kind == kind), None)
-    return Device(found, config.topology, None, kinds, memory, mesh, report, speed, None)
+    return Device(found, config.topology, None, kinds, memory, mesh, report, published_speed(devices), None)
 
 
 def _compile_only() -> None:
@@ -142,14 +140,30 @@ def _check_topology(name: str, devices: list[Any]) -> None:
         )
 
 
-def peak_memory_bytes() -> int:
-    """The most memory held so far: on the first accelerator, or resident in this process on CPU."""
-    if jax.default_backend() != "cpu":
-        return int(jax.devices()[0].memory_stats()["peak_bytes_in_use"])
+def peak_memory() -> tuple[Literal["device", "process"], int]:
+    """The most bytes held so far: on the fullest device or, where devices do not tell, by the process.
+
+    What a process holds is all that is resident of it, the program and its libraries too.
+    """
+    told = [device.memory_stats() for device in jax.local_devices()]
+    peaks = [stats["peak_bytes_in_use"] for stats in told if stats and "peak_bytes_in_use" in stats]
+    if peaks:
+        return "device", max(peaks)
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if machine.system() == "Darwin" else peak * 1024
+    return "process", peak if machine.system() == "Darwin" else peak * 1024
+
+
+def published_speed(devices: list[Any]) -> Speed | None:
+    """What their maker says that the devices can do; `None` where no table has them."""
+    known = (*topology.GENERATIONS.values(), *GPUS)
+    speed = next((one for one in known if one.device_kind == devices[0].device_kind), None)
+    if speed is None or devices[0].platform != "tpu":
+        return speed
+    # Whether a chip's two cores are two devices is up to the runtime.
+    chips = {tuple(device.coords) for device in devices}
+    return replace(speed, devices_per_chip=len(devices) // len(chips))
 
 
 @jax.jit

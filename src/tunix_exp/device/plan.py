@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jax
 from rich.table import Table
 
-from tunix_exp.device.topology import Generation
+from tunix_exp.device.speed import Speed
 from tunix_exp.errors import UserError
 
 GIB = 2**30
@@ -60,9 +60,9 @@ class Work:
     flops: float
     hbm_bytes: float
 
-    def seconds(self, speed: Generation) -> tuple[float, Literal["compute", "memory"]]:
+    def seconds(self, speed: Speed) -> tuple[float, Literal["compute", "memory"]]:
         """The least time that a step can take, and which of the two bounds it (Williams et al. 2009)."""
-        compute_s = self.flops / (speed.peak_flops / speed.devices_per_chip)
+        compute_s = self.flops / speed.device_peak_flops
         memory_s = self.hbm_bytes / (speed.bandwidth / speed.devices_per_chip)
         return (compute_s, "compute") if compute_s >= memory_s else (memory_s, "memory")
 
@@ -128,7 +128,7 @@ class Plan:
     device_memory_bytes: int
     parts: Parts
     work: Work
-    speed: Generation | None
+    speed: Speed | None
     evaluation: dict[str, int] | None
     step: Compiled | None = None
     answer: Compiled | None = None
@@ -160,6 +160,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """All of it, in bytes, operations and seconds."""
         seconds, bound = (None, None) if self.speed is None else self.work.seconds(self.speed)
+        peak = None if self.speed is None else self.speed.device_peak_flops
         return {
             "platform": self.platform,
             "topology": self.topology,
@@ -171,7 +172,7 @@ class Plan:
             "compiled": None if self.step is None else asdict(self.step),
             "compiled_answer": None if self.answer is None else asdict(self.answer),
             "not_compiled": self.not_compiled,
-            "work": asdict(self.work) | {"roofline_s": seconds, "bound": bound},
+            "work": asdict(self.work) | {"peak_flops_per_s": peak, "roofline_s": seconds, "bound": bound},
             "evaluation": self.evaluation,
             "fits": self.fits,
         }

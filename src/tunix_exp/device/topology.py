@@ -5,20 +5,17 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from tunix_exp.device.speed import Speed
 from tunix_exp.errors import UserError
 
 INSTALL = "uv sync --extra tpu"
 
 
 @dataclass(frozen=True)
-class Generation:
-    """One TPU generation: what JAX calls its devices, how many a chip has, their memory, a chip's speed."""
+class Generation(Speed):
+    """One TPU generation, and the memory of its devices."""
 
-    device_kind: str
-    devices_per_chip: int
     memory_gib: float  # of a device, as far as a program may use it
-    peak_flops: float  # a second, in bfloat16
-    bandwidth: float  # bytes a second between the chip and its memory
 
 
 # Peaks and bandwidths: Google Cloud TPU documentation, "System architecture", one page a generation
@@ -26,12 +23,12 @@ class Generation:
 # which JAX counts as devices here. Memory: what the compiler says when a program takes too much ("exceeds
 # available HBM", libtpu 0.0.42).
 GENERATIONS = {
-    "v2": Generation("TPU v2", 2, 7.48, 45e12, 700e9),
-    "v3": Generation("TPU v3", 2, 15.48, 123e12, 900e9),
-    "v4": Generation("TPU v4", 2, 15.25, 275e12, 1228e9),
-    "v5e": Generation("TPU v5 lite", 1, 15.75, 197e12, 819e9),
-    "v5p": Generation("TPU v5", 1, 95.74, 459e12, 2765e9),
-    "v6e": Generation("TPU v6 lite", 1, 31.25, 918e12, 1640e9),
+    "v2": Generation("TPU v2", 2, 45e12, 700e9, 7.48),
+    "v3": Generation("TPU v3", 2, 123e12, 900e9, 15.48),
+    "v4": Generation("TPU v4", 2, 275e12, 1228e9, 15.25),
+    "v5e": Generation("TPU v5 lite", 1, 197e12, 819e9, 15.75),
+    "v5p": Generation("TPU v5", 1, 459e12, 2765e9, 95.74),
+    "v6e": Generation("TPU v6 lite", 1, 918e12, 1640e9, 31.25),
 }
 
 

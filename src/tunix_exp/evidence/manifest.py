@@ -188,7 +188,9 @@ class RunManifest(_Section):
     times_s: dict[str, Amount] | None
     compiles: Compiles | None
     peak_memory_bytes: Count | None
+    peak_memory_of: Literal["device", "process"] | None
     tokens_per_s: Amount | None
+    throughput: dict[str, Amount] | None
     steps_done: Count | None
     resumed_from: ResumedFrom | None
     replay_of: ReplayOf | None
@@ -262,6 +264,7 @@ NULL_BY_MODE: dict[Mode, frozenset[str]] = {
             "adapter.frozen_weight_hash_after",
             "steps_done",
             "tokens_per_s",
+            "throughput",
             "headline.trained_score",
             "headline.difference",
         }
@@ -275,7 +278,9 @@ NULL_BY_MODE: dict[Mode, frozenset[str]] = {
             "data",
             "eval",
             "peak_memory_bytes",
+            "peak_memory_of",
             "tokens_per_s",
+            "throughput",
             "steps_done",
             "headline",
         }

@@ -1,14 +1,25 @@
 """`metrics.jsonl` and `heldout.jsonl`: which steps they must hold, and what each line says."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tunix_exp.evidence.strict_json import BrokenFile, read_jsonl
 
 # step counts finished updates; a line may say more than this, but in numbers only
-KEYS = ("step", "loss", "lr", "grad_norm", "tokens", "tokens_per_s", "time_s")
+KEYS = (
+    "step", "loss", "lr", "grad_norm", "tokens", "padded_tokens", "response_tokens",
+    "tokens_seen", "padded_tokens_seen", "train_s", "time_s",
+    "tokens_per_s", "padded_tokens_per_s", "step_s", "model_flops_per_s",
+)  # fmt: skip
 HELDOUT_KEYS = ("step", "loss_nats")
+# Of these two a line has the one that its machine knows.
+PEAK_KEYS = ("device_peak_bytes", "process_peak_bytes")
+
+_ROUNDING = 1 + 1e-9
+
+# The counters of a line, as they stand before a run's first step.
+UNSEEN: Mapping[str, float] = {"step": 0, "tokens_seen": 0, "padded_tokens_seen": 0, "train_s": 0.0}
 
 
 def is_logged(step: int, *, last: int, every: int) -> bool:
@@ -34,6 +45,69 @@ def step_line(row: Mapping[str, Any]) -> str:
 def heldout_line(row: Mapping[str, Any]) -> str:
     """What the log says of a line of `heldout.jsonl`."""
     return f"step {row['step']}: held-out loss {row['loss_nats']:.4f} nats per token"
+
+
+def pace(now: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
+    """The rates between two states of the counters: real tokens, all tokens and seconds a step."""
+    seconds = now["train_s"] - before["train_s"]
+    return {
+        "tokens_per_s": (now["tokens_seen"] - before["tokens_seen"]) / seconds,
+        "padded_tokens_per_s": (now["padded_tokens_seen"] - before["padded_tokens_seen"]) / seconds,
+        "step_s": seconds / (now["step"] - before["step"]),
+    }
+
+
+def contradictions(
+    rows: Sequence[Mapping[str, float]], *, after: int, flops: float, peak_flops: float | None
+) -> Iterator[str]:
+    """What the lines of `metrics.jsonl` have against each other, and against the plan of their run.
+
+    The run went on from step `after`; its widest step asks `flops` of a device that can do `peak_flops`.
+    """
+    before: Mapping[str, float] = {**UNSEEN, "step": after}
+    told_by = {key for row in rows for key in PEAK_KEYS if key in row}
+    if len(told_by) != 1 or any(not told_by <= row.keys() for row in rows):
+        yield f"not every line has one and the same of `{'` and `'.join(PEAK_KEYS)}`"
+    for row in rows:
+        where = f"step {row['step']}: "
+        if not before["train_s"] < row["train_s"] <= row["time_s"]:
+            yield where + "`train_s` does not grow, or exceeds `time_s`"
+            return
+        if not 0 <= row["response_tokens"] <= row["tokens"] <= row["padded_tokens"]:
+            yield where + "`response_tokens`, `tokens` and `padded_tokens` do not contain each other"
+        for key in ("tokens", "padded_tokens"):
+            seen = row[f"{key}_seen"] - before[f"{key}_seen"]
+            if seen < row[key] or (seen > row[key] and row["step"] - before["step"] == 1):
+                yield where + f"`{key}_seen` grew by {seen}, its own `{key}` are {row[key]}"
+        for key, due in pace(row, before).items():
+            if row[key] != due:
+                yield where + f"`{key}` is {row[key]}, the counters give {due}"
+        if row["model_flops_per_s"] * row["step_s"] > flops * _ROUNDING:
+            yield where + f"`model_flops_per_s` is more than the {flops:.4g} operations of the plan's step"
+        if "mfu" in row and peak_flops is None:
+            yield where + "claims an `mfu`, and the plan knows no peak of the device"
+        elif "mfu" not in row and peak_flops is not None:
+            yield where + "has no `mfu`, and the plan knows the device's peak"
+        elif peak_flops is not None and row["mfu"] != row["model_flops_per_s"] / peak_flops:
+            yield where + f"`mfu` is {row['mfu']}, not `model_flops_per_s` over the plan's peak"
+        elif peak_flops is not None and row["mfu"] > 1:
+            yield where + f"`mfu` is {row['mfu']}: no device does more than its peak"
+        before = row
+
+
+def rates_disagreement(
+    rows: Sequence[Mapping[str, float]], whole: Mapping[str, float], *, after: int
+) -> Iterator[str]:
+    """Where the rates of a whole run are not what its lines come to."""
+    for key, due in pace(rows[-1], {**UNSEEN, "step": after}).items():
+        if key not in whole or whole[key] != due:
+            yield f"`{key}` is not what the counters of the last line give, {due}"
+    for key in ("model_flops_per_s", "mfu"):
+        found = [row[key] for row in rows if key in row]
+        if (key in whole) != bool(found):
+            yield f"`{key}` is in {'the manifest' if key in whole else 'metrics.jsonl'} alone"
+        elif found and not min(found) / _ROUNDING <= whole[key] <= max(found) * _ROUNDING:
+            yield f"`{key}` is {whole[key]}, and no mean of {min(found)} … {max(found)}"
 
 
 def read_metrics(path: Path, *, file: str, keys: tuple[str, ...]) -> list[dict[str, Any]]:

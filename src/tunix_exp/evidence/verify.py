@@ -40,6 +40,7 @@ _FOR_COMPLETED: tuple[tuple[str, tuple[str, ...], Check], ...] = (
     (layout.DATA_CARD, (layout.DATA_CARD,), settings.sources),
     (layout.TENSORBOARD, (layout.CONFIG, layout.TENSORBOARD), settings.hparams),
     (layout.METRICS, (layout.CONFIG, layout.METRICS), training.steps),
+    (layout.METRICS, (layout.METRICS, layout.PLAN), training.rates),
     (layout.TENSORBOARD, (layout.TENSORBOARD,), training.curves),
     (layout.LOG, (layout.LOG,), training.told),
     (layout.CURVES, (layout.CURVES,), files.picture),

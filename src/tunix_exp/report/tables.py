@@ -229,9 +229,11 @@ def _what_was_run(manifest: dict[str, Any]) -> str:
     if manifest["devices"] is not None:
         facts.append(("devices", ", ".join(dict.fromkeys(manifest["devices"]))))
     if manifest["peak_memory_bytes"] is not None:
-        facts.append(("peak memory", f"{manifest['peak_memory_bytes'] / 2**30:.2f} GiB"))
+        where = {"device": "on a device", "process": "in the process"}[manifest["peak_memory_of"]]
+        held = f"{manifest['peak_memory_bytes'] / 2**30:.2f} GiB {where}"
+        facts.append(("peak memory", held))
     if manifest["tokens_per_s"] is not None:
-        facts.append(("throughput", f"{manifest['tokens_per_s']:,.0f} tokens/s"))
+        facts.append(("throughput", _throughput(manifest["tokens_per_s"], manifest["throughput"])))
     return "## What was run\n\n" + _markdown_table(["", ""], [list(fact) for fact in facts])
 
 
@@ -240,6 +242,12 @@ def _code(code: dict[str, Any]) -> str:
         return f"tunix_exp {code['version']}, outside a git checkout"
     changed = f", changed (see `{layout.SOURCE_PATCH}`)" if code["git_dirty"] else ""
     return f"tunix_exp {code['version']}, commit `{code['git_commit'][:12]}`{changed}"
+
+
+def _throughput(tokens_per_s: float, rates: dict[str, float]) -> str:
+    text = f"{tokens_per_s:,.0f} tokens/s, {rates['padded_tokens_per_s']:,.0f} with the padding; "
+    text += f"{rates['step_s']:.3g} s a step"
+    return f"{text}, MFU {100 * rates['mfu']:.1f} %" if "mfu" in rates else text
 
 
 def _parameters(model: dict[str, Any]) -> str:

@@ -2,17 +2,18 @@
 
 import math
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 import jax
 
+from tunix_exp.device.check import peak_memory
 from tunix_exp.errors import Interrupted, UserError
 from tunix_exp.evidence.metrics import is_logged
 from tunix_exp.training.checkpoint import Checkpoints
+from tunix_exp.training.meter import Meter
 from tunix_exp.training.optim import Scalars
 from tunix_exp.training.step import BatchArrays, Metrics, Step, TrainState
 
@@ -21,10 +22,12 @@ class NonFinite(UserError):
     """The loss or the gradient is no number any more."""
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """One line of metrics.jsonl; step counts finished updates, loss is nats per response token.
 
-    `tokens` are the batch's real ones, `padded_tokens` all of its places.
+    `tokens` are the batch's real ones, `padded_tokens` all of its places; `figures` are the meter's, and the
+    most memory held so far.
     """
 
     step: int
@@ -34,8 +37,12 @@ class Row(NamedTuple):
     tokens: int
     padded_tokens: int
     response_tokens: int
-    tokens_per_s: float
-    time_s: float
+    figures: dict[str, float]
+
+    def line(self) -> dict[str, float]:
+        """All of it by name."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "figures"}
+        return own | self.figures
 
 
 class Source(Protocol):
@@ -68,6 +75,7 @@ def train(
     scalars: Scalars,
     *,
     place: Callable[[BatchArrays], BatchArrays],
+    meter: Meter,
     schedule: Schedule,
     checkpoints: Checkpoints,
     on_row: Callable[[Row], None],
@@ -81,16 +89,16 @@ def train(
     """
     first = int(state.step)
     batch = place(source.arrays(first))
-    settle = _Settler(source, schedule, on_row=on_row, on_step=on_step)
+    settle = _Settler(source, meter, schedule, on_row=on_row, on_step=on_step)
     with _stop_requests() as stop:
         for step in range(first, schedule.last_step):
             done = step + 1
             with jax.transfer_guard("disallow"):
                 state, metrics = step_fn(state, batch, scalars)
-            places = batch.tokens_BT.size
+            shape = batch.tokens_BT.shape
             if done < schedule.last_step:
                 batch = place(source.arrays(done))
-            settle(step, metrics, places)
+            settle(step, metrics, shape)
             stopping = stop() or done == schedule.stop_at
             if stopping or _due(done, schedule.save_every, schedule.last_step):
                 with settle.away():
@@ -114,33 +122,32 @@ class _Settler:
     def __init__(
         self,
         source: Source,
+        meter: Meter,
         schedule: Schedule,
         *,
         on_row: Callable[[Row], None],
         on_step: Callable[[Row], None],
     ) -> None:
-        self._source, self._schedule, self._on_row, self._on_step = source, schedule, on_row, on_step
-        self._held: tuple[int, Metrics, int] | None = None
-        self._start = self._since = time.perf_counter()
-        self._tokens = 0
+        self._source, self._meter, self._schedule = source, meter, schedule
+        self._on_row, self._on_step = on_row, on_step
+        self._held: tuple[int, Metrics, tuple[int, int]] | None = None
 
-    def __call__(self, step: int, metrics: Metrics, places: int) -> None:
+    def __call__(self, step: int, metrics: Metrics, shape: tuple[int, int]) -> None:
         self.now()
-        self._held = (step, metrics, places)
+        self._held = (step, metrics, shape)
 
     @contextmanager
     def away(self) -> Iterator[None]:
         """Nothing is held back any more, and the seconds spent inside are not training's."""
         self.now()
-        left = time.perf_counter()
-        yield
-        self._since += time.perf_counter() - left
+        with self._meter.away():
+            yield
 
     def now(self) -> None:
         """Nothing is held back any more; raises `NonFinite` naming step and examples."""
         if self._held is None:
             return
-        (step, metrics, places), self._held = self._held, None
+        (step, metrics, shape), self._held = self._held, None
         values = jax.device_get(metrics)
         done, loss, norm = step + 1, float(values.loss), float(values.grad_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -149,23 +156,22 @@ class _Settler:
                 where=f"the batch of step {done}: {', '.join(self._source.names(step)[:8])} …",
                 remedy="lower optim.peak_lr, lengthen optim.warmup_steps, or look at these examples",
             )
-        now = time.perf_counter()
-        self._tokens += int(values.tokens)
+        self._meter.count(tokens=int(values.tokens), shape=shape)
+        held_by, peak_bytes = peak_memory()
         row = Row(
             step=done,
             loss=loss,
             lr=float(values.lr),
             grad_norm=norm,
             tokens=int(values.tokens),
-            padded_tokens=places,
+            padded_tokens=shape[0] * shape[1],
             response_tokens=int(values.response_tokens),
-            tokens_per_s=self._tokens / max(now - self._since, 1e-9),
-            time_s=now - self._start,
+            figures=self._meter.figures() | {f"{held_by}_peak_bytes": peak_bytes},
         )
         self._on_step(row)
         if is_logged(done, last=self._schedule.last_step, every=self._schedule.log_every):
             self._on_row(row)
-            self._since, self._tokens = now, 0
+            self._meter.mark()
 
 
 def _due(done: int, every: int | None, last: int) -> bool:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.board import FINAL, HELDOUT, as_float32, final_figures
 from tunix_exp.evidence.metrics import (
+    contradictions,
     heldout_line,
     heldout_steps,
     logged_steps,
+    rates_disagreement,
     step_disagreement,
     step_line,
 )
@@ -48,6 +50,27 @@ def steps(run: OpenedRun) -> Iterator[Disagreement]:
     if newest != done:
         what = f"the newest is of step {newest}, but {done} steps were done"
         yield Disagreement(layout.CHECKPOINTS, what)
+
+
+def rates(run: OpenedRun) -> Iterator[Disagreement]:
+    """Rates are what the counters give, of each line and of the whole run, and no more than the plan's."""
+    says = run.manifest
+    after = 0 if says.resumed_from is None else says.resumed_from.step
+    work = lookup(run.json(layout.PLAN), "work", layout.PLAN)
+    flops, peak_flops = (lookup(work, key, layout.PLAN) for key in ("model_flops", "peak_flops_per_s"))
+    wrong = list(contradictions(run.metrics, after=after, flops=flops, peak_flops=peak_flops))
+    for what in wrong:
+        yield Disagreement(layout.METRICS, what)
+    if wrong or not run.metrics or says.tokens_per_s is None or says.throughput is None:
+        return  # said just now, or by the rules
+    whole = {"tokens_per_s": says.tokens_per_s, **says.throughput}
+    for what in rates_disagreement(run.metrics, whole, after=after):
+        yield Disagreement(layout.MANIFEST, what)
+    last = run.metrics[-1]
+    key = f"{says.peak_memory_of}_peak_bytes"
+    if key not in last or says.peak_memory_bytes is None or says.peak_memory_bytes < last[key]:
+        what = f"`peak_memory_bytes` is not at least the last `{key}` of {layout.METRICS}"
+        yield Disagreement(layout.MANIFEST, what)
 
 
 def curves(run: OpenedRun) -> Iterator[Disagreement]:
