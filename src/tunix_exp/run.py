@@ -30,7 +30,7 @@ from tunix_exp.device import plan as plans
 from tunix_exp.device.check import Device, check, peak_memory
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import ItemsEvalConfig
-from tunix_exp.evaluation.evaluate import evaluate, heldout_loss, heldout_width
+from tunix_exp.evaluation.evaluate import evaluate, heldout_loss, heldout_widths
 from tunix_exp.evaluation.generate import MOST_ROWS, block_rows, compile_answer
 from tunix_exp.evidence import layout, surroundings
 from tunix_exp.evidence import manifest as records
@@ -400,7 +400,7 @@ def _evaluation_shapes(config: RunConfig, texts: Texts | None, platform: str) ->
         "items": len(texts.items),
         "rows_a_call": rows,
         "rows_in_flight": -(-config.eval.batch_size // rows) * rows,
-        "heldout_tokens": heldout_width(texts.items),
+        "heldout_tokens": heldout_widths(texts.items)[-1],
         "decode_new_tokens": config.eval.max_new_tokens,
     }
 

@@ -35,12 +35,17 @@ def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     return rows
 
 
+def round_up(length: int) -> int:
+    """The least width that holds `length`."""
+    return -(-length // _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE
+
+
 def least_padding(lengths: Sequence[int], count: int, limit: int) -> tuple[int, ...]:
     """At most `count` widths that hold every length with the fewest padded tokens, by dynamic programming.
 
     They are multiples of 16, or the `limit`, which no length exceeds; the last holds the longest.
     """
-    rounded_N = np.minimum(-(-np.asarray(lengths) // _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE, limit)
+    rounded_N = np.minimum([round_up(length) for length in lengths], limit)
     candidates_C, rows_C = np.unique(rounded_N, return_counts=True)
     before = np.concatenate([[0], np.cumsum(rows_C)])
     # least[j] is the cost of the rows below candidate j; chosen[k][j] the candidates below its last width.

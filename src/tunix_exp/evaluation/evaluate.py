@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from tunix_exp.data.batches import laid_out
+from tunix_exp.data.packing import least_padding, round_up
 from tunix_exp.data.tokenize import TokenizedExample
 from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.evaluation.config import ItemsEvalConfig
@@ -21,7 +22,9 @@ from tunix_exp.models.loss import response_nll
 from tunix_exp.scoring.paired import Evaluation, ItemLoss, mean_loss
 from tunix_exp.scoring.scorecard import Prediction, score
 
-_LENGTH_MULTIPLE = 16
+# So many items more, and their loss saves by another width what its compilation costs.
+_ITEMS_PER_WIDTH = 256
+_MOST_WIDTHS = 4
 _HELDOUT_ROWS = 16
 
 
@@ -72,33 +75,35 @@ def heldout_loss(model: LanguageModel, items: Sequence[TokenizedExample]) -> flo
 
 
 def item_losses(model: LanguageModel, items: Sequence[TokenizedExample]) -> list[ItemLoss]:
-    """Each item's negative log-likelihood (nats) of its response, and the tokens of it.
+    """Each item's negative log-likelihood (nats) of its response, and the tokens of it, in the items' order.
 
-    Every call has the same number of rows, so that the last bits depend on no setting.
+    Items of like length are computed together, in rows no wider than they must be. Every call has the same
+    number of rows, so that the last bits depend on no setting.
     """
     graphdef, params = nnx.split(model)
-    width = heldout_width(items)
-    losses: list[ItemLoss] = []
-    for start in range(0, len(items), _HELDOUT_ROWS):
-        part = list(items[start : start + _HELDOUT_ROWS])
+    widths = heldout_widths(items)
+    order = sorted(range(len(items)), key=lambda index: len(items[index].tokens_T))
+    losses: dict[int, ItemLoss] = {}
+    for start in range(0, len(order), _HELDOUT_ROWS):
+        indices = order[start : start + _HELDOUT_ROWS]
+        part = [items[index] for index in indices]
+        width = next(one for one in widths if one >= len(part[-1].tokens_T))
         # The last batch is filled up, so that every call has one shape; the filling is not counted.
         whole = [*part, *part[:1] * (_HELDOUT_ROWS - len(part))]
         rows = laid_out([[item] for item in whole], width=width, pad_id=0)
         nll_B, count_B = _nll(graphdef)(params, rows.tokens_BT, rows.segment_ids_BT, rows.loss_mask_BT)
-        found = zip(part, np.asarray(nll_B).tolist(), np.asarray(count_B).tolist(), strict=False)
-        losses += [ItemLoss(item.example.id, nats, tokens) for item, nats, tokens in found]
-    return losses
+        found = zip(indices, np.asarray(nll_B).tolist(), np.asarray(count_B).tolist(), strict=False)
+        losses |= {index: ItemLoss(items[index].example.id, *figures) for index, *figures in found}
+    return [losses[index] for index in range(len(items))]
 
 
-def heldout_width(items: Sequence[TokenizedExample]) -> int:
-    """The padded length of the rows that `item_losses` computes."""
-    return _round_up(max(len(item.tokens_T) for item in items))
+def heldout_widths(items: Sequence[TokenizedExample]) -> tuple[int, ...]:
+    """The padded lengths of the rows that `item_losses` computes, ascending; each costs a compilation."""
+    lengths = [len(item.tokens_T) for item in items]
+    count = min(1 + len(items) // _ITEMS_PER_WIDTH, _MOST_WIDTHS)
+    return least_padding(lengths, count, round_up(max(lengths)))
 
 
 @functools.cache
 def _nll(graphdef: nnx.GraphDef[Any]) -> Any:
     return jax.jit(lambda params, *batch: response_nll(nnx.merge(graphdef, params), *batch))
-
-
-def _round_up(length: int) -> int:
-    return -(-length // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
