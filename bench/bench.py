@@ -25,6 +25,7 @@ from typing import Any
 
 from sizes import SHAPES
 from stopwatch import Stopwatch
+from tunix_exp.host_memory import ask_for_huge_pages, give_back
 
 SEED = 1234
 WARM_STEPS, TIMED_STEPS = 2, 6
@@ -73,6 +74,7 @@ WORKLOADS = {
 
 
 def main() -> None:
+    ask_for_huge_pages()
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("workload", choices=WORKLOADS)
     words.add_argument("overrides", nargs="*", help="key=value of the project's config")
@@ -255,7 +257,9 @@ class Step:
             )
             graphdef, arguments = setting.arguments()
             self.by_width[width] = compile_step(graphdef, structure, mesh, *arguments)
-            self.flops = footprint(setting).work.model_flops  # of the last width
+            # Of the last width, and of all devices.
+            self.flops = footprint(setting).work.model_flops * mesh.size
+        give_back()
         model = weights.load(
             config.model,
             config.adapter,
@@ -265,7 +269,9 @@ class Step:
             mesh=mesh,
         ).model
         _, params, self.frozen = lora.split(model)
-        self.state = placed_state(structure, params, config.device.state_dtype, mesh)
+        state = placed_state(structure, params, config.device.state_dtype, mesh)
+        self.state = jax.block_until_ready(state)
+        give_back()
         self.scalars = step_scalars(config.optim, config.adapter, total_steps=1, seed=config.seed)
         self.n_trainable = parameter_count(params)
         self.n_params = parameter_count(lora.own_parameters(model))

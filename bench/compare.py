@@ -33,7 +33,7 @@ OURS = "tunix_exp"
 OTHER_WAYS = {"W6": ("tunix_exp_packed",), "W7": ("tunix_exp_cli",)}
 PACKED = ("training.batching=packed", "training.bucket_widths=null")
 CPU = {"JAX_PLATFORMS": "cpu"}
-OWN_VARIABLES = ("XLA_", "JAX_", "OMP_", "MKL_", "TORCHINDUCTOR_", "PYTHONDONTWRITEBYTECODE")
+OWN_VARIABLES = ("XLA_", "JAX_", "OMP_", "MKL_", "TORCHINDUCTOR_", "GLIBC_", "PYTHONDONTWRITEBYTECODE")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import Any
 
 from bench import Step, Workload, composed, every_token, token_batches
 from stopwatch import peak_mib, versions
+from tunix_exp.host_memory import ask_for_huge_pages
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "bench" / "scaling.jsonl"
@@ -56,6 +57,7 @@ def main() -> None:
     if chosen.page:
         PAGE.write_text(page([json.loads(line) for line in chosen.out.read_text().splitlines()]))
     elif chosen.point:
+        ask_for_huge_pages()
         print(json.dumps(measured(chosen.point[0], int(chosen.point[1]))))
     else:
         for number in range(chosen.rounds):
