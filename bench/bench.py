@@ -38,6 +38,7 @@ OPTIMIZER = (
     "optim=adamw", "optim.peak_lr=1e-4", "optim.weight_decay=0.01", "optim.decay_mask=all",
     "optim.schedule=constant", "optim.warmup_steps=0", "optim.final_lr_ratio=null", "optim.clip_norm=null",
 )  # fmt: skip
+LORA = ("adapter=lora", "adapter.rank=8", "adapter.alpha=16", "adapter.targets=[attention]")
 GSM8K = ("model=distilgpt2", "data=gsm8k", "data.max_tokens=512")
 SMALL_GEMMA = (
     "model=gemma2b", "model.num_layers=8", "model.width=512", "model.mlp_width=2048", "model.num_heads=4",
@@ -62,13 +63,15 @@ class Workload:
 WORKLOADS = {
     "W1": Workload(("model=gpt2",), batch=4, tokens=128),
     "W2": Workload(("model=distilgpt2",), batch=8, tokens=128),
-    "W3": Workload(("model=gpt2", "adapter=lora", "adapter.rank=8", "adapter.alpha=16"), batch=4, tokens=128),
+    "W3": Workload(("model=gpt2", *LORA), batch=4, tokens=128),
     "W4": Workload(("model=distilgpt2",), batch=8, tokens=64, new=64),
     "W5": Workload(SMALL_GEMMA, batch=2, tokens=256),
     "W6": Workload(GSM8K, batch=8, tokens=512),
     "G1": Workload(("model=gemma2b",), **SHAPES["G1"], device="gpu"),
+    "G2": Workload(("model=gemma2b", *LORA), **SHAPES["G2"], device="gpu"),
     "G3": Workload(("model=gemma2b", *GENERATING), **SHAPES["G3"], device="gpu"),
     "T1": Workload(("model=tiny-gemma",), **SHAPES["T1"]),
+    "T2": Workload(("model=tiny-gemma", *LORA), **SHAPES["T2"]),
     "T3": Workload(("model=tiny-gemma", *GENERATING), **SHAPES["T3"]),
 }
 
@@ -258,7 +261,7 @@ class Step:
             graphdef, arguments = setting.arguments()
             self.by_width[width] = compile_step(graphdef, structure, mesh, *arguments)
             # Of the last width, and of all devices.
-            self.flops = footprint(setting).work.model_flops * mesh.size
+            self.flops = int(footprint(setting).work.model_flops) * mesh.size
         give_back()
         model = weights.load(
             config.model,
