@@ -138,8 +138,7 @@ def claim(
     run.write_text("env_info.txt", ENVIRONMENT)
     run.write_text("device_check.txt", "platform cpu\n  cpu:0\n")
     run.write_text("README.md", "# toy\n")
-    run.write_text("report.html", "<!doctype html>
-")
+    run.write_text("report.html", "<!doctype html>\n")
     run.write_json("plan.json", {"work": {"model_flops": 600.0, "peak_flops_per_s": None}})
     model = Model(
         name="toy-gpt2",

@@ -12,7 +12,14 @@ def test_every_file_that_is_final_has_its_hash_and_the_others_are_in_the_manifes
     found = {one.name: one for one in files(run)}
     assert found["metrics.jsonl"].sha256 == hashlib.sha256((run / "metrics.jsonl").read_bytes()).hexdigest()
     without = {name for name, one in found.items() if not one.sha256}
-    assert without == {"run_manifest.json", "report.html", "training_log.txt", "checkpoints/", "tensorboard/"}
+    assert without == {
+        "run_manifest.json",
+        "SHA256SUMS",
+        "report.html",
+        "training_log.txt",
+        "checkpoints/",
+        "tensorboard/",
+    }
     assert found["odd.bin"].holds == "not made by this version"
     assert next(iter(found)) == "run_manifest.json"
     assert [found[name].holds != "" for name in (".hydra/defaults.json", ".hydra/overrides.yaml")] == [
