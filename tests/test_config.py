@@ -145,6 +145,7 @@ CONTRADICTIONS = {
     "data.max_tokens, model.num_positions": ["model.num_positions=32", "eval.max_new_tokens=16"],
     "eval.max_new_tokens, model.num_positions": ["eval.max_new_tokens=4096"],
     "eval.heldout_every_steps, mode.name": ["mode=eval", "eval.heldout_every_steps=5"],
+    "eval.baseline, eval.baseline_tolerance_points": ["eval.baseline=./run"],
     "mode.name, eval.kind": ["mode=eval", "eval=none"],
     "device.param_dtype, device.state_dtype": [
         "optim=sgd", "optim.momentum=0", "optim.nesterov=false", "device.state_dtype=bfloat16",

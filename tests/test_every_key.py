@@ -28,6 +28,9 @@ HELD_OUT = (
 CHAT_TOKENIZER = "model.tokenizer=<chat tokenizer>"
 CHAT = (CHAT_TOKENIZER, "model.vocab_size=260", "model.num_positions=96", "data.max_tokens=96")
 
+# A run of the toy experiment, to be measured against.
+BASELINE = "eval.baseline=<toy run>"
+
 # One local layer and one global, and weights large enough for attention to matter.
 TWO_LAYERS = ("model=tiny-gemma2", "model.num_layers=2", "model.init_std=0.5")
 
@@ -129,6 +132,8 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "eval.max_new_tokens": ("9", ()),
     "eval.heldout_every_steps": ("2", ()),
     "eval.resamples": ("2000", ()),
+    "eval.baseline": ("./nowhere", ("eval.baseline_tolerance_points=1.0",)),
+    "eval.baseline_tolerance_points": ("2.0", (BASELINE, "eval.baseline_tolerance_points=1.0")),
     "eval.extractor": ("v0", ()),
     "eval.num_beams": ("2", ()),
     "eval.do_sample": ("true", ()),
@@ -222,10 +227,10 @@ def chat_tokenizer(tmp_path_factory) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("key", CHANGES)
-def test_a_changed_key_changes_what_can_be_seen(key, tmp_path, tmp_path_factory, chat_tokenizer):
+def test_a_changed_key_changes_what_can_be_seen(key, tmp_path, tmp_path_factory, chat_tokenizer, toy_run):
     value, companions = CHANGES[key]
-    named = f"model.tokenizer={chat_tokenizer}"
-    base = tuple(named if word == CHAT_TOKENIZER else word for word in (*TOY, *companions))
+    named = {CHAT_TOKENIZER: f"model.tokenizer={chat_tokenizer}", BASELINE: f"eval.baseline={toy_run}"}
+    base = tuple(named.get(word, word) for word in (*TOY, *companions))
     if base not in _BEFORE:
         _BEFORE[base] = effect(tmp_path_factory.mktemp("before") / "run", base)
     after = effect(tmp_path / "run", (*base, f"{key}={value}"))

@@ -1,7 +1,8 @@
 """The command line: `key=value` words go to Hydra, a bare first word is a verb.
 
 The only module that knows Hydra and OmegaConf. Below it a config is a `RunConfig`, whole and typed.
-Exit status: 0 completed, 1 failed, 2 refused before it began, 3 a replay with other numbers, 130 interrupted.
+Exit status: 0 completed, 1 failed, 2 refused before it began, 3 a replay with other numbers, 4 completed but
+worse than its baseline, 130 interrupted.
 """
 
 import difflib
@@ -26,7 +27,7 @@ from tunix_exp import verbs
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.layout import DEFAULTS, REPORT
 from tunix_exp.evidence.strict_json import json_text
-from tunix_exp.exits import COMPLETED, FAILED, INTERRUPTED, REFUSED
+from tunix_exp.exits import COMPLETED, FAILED, INTERRUPTED, REFUSED, REGRESSED
 
 MANIFEST = "run_manifest.json"
 
@@ -143,7 +144,7 @@ class Door(Callback):
             raise SystemExit(_refuse(error)) from None
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Say how each job ended; the sweep fails when one of them did."""
+        """Say how each job ended; the sweep fails or regresses when one of them did."""
         from tunix_exp.evidence.sweep import outcomes, table
         from tunix_exp.report.page.write import runs_at, write_page
 
@@ -156,6 +157,8 @@ class Door(Callback):
             raise SystemExit(_refuse(error)) from None
         if any(row.status != "completed" for row in rows):
             raise SystemExit(FAILED)
+        if any(row.is_regressed for row in rows):
+            raise SystemExit(REGRESSED)
 
 
 def _refuse_used(directory: Path) -> None:

@@ -139,6 +139,14 @@ RULES: tuple[Rule, ...] = (
         "mode=eval trains nothing, so that no held-out loss falls due; set it to null",
     ),
     Rule(
+        "eval.baseline, eval.baseline_tolerance_points",
+        lambda c: (
+            (items := _items(c)) is not None
+            and (items.baseline is None) != (items.baseline_tolerance_points is None)
+        ),
+        "a baseline needs the points of accuracy that may be lost, and they a baseline; set both, or null",
+    ),
+    Rule(
         "mode.name, eval.kind",
         lambda c: c.mode.name == "eval" and c.eval.kind == "none",
         "mode=eval needs items to score; choose an eval option other than none",

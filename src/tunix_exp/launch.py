@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any, Protocol, cast, get_args
 
 from tunix_exp import config as configs
+from tunix_exp.data.sources import read_items
 from tunix_exp.device import environment
 from tunix_exp.errors import Interrupted, UserError
+from tunix_exp.evaluation.config import ItemsEvalConfig, NoEvalConfig
+from tunix_exp.evidence import baseline as baselines
 from tunix_exp.evidence import checkout, layout, surroundings
 from tunix_exp.evidence.manifest import Mode, ReplayOf, RunManifest, config_hash
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
-from tunix_exp.exits import COMPLETED, FAILED, INTERRUPTED
+from tunix_exp.evidence.summary import Baseline
+from tunix_exp.exits import COMPLETED, FAILED, INTERRUPTED, REGRESSED
 from tunix_exp.report.failure import failure_analysis
 
 
@@ -43,7 +47,7 @@ class Replay(Protocol):
 def launch(
     plain: Mapping[str, Any], directory: Path, *, command: list[str], replay: Replay | None = None
 ) -> int:
-    """Run the experiment that `plain` spells in `directory`; returns 0, 1 (failed) or 130 (interrupted)."""
+    """Run the experiment that `plain` spells in `directory`; returns its exit status."""
     code = checkout.source_code(Path(__file__).resolve().parent)
     evidence = _claim(plain, directory, command, code, replay)
     stages = Stages("code")
@@ -53,13 +57,14 @@ def launch(
             evidence.before_end(lambda: replay.settle(evidence))
         stages.current = "config"
         config = configs.validate(plain)
+        baseline = _opened_baseline(config.eval, evidence, stages)
         stages.current = "device"
         environment.apply(config.device, preflight=config.mode.name == "preflight")
         # Only now: importing JAX reads the environment.
         from tunix_exp.run import run
 
         evidence.log.say(f"{config.name} → {directory}")
-        run(config, evidence, stages)
+        run(config, evidence, stages, baseline=baseline)
     except (KeyboardInterrupt, Interrupted) as error:
         evidence.interrupt(stages.current, error)
         print(
@@ -73,7 +78,7 @@ def launch(
             traceback.print_exc()
         print(f"{directory / 'failure_analysis.md'} says what to do next", file=sys.stderr)
         return FAILED
-    return COMPLETED
+    return REGRESSED if evidence.manifest.verdict == "regressed" else COMPLETED
 
 
 def _claim(
@@ -100,6 +105,22 @@ def _claim(
     for name, text in {} if replay is None else replay.files.items():
         evidence.write_text(name, text)
     return evidence
+
+
+def _opened_baseline(
+    config: NoEvalConfig | ItemsEvalConfig, evidence: RunDirectory, stages: Stages
+) -> Baseline | None:
+    """The run that this one is measured against, which answered the items that this one will."""
+    if not isinstance(config, ItemsEvalConfig) or config.baseline is None:
+        return None
+    assert config.baseline_tolerance_points is not None  # the config sees to both
+    with stages("baseline"):
+        place = Path(config.baseline).expanduser()
+        found = baselines.open_baseline(place, tolerance_points=config.baseline_tolerance_points)
+        items = read_items(config.source, config.fields, config.max_items)
+        baselines.refuse_other_items(found, [(item.id, item.answer) for item in items])
+        evidence.update(baseline=found.record)
+    return found
 
 
 def _keep_code(code: checkout.SourceCode, evidence: RunDirectory) -> None:

@@ -38,7 +38,7 @@ from tunix_exp.evidence.board import HELDOUT, sample_table
 from tunix_exp.evidence.metrics import heldout_line, step_line
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
-from tunix_exp.evidence.summary import eval_summary, headline
+from tunix_exp.evidence.summary import Baseline, eval_summary, headline
 from tunix_exp.host_memory import give_back
 from tunix_exp.models import lora, sharding
 from tunix_exp.models.adapter import LoRAConfig, targeted
@@ -67,8 +67,11 @@ from tunix_exp.training.step import (
 _SAMPLE_ROWS = 20
 
 
-def run(config: RunConfig, evidence: RunDirectory, stages: Stages) -> None:
-    """The run directory is complete and verified; anything else is an exception."""
+def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: Baseline | None) -> None:
+    """The run directory is complete and verified; anything else is an exception.
+
+    `baseline` is the run that this one is measured against.
+    """
     compiles = CompileCount()
     with stages("device"):
         device = _checked_device(config, evidence)
@@ -83,7 +86,7 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages) -> None:
         give_back()
     if config.mode.computes:
         assert texts is not None
-        _compute(config, texts, step, evidence, stages)
+        _compute(config, texts, step, baseline, evidence, stages)
     with stages("report"):
         held_by, peak_bytes = peak_memory()
         evidence.update(
@@ -102,7 +105,12 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages) -> None:
 
 
 def _compute(
-    config: RunConfig, texts: "Texts", step: "PlannedStep", evidence: RunDirectory, stages: Stages
+    config: RunConfig,
+    texts: "Texts",
+    step: "PlannedStep",
+    baseline: Baseline | None,
+    evidence: RunDirectory,
+    stages: Stages,
 ) -> None:
     """Weights, base evaluation, training, trained evaluation, comparison: as far as the mode goes."""
     evidence.board.hyperparameters(
@@ -123,7 +131,7 @@ def _compute(
         if texts.items:
             with stages("trained evaluation"):
                 trained = _evaluated("trained", model, config, texts, evidence)
-    result = None if base is None else _compared(base, trained, config, evidence)
+    result = None if base is None else _compared(base, trained, baseline, config, evidence)
     evidence.board.finish(result, step=steps_done)
 
 
@@ -536,13 +544,22 @@ def _trained_model(
 
 
 def _compared(
-    base: Evaluation, trained: Evaluation | None, config: RunConfig, evidence: RunDirectory
+    base: Evaluation,
+    trained: Evaluation | None,
+    baseline: Baseline | None,
+    config: RunConfig,
+    evidence: RunDirectory,
 ) -> records.Headline:
     assert isinstance(config.eval, ItemsEvalConfig)
-    summary = eval_summary(base, trained, resamples=config.eval.resamples, seed=config.seed)
+    summary = eval_summary(
+        base, trained, resamples=config.eval.resamples, seed=config.seed, baseline=baseline
+    )
     result = headline(summary)
     evidence.write_json("eval_summary.json", summary)
     evidence.update(headline=result)
+    if baseline is not None:
+        evidence.write_jsonl(layout.BASELINE_PREDICTIONS, [p.to_dict() for p in baseline.predictions])
+        evidence.update(verdict=summary["baseline"]["verdict"])
     evidence.board.text(
         "predictions",
         sample_table(base.predictions, None if trained is None else trained.predictions, rows=_SAMPLE_ROWS),

@@ -65,7 +65,7 @@ DATA = {
 
 def plain_config(mode: Mode = "full", eval_kind: str = "items", resamples: int = 1000) -> dict[str, Any]:
     items = {"kind": "items", "name": "toy-eval", "source": "bundled:toy-eval", "heldout_every_steps": 8}
-    items |= {"resamples": resamples}
+    items |= {"resamples": resamples, "baseline": None, "baseline_tolerance_points": None}
     return {
         "name": "toy",
         "seed": 3,
@@ -248,9 +248,10 @@ def _evaluate(
             run.write_jsonl(f"heldout/{name}.jsonl", [loss.to_dict() for loss in one.losses])
     summary = eval_summary(before, after, resamples=plain_config_of(run)["eval"]["resamples"], seed=3)
     run.write_json("eval_summary.json", summary)
-    run.write_text("README.md", f"# toy\n\n{result_in_words(summary)}\n")
-    run.write_text("report.html", f"<!doctype html>\n<p>{html.escape(result_in_words(summary))}</p>\n")
-    run.log.say(result_in_words(summary))
+    told = "\n\n".join(result_in_words(summary))
+    run.write_text("README.md", f"# toy\n\n{told}\n")
+    run.write_text("report.html", f"<!doctype html>\n<p>{html.escape(told)}</p>\n")
+    run.log.say(told)
     run.board.text("predictions", sample_table(base, trained, rows=3), step=steps)
     run.board.finish(headline(summary), step=steps)
     run.update(headline=headline(summary))

@@ -23,25 +23,29 @@ def test_every_job_of_a_sweep_has_a_row(
             ("seed=1", "optim.peak_lr=0.001"),
             "completed",
             "16.7 % → 83.3 % of 6 items right (+66.7 points: no evidence of a difference)",
+            False,
         ),
-        Outcome("1", ("seed=3",), "failed", "train: no luck"),
-        Outcome("2", ("seed=3",), "running", ""),
-        Outcome("3", (), "no manifest", "the job ended before it began its run"),
+        Outcome("1", ("seed=3",), "failed", "train: no luck", False),
+        Outcome("2", ("seed=3",), "running", "", False),
+        Outcome("3", (), "no manifest", "the job ended before it began its run", False),
     ]
     assert rows[4].status == "unreadable"
 
 
 def test_the_table_is_aligned_under_its_heading() -> None:
-    rows = [Outcome("0", ("seed=1",), "completed", "50.0 %"), Outcome("10", (), "failed", "train: nan")]
+    rows = [
+        Outcome("0", ("seed=1",), "completed", "50.0 %", True),
+        Outcome("10", (), "failed", "train: nan", False),
+    ]
     assert table(rows) == (
-        "run  overrides  status     result\n"
-        "0    seed=1     completed  50.0 %\n"
-        "10              failed     train: nan"
+        "run  overrides  status                result\n"
+        "0    seed=1     completed, regressed  50.0 %\n"
+        "10              failed                train: nan"
     )
 
 
 def test_overrides_that_all_jobs_share_are_left_out() -> None:
-    rows = [Outcome(str(job), ("mode=smoke", f"seed={job}"), "completed", "") for job in range(2)]
+    rows = [Outcome(str(job), ("mode=smoke", f"seed={job}"), "completed", "", False) for job in range(2)]
     assert "mode=smoke" not in table(rows)
     assert "seed=1" in table(rows)
 

@@ -477,7 +477,7 @@ ALTERATIONS = {
     ),
     "another result in the log": Alteration(
         "training_log.txt",
-        "does not say what eval_summary.json has as its sentence",
+        "does not say the sentence of `comparison` in eval_summary.json",
         _replace("training_log.txt", "no evidence of a difference", "evidence of a difference"),
     ),
     "a log whose time goes back": Alteration(

@@ -62,6 +62,8 @@ MANIFEST: dict[str, Any] = {
     "resumed_from": None,
     "replay_of": None,
     "headline": None,
+    "baseline": None,
+    "verdict": None,
     "kaggle": {"kaggle_notebook_url": None, "kaggle_notebook_version": None, "kaggle_run_id": None},
     "error": None,
     "files": None,

@@ -46,6 +46,13 @@ def test_without_a_trained_model_only_the_base_stands_there():
     assert cells(text, "held-out nats per token") == ["12", "3.2500"]
     assert "trained" not in text
     assert "Holm" not in text
+    assert " ".join(text.split()).endswith("25.0 % of 12 items right")
+
+
+def test_a_baseline_has_the_last_word():
+    told = summary() | {"baseline": {"sentence": "Against the baseline X this run has held."}}
+    text = " ".join(printed(comparison_table(told)).split())
+    assert text.endswith(f"{summary()['comparison']['sentence']} Against the baseline X this run has held.")
 
 
 @pytest.fixture

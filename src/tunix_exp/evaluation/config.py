@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from tunix_exp.data.config import FieldsConfig
 from tunix_exp.schema import Config
@@ -20,6 +20,8 @@ class ItemsEvalConfig(Config):
     max_new_tokens: PositiveInt
     heldout_every_steps: PositiveInt | None
     resamples: Annotated[int, Field(ge=1000)]
+    baseline: str | None
+    baseline_tolerance_points: NonNegativeFloat | None
     extractor: Literal["v1"]
     num_beams: Literal[1]
     do_sample: Literal[False]

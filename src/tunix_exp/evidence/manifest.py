@@ -13,6 +13,8 @@ from tunix_exp.evidence.strict_json import canonical_json
 
 Status = Literal["running", "completed", "failed", "interrupted"]
 Mode = Literal["full", "smoke", "eval", "preflight"]
+# Against the baseline: missed by no more than the tolerance, or by more.
+Verdict = Literal["held", "regressed"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Timestamp = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")]
 Word = Annotated[str, Field(min_length=1)]
@@ -131,6 +133,14 @@ class ReplayOf(_Section):
     steps: Annotated[int, Field(ge=1)] | None
 
 
+class BaselineRecord(_Section):
+    """The run that this one is measured against, by its manifest's hash, and by how much it may be missed."""
+
+    run_id: Word
+    manifest_sha256: Sha256
+    tolerance_points: Amount
+
+
 class Headline(_Section):
     """The result in one line; scores are fractions from 0 to 1."""
 
@@ -195,6 +205,8 @@ class RunManifest(_Section):
     resumed_from: ResumedFrom | None
     replay_of: ReplayOf | None
     headline: Headline | None
+    baseline: BaselineRecord | None
+    verdict: Verdict | None
     kaggle: Kaggle
     error: ErrorRecord | None
     files: dict[str, Sha256] | None
@@ -245,6 +257,8 @@ NULL_BY_NATURE: dict[str, str] = {
     "replay_of": "the run repeats no other",
     "replay_of.steps": "the other run is repeated whole",
     "adapter": "every parameter of the model is trained",
+    "baseline": "no other run was named to be measured against",
+    "verdict": "no other run was named to be measured against",
     "code.git_commit": "outside a git checkout",
     "code.git_dirty": "outside a git checkout",
     "code.git_diff_sha256": "nothing differs from the commit, or outside a git checkout",
@@ -364,5 +378,7 @@ def _contradictions(manifest: RunManifest) -> Iterator[str]:
         yield "`adapter.frozen_weight_hash_after` is not `model.base_weight_hash`: frozen weights changed"
     if manifest.finished_at is not None and manifest.finished_at < manifest.started_at:
         yield "`finished_at` is before `started_at`"
+    if manifest.headline is not None and (manifest.baseline is None) != (manifest.verdict is None):
+        yield "`verdict` must be known exactly when there is a `baseline`"
     if isinstance(manifest.eval, NoEval) and manifest.headline is not None:
         yield "`headline` is not null, but nothing was evaluated"

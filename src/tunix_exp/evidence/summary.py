@@ -1,8 +1,10 @@
 """`eval_summary.json` and the headline: both computed from what each item gave, by run and `verify` alike."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from tunix_exp.evidence.manifest import Headline
+from tunix_exp.evidence.manifest import BaselineRecord, Headline, Verdict
 from tunix_exp.scoring.extract import EXTRACTOR_VERSION
 from tunix_exp.scoring.paired import (
     NO_EVIDENCE,
@@ -13,15 +15,29 @@ from tunix_exp.scoring.paired import (
     mean_loss,
     points,
 )
-from tunix_exp.scoring.scorecard import scorecard
+from tunix_exp.scoring.scorecard import Prediction, scorecard
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The run that this one is measured against, and the answers of the model that it ended with."""
+
+    record: BaselineRecord
+    predictions: Sequence[Prediction]
 
 
 def eval_summary(
-    base: Evaluation, trained: Evaluation | None, *, resamples: int, seed: int
+    base: Evaluation,
+    trained: Evaluation | None,
+    *,
+    resamples: int,
+    seed: int,
+    baseline: Baseline | None = None,
 ) -> dict[str, Any]:
     """The summary of both models on the same items; `trained` is `None` in mode eval.
 
-    `resamples` and `seed` are those of the comparison's intervals.
+    `resamples` and `seed` are those of the comparisons' intervals. Where there is a baseline, the model that
+    the run ends with is measured against it.
     """
     return {
         "extractor": EXTRACTOR_VERSION,
@@ -29,6 +45,7 @@ def eval_summary(
         "base": _part(base),
         "trained": None if trained is None else _part(trained),
         "comparison": None if trained is None else _comparison(base, trained, resamples, seed),
+        "baseline": None if baseline is None else _measured(baseline, trained or base, resamples, seed),
     }
 
 
@@ -37,7 +54,7 @@ def headline(summary: dict[str, Any]) -> Headline:
     base, trained, comparison = summary["base"], summary["trained"], summary["comparison"]
     n_items, base_score = base["scorecard"]["n_items"], base["primary_score"]
     if trained is None:
-        text = f"{_percent(base_score)} of {n_items} items right"
+        text = f"{_percent(base_score)} of {n_items} items right{_against(summary['baseline'])}"
         return Headline(
             base_score=base_score, trained_score=None, difference=None, n_items=n_items, text=text
         )
@@ -48,14 +65,40 @@ def headline(summary: dict[str, Any]) -> Headline:
         difference=difference,
         n_items=n_items,
         text=f"{_percent(base_score)} → {_percent(trained_score)} of {n_items} items right "
-        f"({points(difference)} points{_certainty(comparison)})",
+        f"({points(difference)} points{_certainty(comparison)}){_against(summary['baseline'])}",
     )
 
 
-def result_in_words(summary: dict[str, Any]) -> str:
-    """The comparison's sentence, or the headline where nothing was trained."""
-    comparison = summary["comparison"]
-    return headline(summary).text if comparison is None else comparison["sentence"]
+def result_in_words(summary: dict[str, Any]) -> list[str]:
+    """The comparison's sentence, or the headline where nothing was trained; and the baseline's."""
+    comparison, baseline = summary["comparison"], summary["baseline"]
+    first = headline(summary).text if comparison is None else comparison["sentence"]
+    return [first] if baseline is None else [first, baseline["sentence"]]
+
+
+def _against(baseline: dict[str, Any] | None) -> str:
+    if baseline is None:
+        return ""
+    change = points(baseline["comparison"]["difference"])
+    return f"; {baseline['verdict']} against {baseline['run_id']} ({change} points)"
+
+
+def _measured(baseline: Baseline, model: Evaluation, resamples: int, seed: int) -> dict[str, Any]:
+    record = baseline.record
+    comparison = compare(
+        baseline.predictions, model.predictions, resamples=resamples, seed=seed, subject="This run"
+    )
+    # rounded, so that a loss of 6 items in 300 is 2 points and not a hair more
+    lost = round(-100 * comparison["difference"], 9)
+    verdict: Verdict = "regressed" if lost > record.tolerance_points else "held"
+    return {
+        "run_id": record.run_id,
+        "tolerance_points": record.tolerance_points,
+        "verdict": verdict,
+        "sentence": f"Against the baseline {record.run_id}, of which {record.tolerance_points:g} points "
+        f"may be lost, this run has {verdict}. {comparison['sentence']}",
+        "comparison": comparison,
+    }
 
 
 def _certainty(comparison: dict[str, Any]) -> str:

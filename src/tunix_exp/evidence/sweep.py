@@ -15,12 +15,13 @@ NO_MANIFEST = "no manifest"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One run: its folder, what its command overrode, its status, and its result or its error."""
+    """One run: its folder, what its command overrode, its status, its result or error, and its verdict."""
 
     run: str
     overrides: tuple[str, ...]
     status: str
     says: str
+    is_regressed: bool
 
 
 def outcomes(directory: Path) -> list[Outcome]:
@@ -40,7 +41,8 @@ def table(rows: Sequence[Outcome]) -> str:
     cells: list[tuple[str, str, str, str]] = [heading]
     for row in rows:
         own = " ".join(word for word in row.overrides if word not in shared)
-        cells.append((row.run, own, row.status, row.says))
+        status = f"{row.status}, regressed" if row.is_regressed else row.status
+        cells.append((row.run, own, status, row.says))
     widths = [max(len(row[column]) for row in cells) for column in range(3)]
     return "\n".join(
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip()
@@ -50,14 +52,15 @@ def table(rows: Sequence[Outcome]) -> str:
 
 def outcome(run: Path, name: str) -> Outcome:
     """How the run in folder `run` ended, under `name`."""
+    is_regressed = False
     try:
         manifest = parse_manifest(read_text(run / MANIFEST, file=MANIFEST))
-        status, says = manifest.status, _says(manifest)
+        status, says, is_regressed = manifest.status, _says(manifest), manifest.verdict == "regressed"
     except FileNotFoundError:
         status, says = NO_MANIFEST, "the job ended before it began its run"
     except UserError as error:
         status, says = "unreadable", " ".join(error.what.split())
-    return Outcome(name, overrides(run), status, says)
+    return Outcome(name, overrides(run), status, says, is_regressed)
 
 
 def _says(manifest: RunManifest) -> str:

@@ -51,6 +51,7 @@ _FOR_COMPLETED: tuple[tuple[str, tuple[str, ...], Check], ...] = (
         (layout.BASE_PREDICTIONS, layout.TRAINED_PREDICTIONS),
         scores.trained_predictions,
     ),
+    (layout.MANIFEST, (layout.CONFIG, layout.BASE_PREDICTIONS), scores.baseline),
     (layout.BASE_LOSSES, scores.BASE, scores.base_losses),
     (layout.TRAINED_LOSSES, (layout.BASE_LOSSES, *scores.TRAINED), scores.trained_losses),
     (layout.EVAL_SUMMARY, (layout.CONFIG, layout.EVAL_SUMMARY, *scores.BASE), scores.summary),

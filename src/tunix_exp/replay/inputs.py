@@ -28,6 +28,10 @@ def replayed_config(
     plain = copy.deepcopy(config)
     _set(plain, "training.resume", "never")
     _set(plain, "training.stop_at_step", steps)
+    if original.setting("eval.baseline") is not None:
+        # how the run did against another stands in its own evidence; the other may not be here
+        _set(plain, "eval.baseline", None)
+        _set(plain, "eval.baseline_tolerance_points", None)
     for key, revision in _revisions(original):
         if revision is not None:
             _set(plain, key, _pinned(str(original.setting(key)), revision, key))

@@ -20,6 +20,7 @@ FILES = {
     layout.README: "what a person reads first",
     layout.REPORT: "the same as a page: curves, comparison, every prediction, config; works off line",
     layout.CURVES: "loss, learning rate, gradient norm and throughput over the steps",
+    layout.BASELINE_PREDICTIONS: "every answer of the run that this one is measured against",
     layout.BASE_LOSSES: "the base model's loss on each held-out item",
     layout.TRAINED_LOSSES: "the trained model's",
     layout.EVAL_SUMMARY: "the scores of base and trained model, and their comparison",
@@ -85,11 +86,11 @@ def comparison_table(summary: dict[str, Any]) -> Table:
     for column in columns:
         style = "bold" if column == "trained" else None
         table.add_column(column, justify="right" if column else "left", style=style, no_wrap=bool(column))
-    if len(columns) > _WITHOUT_TRAINED:
-        # the last thing that a run says of its result
-        table.caption = f"\n{_how_computed(summary['comparison'])}\n\n{summary['comparison']['sentence']}"
-        table.caption_justify = "left"
-        table.caption_style = ""
+    how = [] if summary["comparison"] is None else [_how_computed(summary["comparison"])]
+    # the sentences are the last thing that a run says of its result
+    table.caption = "\n" + "\n\n".join([*how, *result_in_words(summary)])
+    table.caption_justify = "left"
+    table.caption_style = ""
     group = None
     for row in _rows(summary):
         if row.group != group:
@@ -117,7 +118,8 @@ def readme(run: Path) -> str:
     parts = [_heading(manifest)]
     if (run / layout.EVAL_SUMMARY).exists():
         summary = read_json_object(run / layout.EVAL_SUMMARY, file=layout.EVAL_SUMMARY)
-        parts += [f"**{result_in_words(summary)}**", _markdown_comparison(summary)]
+        parts += [*(f"**{sentence}**" for sentence in result_in_words(summary))]
+        parts.append(_markdown_comparison(summary))
     if (run / layout.CURVES).exists():
         parts.append(f"![Loss, learning rate, gradient norm and throughput]({layout.CURVES})")
     parts += [_what_was_run(manifest), _how_to_reproduce(manifest), _how_to_verify(), _what_lies_here(run)]

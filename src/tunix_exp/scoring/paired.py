@@ -108,9 +108,16 @@ class Flips:
 
 
 def compare(
-    base: Sequence[Prediction], trained: Sequence[Prediction], *, resamples: int, seed: int
+    base: Sequence[Prediction],
+    trained: Sequence[Prediction],
+    *,
+    resamples: int,
+    seed: int,
+    subject: str = "The trained model",
 ) -> dict[str, Any]:
     """The comparison of two models on the same items in the same order, ready for JSON.
+
+    The sentence calls the second of them `subject`.
 
     The groups' p-values are corrected together: sections, categories and difficulties are one family of
     looks. `better` and `worse` need both the exact test (5 %) and an interval that leaves out zero.
@@ -134,7 +141,7 @@ def compare(
         "resamples": resamples,
         "seed": seed,
         "verdict": verdict,
-        "sentence": _sentence(flips, interval, p, verdict, detectable),
+        "sentence": _sentence(subject, flips, interval, p, verdict, detectable),
         **_by_group(base, pairs, resamples=resamples, seed=seed),
     }
 
@@ -295,7 +302,12 @@ def _verdict(interval: Sequence[float], p: float) -> Verdict:
 
 
 def _sentence(
-    flips: Flips, interval: Sequence[float], p: float, verdict: Verdict, detectable: float | None
+    subject: str,
+    flips: Flips,
+    interval: Sequence[float],
+    p: float,
+    verdict: Verdict,
+    detectable: float | None,
 ) -> str:
     found = (
         f"{100 * flips.before:.1f} % → {100 * flips.after:.1f} % of {flips.n} items right, "
@@ -303,7 +315,7 @@ def _sentence(
         f"exact McNemar p {p_text(p)}); {flips.to_right} became right and {flips.to_wrong} wrong."
     )
     if verdict != NO_EVIDENCE:
-        return f"The trained model is {verdict}: {found}"
+        return f"{subject} is {verdict}: {found}"
     could = (
         f"{flips.n} items are too few to show any."
         if detectable is None

@@ -8,7 +8,7 @@ from tunix_exp.evidence import layout
 from tunix_exp.evidence.manifest import ItemsEval
 from tunix_exp.evidence.opened import Disagreement, OpenedRun, bundled
 from tunix_exp.evidence.strict_json import BrokenFile, parse_json
-from tunix_exp.evidence.summary import eval_summary, headline, result_in_words
+from tunix_exp.evidence.summary import Baseline, eval_summary, headline, result_in_words
 from tunix_exp.scoring.paired import GROUPS, Evaluation, mean_loss
 from tunix_exp.scoring.scorecard import score
 
@@ -84,7 +84,14 @@ def summary(run: OpenedRun) -> Iterator[Disagreement]:
     resamples, seed = run.count("eval.resamples"), run.setting("seed")
     if resamples is None or type(seed) is not int:
         raise BrokenFile(layout.CONFIG, f"`eval.resamples` is {resamples!r} and `seed` is {seed!r}")
-    due = eval_summary(base, trained, resamples=resamples, seed=seed)
+    record, baseline = run.manifest.baseline, None
+    if record is not None:
+        if not run.has(layout.BASELINE_PREDICTIONS):
+            return  # that it is missing has been said already
+        baseline = Baseline(record, run.predictions(layout.BASELINE_PREDICTIONS))
+        if [one.id for one in baseline.predictions] != [one.id for one in base.predictions]:
+            return  # and so has this
+    due = eval_summary(base, trained, resamples=resamples, seed=seed, baseline=baseline)
     for key in sorted(due.keys() | says.keys()):
         if key in ("extractor", "statistics") and key in says and says[key] != due[key]:
             what = f"was made by {key} {says[key]}, and this package has {due[key]}"
@@ -93,8 +100,13 @@ def summary(run: OpenedRun) -> Iterator[Disagreement]:
             yield Disagreement(layout.EVAL_SUMMARY, f"`{key}` is not what the predictions and losses give")
     if due == says:
         yield from _headline(run, due)
+        verdict = None if due["baseline"] is None else due["baseline"]["verdict"]
+        if verdict != run.manifest.verdict:
+            what = f"`verdict` is {run.manifest.verdict!r}, {layout.EVAL_SUMMARY} gives {verdict!r}"
+            yield Disagreement(layout.MANIFEST, what)
     for page in (layout.README, layout.REPORT):
-        if run.has(page) and result_in_words(due) not in _plain(run.text(page)):
+        told = _plain(run.text(page)) if run.has(page) else None
+        if told is not None and not all(sentence in told for sentence in result_in_words(due)):
             yield Disagreement(page, f"does not say what {layout.EVAL_SUMMARY} has as the result")
 
 
@@ -108,6 +120,22 @@ def _are_pairs(base: Evaluation, trained: Evaluation) -> bool:
     others = (base.losses, trained.predictions, trained.losses)
     tokens = [[one.tokens for one in part.losses] for part in (base, trained)]
     return all([one.id for one in part] == ids for part in others) and tokens[0] == tokens[1]
+
+
+def baseline(run: OpenedRun) -> Iterator[Disagreement]:
+    """The baseline is the config's, and its answers are to the same items, scored as their outputs are."""
+    named, record = run.setting("eval.baseline"), run.manifest.baseline
+    tolerance = run.setting("eval.baseline_tolerance_points")
+    if (named is None) != (record is None) or (record is not None and record.tolerance_points != tolerance):
+        yield Disagreement(layout.MANIFEST, "`baseline` is not that of `eval.baseline` in config.json")
+    name = layout.BASELINE_PREDICTIONS
+    if (record is None) == run.has(name):
+        yield Disagreement(name, "is missing" if record else "cannot come from a run without a baseline")
+    if run.has(name):
+        yield from _scored_again(run, name)
+        base = [(one.id, one.expected_answer) for one in run.predictions(layout.BASE_PREDICTIONS)]
+        if [(one.id, one.expected_answer) for one in run.predictions(name)] != base:
+            yield Disagreement(name, f"is of other items than {layout.BASE_PREDICTIONS}")
 
 
 def base_losses(run: OpenedRun) -> Iterator[Disagreement]:

@@ -119,11 +119,14 @@ def told(run: OpenedRun) -> Iterator[Disagreement]:
         yield Disagreement(layout.LOG, f"does not say `{line}`, as the metrics do")
     for line in sorted(steps_said - set(due)):
         yield Disagreement(layout.LOG, f"says `{line}`, and the metrics do not")
-    if run.has(layout.EVAL_SUMMARY) and run.has(layout.TRAINED_PREDICTIONS):
-        sentence = lookup(run.json(layout.EVAL_SUMMARY), "comparison.sentence", layout.EVAL_SUMMARY)
+    summary = run.json(layout.EVAL_SUMMARY) if run.has(layout.EVAL_SUMMARY) else {}
+    for part in ("comparison", "baseline"):
+        if part not in summary or summary[part] is None:
+            continue  # the check of the summary knows whether it may
+        sentence = str(lookup(summary, f"{part}.sentence", layout.EVAL_SUMMARY))
         # the table that it stands below breaks its lines
-        if " ".join(str(sentence).split()) not in " ".join(" ".join(said).split()):
-            yield Disagreement(layout.LOG, f"does not say what {layout.EVAL_SUMMARY} has as its sentence")
+        if " ".join(sentence.split()) not in " ".join(" ".join(said).split()):
+            yield Disagreement(layout.LOG, f"does not say the sentence of `{part}` in {layout.EVAL_SUMMARY}")
 
 
 def _lines(run: OpenedRun) -> Iterator[tuple[float | None, str]]:

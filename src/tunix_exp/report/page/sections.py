@@ -15,9 +15,9 @@ Facts = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The first sentence, and how it is meant: `better`, `worse`, `none`, `failed` or `plain`."""
+    """The first sentences, and how they are meant: `better`, `worse`, `none`, `failed` or `plain`."""
 
-    sentence: str
+    sentences: list[str]
     kind: str
 
 
@@ -40,28 +40,29 @@ class Tile:
 
 
 def verdict(record: Record) -> Verdict:
-    """What the run showed, in a sentence."""
+    """What the run showed, in a sentence, and in another what it showed against its baseline."""
     manifest, summary = record.manifest, record.summary
     if manifest.error is not None:
         error = manifest.error
-        return Verdict(f"This run {manifest.status} in stage “{error.stage}”: {error.message}", "failed")
+        return Verdict([f"This run {manifest.status} in stage “{error.stage}”: {error.message}"], "failed")
     if summary is not None and summary["comparison"] is not None:
         comparison = summary["comparison"]
         kind = comparison["verdict"] if comparison["verdict"] in ("better", "worse") else "none"
-        return Verdict(result_in_words(summary), kind)
-    if manifest.headline is not None:
-        return Verdict(f"{manifest.headline.text}; nothing was trained.", "plain")
+        return Verdict(result_in_words(summary), "worse" if manifest.verdict == "regressed" else kind)
+    if summary is not None and manifest.headline is not None:
+        _, *against = result_in_words(summary)
+        kind = "worse" if manifest.verdict == "regressed" else "plain"
+        return Verdict([f"{manifest.headline.text}; nothing was trained.", *against], kind)
     if record.metrics:
         first, last = record.metrics[0], record.metrics[-1]
-        return Verdict(
-            f"Trained to step {last['step']:,}: loss {figure(first['loss'])} → {figure(last['loss'])}. "
-            "Nothing was evaluated, so nothing is claimed.",
-            "plain",
-        )
+        trained = f"Trained to step {last['step']:,}: loss {figure(first['loss'])} → {figure(last['loss'])}."
+        return Verdict([f"{trained} Nothing was evaluated, so nothing is claimed."], "plain")
     if manifest.mode == "preflight" and record.plan is not None:
         says = "fits" if record.plan["fits"] else "does not fit"
-        return Verdict(f"Preflight: the step {says} into the device's memory. Nothing was computed.", "plain")
-    return Verdict("This run has not come to a result.", "plain")
+        return Verdict(
+            [f"Preflight: the step {says} into the device's memory. Nothing was computed."], "plain"
+        )
+    return Verdict(["This run has not come to a result."], "plain")
 
 
 def tiles(record: Record) -> list[Tile]:

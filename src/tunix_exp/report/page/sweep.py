@@ -108,7 +108,7 @@ def _row(
         tone=tone,
         link=quote(os.path.relpath(page, target.parent)) if page.is_file() else None,
         status=one.status,
-        says="" if one.status == "completed" else one.says,
+        says=_regressed(record) if one.status == "completed" else one.says,
         keys=tuple(_key_cell(settings[one.name][key]) for key in keys if settings[one.name]),
         score=_NOTHING if one.score is None else Cell(percent(one.score), repr(one.score)),
         behind=_NOTHING if behind is None else _behind(behind),
@@ -117,6 +117,11 @@ def _row(
         loss=_loss(metrics[-1]["loss"]) if metrics else _NOTHING,
         speed=_NOTHING if speed is None else _figure(speed),
     )
+
+
+def _regressed(record: Record | None) -> str:
+    is_regressed = record is not None and record.manifest.verdict == "regressed"
+    return "regressed against its baseline" if is_regressed else ""
 
 
 def _comparison(one: Entrant) -> Plain | None:
