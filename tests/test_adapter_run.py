@@ -1,4 +1,4 @@
-"""A run that trains an adapter, from the command line to verified evidence."""
+"""A run that trains an adapter and exports it, from the command line to verified evidence."""
 
 import json
 from pathlib import Path
@@ -6,15 +6,18 @@ from pathlib import Path
 import pytest
 
 from tests.running import TOY, bits, read_json, read_jsonl, run, run_toy
+from tunix_exp.evidence.summary import result_in_words
 from tunix_exp.evidence.verify import verify
 
-LORA = ("adapter=lora", "adapter.rank=2", "optim.peak_lr=0.1")
+WEIGHTS = ("model.init_std=0.2",)
+LORA = (*WEIGHTS, "adapter=lora", "adapter.rank=2", "optim.peak_lr=0.1")
+TENSORS = "export/peft/adapter_model.safetensors"
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "toy"
-    assert run_toy(folder, *LORA) == 0
+    assert run_toy(folder, *LORA, "training.export=[hf,peft]") == 0
     return folder
 
 
@@ -35,7 +38,7 @@ def test_it_ends_completed_and_the_frozen_weights_are_those_it_began_with(toy):
 
 
 def test_its_base_is_the_model_that_full_training_begins_with(toy, tmp_path):
-    assert run_toy(tmp_path / "full", "mode=eval") == 0
+    assert run_toy(tmp_path / "full", *WEIGHTS, "mode=eval") == 0
     assert (tmp_path / "full" / "predictions" / "base.jsonl").read_text() == bits(toy)["base"]
     full, ours = (read_json(folder / "run_manifest.json")["model"] for folder in (tmp_path / "full", toy))
     assert full["base_weight_hash"] == ours["base_weight_hash"]
@@ -53,7 +56,9 @@ def test_a_checkpoint_holds_the_adapter_alone(toy):
 
 def test_stopped_and_resumed_it_ends_as_one_never_stopped(toy, tmp_path):
     assert run_toy(tmp_path / "half", *LORA, "training.stop_at_step=2") == 130
-    assert run_toy(tmp_path / "rest", *LORA, f"training.resume={tmp_path / 'half'}") == 0
+    words = (f"training.resume={tmp_path / 'half'}", "training.export=[peft]")
+    assert run_toy(tmp_path / "rest", *LORA, *words) == 0
+    assert (tmp_path / "rest" / TENSORS).read_bytes() == (toy / TENSORS).read_bytes()
     whole, rest = bits(toy), bits(tmp_path / "rest")
     assert rest["metrics"] == whole["metrics"][2:]
     assert {k: rest[k] for k in ("weights", "base", "trained")} == {
@@ -67,6 +72,44 @@ def test_merged_for_evaluation_it_gives_the_same_answers(toy, tmp_path):
     merged, unmerged = bits(tmp_path / "run"), bits(toy)
     for which in ("base", "trained", "weights", "metrics"):
         assert merged[which] == unmerged[which]
+
+
+def test_it_leaves_both_exports_with_their_cards(toy):
+    found = {file.relative_to(toy / "export").as_posix() for file in (toy / "export").rglob("*.*")}
+    ours = ("README.md", "config.json", "generation_config.json", "model.safetensors")
+    assert found == {
+        *(f"hf/{name}" for name in (*ours, "tokenizer.json", "tokenizer_config.json")),
+        *(f"peft/{name}" for name in ("README.md", "adapter_config.json", "adapter_model.safetensors")),
+    }
+    assert {f"export/{name}" for name in found} <= read_json(toy / "run_manifest.json")["files"].keys()
+    result = result_in_words(read_json(toy / "eval_summary.json"))[0]
+    assert all(result in (toy / "export" / form / "README.md").read_text() for form in ("hf", "peft"))
+    # the base lies nowhere: it was drawn
+    assert read_json(toy / "export" / "peft" / "adapter_config.json")["base_model_name_or_path"] is None
+    assert "export: export/hf, 0.0 MB" in (toy / "training_log.txt").read_text()
+
+
+def test_the_merged_model_answers_as_the_trained_one_did_and_leaves_as_it_came(toy, tmp_path):
+    hf = toy / "export" / "hf"
+    words = (f"model.weights={hf}", f"model.tokenizer={hf}", "mode=eval", "training.export=[hf]")
+    assert run_toy(tmp_path / "run", *words) == 0
+    assert answers(tmp_path / "run", "base") == answers(toy, "trained")
+    for name in ("model.safetensors", "config.json", "generation_config.json", "tokenizer.json"):
+        assert (tmp_path / "run" / "export" / "hf" / name).read_bytes() == (hf / name).read_bytes()
+
+
+def test_the_adapter_beside_its_base_answers_as_the_trained_one_did_and_leaves_as_it_came(toy, tmp_path):
+    words = (*LORA, f"adapter.weights={toy / 'export' / 'peft'}", "mode=eval", "training.export=[peft]")
+    assert run_toy(tmp_path / "run", *words) == 0
+    assert answers(tmp_path / "run", "base") == answers(toy, "trained")
+    assert answers(tmp_path / "run", "base") != answers(toy, "base")
+    assert (tmp_path / "run" / TENSORS).read_bytes() == (toy / TENSORS).read_bytes()
+    read = read_json(tmp_path / "run" / "run_manifest.json")["adapter"]["files"]
+    assert read["adapter_model.safetensors"] == read_json(toy / "run_manifest.json")["files"][TENSORS]
+
+
+def answers(run: Path, which: str) -> str:
+    return (run / "predictions" / f"{which}.jsonl").read_text()
 
 
 @pytest.mark.slow

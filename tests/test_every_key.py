@@ -97,6 +97,8 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "training.keep_checkpoints": ("1", ("training.save_every_steps=1",)),
     "training.resume": ("./nowhere", ()),
     "training.stop_at_step": ("2", ()),
+    "training.export": ("[hf]", ()),
+    "training.export_dtype": ("bfloat16", ("training.export=[hf]",)),
     "device.platform": ("tpu", ()),
     "device.topology": ("v5e:2x4", ()),
     "device.topology_when_absent": ("v5e:2x4", ()),
@@ -201,7 +203,7 @@ def effect(folder: Path, words: tuple[str, ...]) -> dict[str, Any]:
         p.relative_to(folder).as_posix() for p in folder.rglob("*") if "checkpoints/" not in str(p)
     )
     seen["checkpoints"] = sorted(p.name for p in (folder / "checkpoints").glob("*") if p.name.isdigit())
-    for name in ("plan.json", "data_card.json", "eval_summary.json"):
+    for name in ("plan.json", "data_card.json", "eval_summary.json", "export/hf/config.json"):
         if (folder / name).exists():
             seen[name] = read_json(folder / name)
     for name in ("example.txt", "predictions/base.jsonl", "predictions/trained.jsonl", "device_check.txt"):

@@ -18,6 +18,7 @@ from tunix_exp.evaluation.config import EvalConfig, ItemsEvalConfig
 from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, target_names, unknown_targets
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.names import MAPS
+from tunix_exp.models.weight_map import is_spelled
 from tunix_exp.schema import Config
 from tunix_exp.training.config import OptimConfig, TrainingConfig
 
@@ -118,6 +119,35 @@ RULES: tuple[Rule, ...] = (
         ),
         "a target is a layer of the family or ends the name of one: "
         + "; ".join(f"{family}: {', '.join(target_names(family))}" for family in MAPS),
+    ),
+    Rule(
+        "training.export, adapter.name",
+        lambda c: "peft" in c.training.export and c.adapter.name == "none",
+        "peft is the form of an adapter; train one with adapter=lora, or leave peft out",
+    ),
+    Rule(
+        "training.export, model.family",
+        lambda c: (
+            "hf" in c.training.export
+            and c.model.weights == "random"
+            and not is_spelled(c.model, MAPS[c.model.family])
+        ),
+        "the family's config.json has no words for this model (Gemma 1: query_pre_attn_scalar is the head"
+        " width, no window and no soft-cap; Gemma 2: one rope base); change these keys, or leave hf out",
+    ),
+    Rule(
+        "training.export, training.export_dtype",
+        lambda c: c.training.export_dtype is not None and "hf" not in c.training.export,
+        "the dtype is that of an hf export; set it to null, or export hf too",
+    ),
+    Rule(
+        "mode.name, adapter.name, adapter.weights",
+        lambda c: (
+            c.mode.name == "eval"
+            and isinstance(c.adapter, LoRAConfig)
+            and c.adapter.weights == "random"
+        ),
+        "mode=eval trains nothing, and a new adapter adds nothing; name the folder of a trained one",
     ),
     Rule(
         "data.max_tokens, model.num_positions",

@@ -44,7 +44,9 @@ from tunix_exp.models import lora, sharding
 from tunix_exp.models.adapter import LoRAConfig, targeted
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.digest import parameter_count, weight_hash
-from tunix_exp.models.weights import check_access, load
+from tunix_exp.models.export import write_adapter, write_model
+from tunix_exp.models.weights import Loaded, check_access, load
+from tunix_exp.report.card import model_card
 from tunix_exp.report.curves import draw_curves
 from tunix_exp.report.page.run import run_page
 from tunix_exp.report.tables import adapter_text, comparison_table, readme
@@ -118,7 +120,8 @@ def _compute(
         started_at_s=datetime.fromisoformat(evidence.manifest.started_at).timestamp(),
     )
     with stages("weights"):
-        model = _loaded_model(config, step.mesh, evidence)
+        loaded = _loaded_model(config, step.mesh, evidence)
+    model: LanguageModel = loaded.model
     base = trained = None
     steps_done = 0
     if texts.items:
@@ -132,6 +135,9 @@ def _compute(
             with stages("trained evaluation"):
                 trained = _evaluated("trained", model, config, texts, evidence)
     result = None if base is None else _compared(base, trained, baseline, config, evidence)
+    if config.training.export:
+        with stages("export"):
+            _export(model, loaded, config, texts.tokenizer, evidence)
     evidence.board.finish(result, step=steps_done)
 
 
@@ -416,7 +422,7 @@ def _evaluation_shapes(config: RunConfig, texts: Texts | None, platform: str) ->
 # ── the experiment ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _loaded_model(config: RunConfig, mesh: jax.sharding.Mesh, evidence: RunDirectory) -> LanguageModel:
+def _loaded_model(config: RunConfig, mesh: jax.sharding.Mesh, evidence: RunDirectory) -> Loaded:
     loaded = load(
         config.model,
         config.adapter,
@@ -439,7 +445,7 @@ def _loaded_model(config: RunConfig, mesh: jax.sharding.Mesh, evidence: RunDirec
     if evidence.manifest.adapter is not None:
         evidence.update(adapter={"files": loaded.adapter_files})
         evidence.log.say(f"adapter: {adapter_text(evidence.manifest.adapter.model_dump())}")
-    return loaded.model
+    return loaded
 
 
 def _evaluated(
@@ -567,6 +573,47 @@ def _compared(
     )
     evidence.log.say(_as_text(comparison_table(summary)))
     return result
+
+
+def _export(
+    model: Any, loaded: Loaded, config: RunConfig, tokenizer: Tokenizer, evidence: RunDirectory
+) -> None:
+    """The model in every form of `training.export`, each with a card."""
+    for form in config.training.export:
+        folder = evidence.path(f"export/{form}/README.md").parent
+        if form == "hf":
+            write_model(
+                folder,
+                model,
+                config.model,
+                dtype=config.training.export_dtype,
+                source=loaded.folder,
+                special_ids=tokenizer.special_ids,
+            )
+            tokenizer.save(folder)
+        else:
+            assert isinstance(config.adapter, LoRAConfig)
+            write_adapter(
+                folder,
+                model,
+                config.model,
+                config.adapter,
+                base=_base(config.model.weights),
+                revision=loaded.revision,
+            )
+        evidence.write_text(f"export/{form}/README.md", model_card(evidence.root, form))
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        evidence.log.say(f"export: export/{form}, {size / 1e6:,.1f} MB")
+
+
+def _base(weights: str) -> str | None:
+    """What PEFT looks for the base model under; random weights lie nowhere."""
+    match references.parse(weights, key="model.weights"):
+        case references.Hub() as reference:
+            return reference.repo
+        case references.Random():
+            return None
+    return weights
 
 
 def _as_text(table: Table) -> str:

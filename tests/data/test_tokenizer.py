@@ -204,3 +204,30 @@ def test_the_notice_of_absent_pytorch_stays_unsaid_and_other_warnings_do_not(tmp
     assert "PyTorch" not in spoken
     assert "still heard" in spoken
     assert not logging.getLogger("transformers").filters
+
+
+@pytest.mark.parametrize("kind", ["bytes", "folder"])
+def test_a_saved_tokenizer_is_the_same_again(kind, tmp_path):
+    (tmp_path / "out").mkdir()
+    reference = "bundled:bytes" if kind == "bytes" else saved_tokenizer(tmp_path / "a", eos_token=END_OF_TEXT)
+    tokenizer = load_tokenizer(reference, chat="none")
+    tokenizer.save(tmp_path / "out")
+    again = load_tokenizer(str(tmp_path / "out"), chat="none")
+    assert again.encode("Größe 12") == tokenizer.encode("Größe 12")
+    for name in ("eos_id", "end_id", "pad_id", "bos_ids", "vocab_size"):
+        assert getattr(again, name) == getattr(tokenizer, name)
+    if kind == "folder":
+        files = {file.name: file.read_bytes() for file in (tmp_path / "a").iterdir()}
+        assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == files
+
+
+def test_the_special_ids_are_told_by_generation_s_keys(tmp_path):
+    folder = saved_tokenizer(tmp_path / "a", *TURNS, eos_token=END_OF_TEXT, adds_bos=True)
+    tokenizer = load_tokenizer(folder, chat="gemma")
+    assert tokenizer.special_ids == {
+        "bos_token_id": tokenizer.bos_ids[0],
+        "eos_token_id": [tokenizer.end_id, tokenizer.eos_id],
+        "pad_token_id": tokenizer.pad_id,
+    }
+    plain = load_tokenizer("bundled:bytes", chat="none")
+    assert plain.special_ids == {"bos_token_id": 256, "eos_token_id": 256, "pad_token_id": 256}

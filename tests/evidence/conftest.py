@@ -73,7 +73,7 @@ def plain_config(mode: Mode = "full", eval_kind: str = "items", resamples: int =
         "adapter": {"name": "none"},
         "data": {"name": "toy-data", "source": "bundled:toy-data", **DATA},
         "optim": {"peak_lr": 1e-3, "clip_norm": None},
-        "training": {"name": "default", "steps": 20, "log_every_steps": 5},
+        "training": {"name": "default", "steps": 20, "log_every_steps": 5, "export": []},
         "eval": items if eval_kind == "items" else {"kind": "none", "name": "none"},
         "mode": {"name": mode},
     }

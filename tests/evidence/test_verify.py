@@ -78,6 +78,7 @@ def _insert_line(name: str, line: str) -> Alter:
 
 def _bytes(name: str, content: bytes) -> Alter:
     def alter(root: Path) -> None:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
 
     return alter
@@ -183,6 +184,14 @@ ALTERATIONS = {
         "run_manifest.json",
         "`adapter.frozen_weight_hash_after` is null",
         _adapter(ADAPTER, RECORDED | {"frozen_weight_hash_after": None}),
+    ),
+    "an export that is not there": Alteration(
+        "export/hf/config.json",
+        "is missing: config.json has training.export=['hf']",
+        _config(lambda config: config["training"].update(export=["hf"])),
+    ),
+    "an export that nobody asked for": Alteration(
+        "export/peft/", "config.json has training.export=[]", _bytes("export/peft/README.md", b"# no")
     ),
     "a null in the manifest": Alteration(
         "run_manifest.json",

@@ -168,6 +168,8 @@ def test_dropout_is_the_same_for_both_layer_loops_and_a_row_s_own():
         turned = logits_of(with_dropout(model, 3, rows=(1, 0)), TOKENS_BT[::-1])
         np.testing.assert_allclose(turned[::-1], values[-1], atol=1e-5)
     np.testing.assert_allclose(*values, atol=1e-5)
+    twice = np.asarray(logits_of(with_dropout(adapted(config=config), 3), TOKENS_BT[:1].repeat(2, axis=0)))
+    assert np.abs(twice[0] - twice[1]).max() > 0.01
 
 
 def test_dropout_keeps_the_expectation():

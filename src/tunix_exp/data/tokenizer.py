@@ -2,7 +2,9 @@
 
 import dataclasses
 import hashlib
+import json
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,17 @@ from tunix_exp.errors import UserError
 from tunix_exp.hub import snapshot
 
 END_OF_TEXT = "<|endoftext|>"
+# What transformers may save of a tokenizer, and load it from.
+FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+)
 _NEEDLESS_NOTICE = "PyTorch was not found"
 
 
@@ -26,7 +39,8 @@ class Tokenizer:
 
     `bos_ids` is what stands in front of every prompt: one id for the Gemmas, none for GPT-2. `eos_id` ends a
     text; `end_id` ends a response, and in a chat that is the end of the turn. `vocab_size` is the highest id
-    plus one. `digest` is the sha256 of the tokenizer's serialised form, `revision` the Hub's commit.
+    plus one. `digest` is the sha256 of the tokenizer's serialised form, `revision` the Hub's commit, `folder`
+    where its files lie.
     """
 
     reference: str
@@ -37,12 +51,23 @@ class Tokenizer:
     bos_ids: tuple[int, ...]
     vocab_size: int
     digest: str
+    folder: Path | None
     backend: tokenizers.Tokenizer
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
         """The ids at which an answer ends, and which no response may hold: of the response, of the text."""
         return tuple(dict.fromkeys((self.end_id, self.eos_id)))
+
+    @property
+    def special_ids(self) -> dict[str, int | list[int]]:
+        """By their keys in generation_config.json: what begins a text, ends an answer, fills a row."""
+        ends = list(self.stop_ids)
+        return {
+            "bos_token_id": self.bos_ids[0] if self.bos_ids else self.eos_id,
+            "eos_token_id": ends if len(ends) > 1 else ends[0],
+            "pad_token_id": self.pad_id,
+        }
 
     def encode(self, text: str) -> list[int]:
         """The ids of the text, nothing added in front or behind."""
@@ -65,6 +90,18 @@ class Tokenizer:
     def decode(self, ids: Sequence[int], *, special: bool = True) -> str:
         """The text of the ids; special tokens spelled out, or left out with `special=False`."""
         return self.backend.decode(list(ids), skip_special_tokens=not special)
+
+    def save(self, folder: Path) -> None:
+        """`folder` holds what transformers loads the tokenizer from: the files it came from, as they are."""
+        if self.folder is not None:
+            for file in sorted(self.folder.iterdir()):
+                if file.name in FILES:
+                    shutil.copyfile(file, folder / file.name)
+            return
+        end = self.backend.id_to_token(self.eos_id)
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": end, "pad_token": end}
+        (folder / "tokenizer.json").write_text(self.backend.to_str(pretty=True), encoding="utf-8")
+        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     def check_fits(self, vocab_size: int) -> None:
         """Nothing, or UserError when the model has no row for an id of this tokenizer."""
@@ -130,7 +167,7 @@ def _byte_tokenizer(reference: str) -> Tokenizer:
     backend.decoder = tokenizers.decoders.ByteLevel()
     backend.add_special_tokens([tokenizers.AddedToken(END_OF_TEXT, special=True, normalized=False)])
     end = len(vocabulary)
-    return _wrapped(backend, reference, revision=None, eos_id=end, pad_id=end, bos_ids=())
+    return _wrapped(backend, reference, revision=None, folder=None, eos_id=end, pad_id=end, bos_ids=())
 
 
 def _byte_characters() -> list[str]:
@@ -189,7 +226,9 @@ def _from_folder(path: Path, reference: str, key: str, *, revision: str | None =
     backend.no_padding()
     backend.no_truncation()
     bos_ids = (bos_id,) if bos_id is not None and with_specials[:1] == [bos_id] else ()
-    return _wrapped(backend, reference, revision=revision, eos_id=eos_id, pad_id=pad_id, bos_ids=bos_ids)
+    return _wrapped(
+        backend, reference, revision=revision, folder=path, eos_id=eos_id, pad_id=pad_id, bos_ids=bos_ids
+    )
 
 
 def _wrapped(
@@ -197,6 +236,7 @@ def _wrapped(
     reference: str,
     *,
     revision: str | None,
+    folder: Path | None,
     eos_id: int,
     pad_id: int,
     bos_ids: tuple[int, ...],
@@ -211,6 +251,7 @@ def _wrapped(
         bos_ids=bos_ids,
         vocab_size=highest + 1,
         digest=hashlib.sha256(backend.to_str().encode()).hexdigest(),
+        folder=folder,
         backend=backend,
     )
 

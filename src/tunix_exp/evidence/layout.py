@@ -32,6 +32,14 @@ DEFAULTS = ".hydra/defaults.json"
 COMPOSED = (".hydra/config.yaml", ".hydra/overrides.yaml", ".hydra/hydra.yaml", DEFAULTS)
 TENSORBOARD = "tensorboard/"
 CHECKPOINTS = "checkpoints/"
+EXPORT = "export/"
+# What each form of `training.export` leaves, at the least.
+EXPORTED = {
+    "hf": frozenset({f"{EXPORT}hf/{name}" for name in ("config.json", "generation_config.json", README)}),
+    "peft": frozenset(
+        {f"{EXPORT}peft/{name}" for name in ("adapter_config.json", "adapter_model.safetensors", README)}
+    ),
+}
 
 # A name that ends in a slash is a folder with at least one file in it.
 _ALWAYS = frozenset(

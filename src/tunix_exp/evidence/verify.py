@@ -33,6 +33,7 @@ _FOR_EVERY_STATUS: tuple[tuple[str, tuple[str, ...], Check], ...] = (
 )
 _FOR_COMPLETED: tuple[tuple[str, tuple[str, ...], Check], ...] = (
     (layout.CONFIG, (layout.CONFIG,), settings.named_twice),
+    (layout.EXPORT, (layout.CONFIG,), settings.exported),
     (settings.COMPOSED, (layout.CONFIG, settings.COMPOSED), settings.composed),
     (settings.OVERRIDES, (settings.OVERRIDES, settings.HYDRA), settings.overrides),
     (settings.ENVIRONMENT, (settings.ENVIRONMENT, settings.DEVICE_CHECK), settings.machine),

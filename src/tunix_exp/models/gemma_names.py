@@ -84,6 +84,8 @@ _DEFAULTS_3 = _DEFAULTS | {
     "attn_logit_softcapping": None,
     "final_logit_softcapping": None,
 }
+# Of our normal form alone.
+_INTERNAL = ("rope_type", "layer_types")
 # Gemma 1 has no local layers and no caps, whatever its config.json says of them.
 _ABSENT_IN_1 = {
     "sliding_window_pattern": 1,
@@ -168,7 +170,52 @@ def _order_of_layers(found: Found) -> Found:
     }
 
 
-def _names(model_type: str, rows: tuple[Row, ...], normalise: Callable[[Found], Found]) -> WeightMap:
+def _spelled_gemma(normal: Found) -> Found:
+    """config.json of Gemma 1 as transformers 5 and older ones read it."""
+    found = {key: value for key, value in normal.items() if key not in (*_ABSENT_IN_1, *_INTERNAL)}
+    del found["query_pre_attn_scalar"]
+    return found | {
+        "hidden_act": normal["hidden_activation"],
+        "rope_parameters": _rotated(normal["rope_theta"]),
+    }
+
+
+def _spelled_gemma2(normal: Found) -> Found:
+    """config.json of Gemma 2, likewise."""
+    found = {key: value for key, value in normal.items() if key not in ("rope_local_base_freq", *_INTERNAL)}
+    return found | _kinds_of_layers(normal) | {"rope_parameters": _rotated(normal["rope_theta"])}
+
+
+def _spelled_gemma3(normal: Found) -> Found:
+    """config.json of Gemma 3 text, likewise."""
+    found = {key: value for key, value in normal.items() if key not in _INTERNAL}
+    bases = {"full_attention": normal["rope_theta"], "sliding_attention": normal["rope_local_base_freq"]}
+    rope = {kind: _rotated(base) for kind, base in bases.items()}
+    return found | _kinds_of_layers(normal) | {"rope_parameters": rope}
+
+
+def _rotated(base: float) -> Found:
+    return {"rope_type": "default", "rope_theta": base}
+
+
+def _kinds_of_layers(normal: Found) -> Found:
+    every, number = normal["sliding_window_pattern"], normal["num_hidden_layers"]
+    kinds = ["sliding_attention" if (layer + 1) % every else "full_attention" for layer in range(number)]
+    return {"layer_types": kinds, "query_pre_attn_scalar": _whole(normal["query_pre_attn_scalar"])}
+
+
+def _whole(number: float) -> float:
+    """The same number, an int where it is one: transformers wants the scale of queries so."""
+    return int(number) if number == int(number) else number
+
+
+def _names(
+    model_type: str,
+    rows: tuple[Row, ...],
+    normalise: Callable[[Found], Found],
+    spelled: Callable[[Found], Found],
+    architecture: str,
+) -> WeightMap:
     return WeightMap(
         rows=_COMMON + rows,
         prefix="model.",
@@ -187,9 +234,13 @@ def _names(model_type: str, rows: tuple[Row, ...], normalise: Callable[[Found], 
         },
         optional=frozenset({"layer_types"}),
         normalise=normalise,
+        spelled=spelled,
+        architecture=architecture,
     )
 
 
-GEMMA_NAMES = _names("gemma", _TWO_NORMS, _gemma)
-GEMMA2_NAMES = _names("gemma2", _FOUR_NORMS, _gemma2)
-GEMMA3_NAMES = _names("gemma3_text", _FOUR_NORMS + _QUERY_KEY_NORMS, _gemma3)
+GEMMA_NAMES = _names("gemma", _TWO_NORMS, _gemma, _spelled_gemma, "GemmaForCausalLM")
+GEMMA2_NAMES = _names("gemma2", _FOUR_NORMS, _gemma2, _spelled_gemma2, "Gemma2ForCausalLM")
+GEMMA3_NAMES = _names(
+    "gemma3_text", _FOUR_NORMS + _QUERY_KEY_NORMS, _gemma3, _spelled_gemma3, "Gemma3ForCausalLM"
+)

@@ -12,6 +12,11 @@ def _with_mlp_width(found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _without_dropout(normal: dict[str, Any]) -> dict[str, Any]:
+    """`normal` with dropout off, as this family is computed; left out, transformers would take a tenth."""
+    return normal | dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)
+
+
 GPT2_NAMES = WeightMap(
     rows=(
         Row("wte.weight", "token_embedding/embedding"),
@@ -61,4 +66,6 @@ GPT2_NAMES = WeightMap(
         }
     ),
     normalise=_with_mlp_width,
+    spelled=_without_dropout,
+    architecture="GPT2LMHeadModel",
 )

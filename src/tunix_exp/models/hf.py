@@ -23,11 +23,11 @@ from tunix_exp.errors import UserError
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.digest import is_stacked, layer_path, path_of
 from tunix_exp.models.names import MAPS
-from tunix_exp.models.weight_map import WeightMap, each_layer
+from tunix_exp.models.weight_map import WeightMap, by_path, each_layer
 from tunix_exp.schema import Config
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-GENERATION = "generation_config.json"
+CONFIG, GENERATION = "config.json", "generation_config.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 FLOATS = {"F16": np.float16, "BF16": jnp.bfloat16, "F32": np.float32, "F64": np.float64}
 
@@ -56,7 +56,7 @@ def read(folder: Path, config: ModelConfig, params: nnx.State) -> Contents:
     weight_map = MAPS[config.family]
     check_config(folder, config, weight_map)
     filled, stored = filled_from(files, weight_map, params, config.num_layers)
-    files += [file for name in ("config.json", GENERATION, INDEX) if (file := folder / name).exists()]
+    files += [file for name in (CONFIG, GENERATION, INDEX) if (file := folder / name).exists()]
     return Contents(
         params=filled,
         files={file.name: sha256(file) for file in sorted(files)},
@@ -95,7 +95,7 @@ def stored_dtypes(folder: Path, config: ModelConfig) -> tuple[str, ...]:
 
 def end_ids(folder: Path) -> tuple[int, ...]:
     """The tokens that `eos_token_id` names, one or several, in generation_config.json, else config.json."""
-    for name in (GENERATION, "config.json"):
+    for name in (GENERATION, CONFIG):
         if (folder / name).exists():
             said = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
             if said is not None:
@@ -108,7 +108,7 @@ def check_config(
     config: Config,
     weight_map: WeightMap,
     *,
-    name: str = "config.json",
+    name: str = CONFIG,
     group: str = "model",
     tag: str = "family",
 ) -> None:
@@ -220,14 +220,10 @@ def _listed(files: list[Path], prefix: str) -> dict[str, _Tensor]:
 
 def _sources(weight_map: WeightMap, params: nnx.State, num_layers: int) -> dict[str, list[_Source]]:
     """For every parameter's path the tensors that fill it: one, or one for every layer."""
-    rows = {}
-    for row in weight_map.rows:
-        names, paths = each_layer(row.name, num_layers), each_layer(row.path, num_layers)
-        rows |= {path: (name, row.transform) for name, path in zip(names, paths, strict=True)}
+    rows = by_path(weight_map.rows, num_layers)
 
     def source(path: str, shape: tuple[int, ...]) -> _Source:
-        name, transform = rows[path]
-        return _Source(name, shape, transform)
+        return _Source(rows[path].name, shape, rows[path].transform)
 
     sources = {}
     for keys, leaf in jax.tree_util.tree_leaves_with_path(params):

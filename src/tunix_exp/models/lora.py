@@ -121,6 +121,21 @@ def merged(model: ModelT, *, dtype: DTypeLike | None = None) -> ModelT:
     return model
 
 
+def adapters(model: Any) -> dict[str, LoRA]:
+    """What stands beside the model's kernels, by their paths; of stacked ones, the stacked paths."""
+    return {
+        "/".join(map(str, (*keys, "kernel"))): node.lora
+        for keys, node in nnx.iter_graph(model)
+        if isinstance(node, Dense) and isinstance(node.lora, LoRA)
+    }
+
+
+def merged_kernel(kernel_IO: Array, lora: LoRA, layer: int | None, *, dtype: DTypeLike) -> Array:
+    """The kernel with its adapter's product added, that of `layer` where the adapter is stacked."""
+    a_IR, b_RO = (half[...] if layer is None else half[...][layer] for half in (lora.a, lora.b))
+    return _adding(lora.scale, jnp.dtype(dtype), None)(kernel_IO, a_IR, b_RO)
+
+
 def own_parameters(model: Any) -> nnx.State:
     """The parameters that are the model's own, those of an adapter left out."""
     _, trained, frozen = split(model)

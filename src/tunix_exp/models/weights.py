@@ -19,12 +19,13 @@ from tunix_exp.models.sharding import shardings
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model with its adapter, the Hub's commit (None where there is none), and what its folder says; for
-    random weights no files, no stored dtypes, no tokens that end an answer; and what was read of the adapter.
+    """A model with its adapter, the Hub's commit and the folder (None where there is none), and what that
+    says: for random weights no files, no stored dtypes, no tokens that end an answer; the adapter's files.
     """
 
     model: Model
     revision: str | None
+    folder: Path | None
     files: dict[str, str]
     stored_dtypes: tuple[str, ...]
     end_ids: tuple[int, ...]
@@ -66,7 +67,9 @@ def _load(
     match references.parse(config.weights, key="model.weights"):
         case references.Random():
             model = build(config, param_dtype=param_dtype, compute_dtype=compute_dtype, seed=seed, mesh=mesh)
-            return Loaded(model, revision=None, files={}, stored_dtypes=(), end_ids=(), adapter_files={})
+            return Loaded(
+                model, revision=None, folder=None, files={}, stored_dtypes=(), end_ids=(), adapter_files={}
+            )
         case references.Hub() as reference:
             revision, folder = snapshot.resolve(reference)
         case references.Local(folder):
@@ -89,6 +92,7 @@ def _load(
     return Loaded(
         nnx.merge(graphdef, contents.params),
         revision,
+        folder,
         files=contents.files,
         stored_dtypes=contents.stored_dtypes,
         end_ids=contents.end_ids,

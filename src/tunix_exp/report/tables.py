@@ -41,6 +41,7 @@ FILES = {
     layout.FAILURE_ANALYSIS: "why the run failed, and what to do",
     ".hydra/": "the config as Hydra composed it, and the overrides",
     layout.CHECKPOINTS: "parameters and optimizer state, for resuming",
+    layout.EXPORT: "the model for transformers, the adapter for PEFT",
     layout.TENSORBOARD: "the same curves for TensorBoard",
 }
 
@@ -115,15 +116,19 @@ def readme(run: Path) -> str:
     It claims no end of the run: the page itself is one of the files that the run's last step verifies.
     """
     manifest = read_json_object(run / layout.MANIFEST, file=layout.MANIFEST)
-    parts = [_heading(manifest)]
-    if (run / layout.EVAL_SUMMARY).exists():
-        summary = read_json_object(run / layout.EVAL_SUMMARY, file=layout.EVAL_SUMMARY)
-        parts += [*(f"**{sentence}**" for sentence in result_in_words(summary))]
-        parts.append(_markdown_comparison(summary))
+    parts = [_heading(manifest), *result_of(run)]
     if (run / layout.CURVES).exists():
         parts.append(f"![Loss, learning rate, gradient norm and throughput]({layout.CURVES})")
-    parts += [_what_was_run(manifest), _how_to_reproduce(manifest), _how_to_verify(), _what_lies_here(run)]
+    parts += [what_was_run(manifest), _how_to_reproduce(manifest), _how_to_verify(), _what_lies_here(run)]
     return "\n\n".join(parts) + "\n"
+
+
+def result_of(run: Path) -> list[str]:
+    """The result in sentences and in a table; nothing where nothing was scored."""
+    if not (run / layout.EVAL_SUMMARY).exists():
+        return []
+    summary = read_json_object(run / layout.EVAL_SUMMARY, file=layout.EVAL_SUMMARY)
+    return [*(f"**{sentence}**" for sentence in result_in_words(summary)), _markdown_comparison(summary)]
 
 
 def _columns(summary: dict[str, Any]) -> list[str]:
@@ -206,7 +211,8 @@ def _heading(manifest: dict[str, Any]) -> str:
     return f"{title}\n\n**This run {manifest['status']}** in stage `{error['stage']}`: {error['message']}"
 
 
-def _what_was_run(manifest: dict[str, Any]) -> str:
+def what_was_run(manifest: dict[str, Any]) -> str:
+    """The section with what the manifest says of code, model, data and devices."""
     code, model, data, items = (manifest[key] for key in ("code", "model", "data", "eval"))
     facts = [
         ("run", f"`{manifest['run_id']}`, mode `{manifest['mode']}`, begun {manifest['started_at']}"),

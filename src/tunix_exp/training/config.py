@@ -3,7 +3,15 @@
 import itertools
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
 
 from tunix_exp.schema import Config
 
@@ -41,6 +49,15 @@ class TrainingConfig(Config):
     keep_checkpoints: PositiveInt
     resume: str
     stop_at_step: PositiveInt | None
+    export: Annotated[tuple[Literal["hf", "peft"], ...], Field(strict=False)]
+    export_dtype: Literal["float32", "bfloat16", "float16"] | None  # of hf; null: as the run holds them
+
+    @field_validator("export", mode="after")
+    @classmethod
+    def _each_form_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"{list(value)} names a form twice")
+        return value
 
 
 class _OptimConfig(Config):

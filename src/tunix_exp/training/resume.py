@@ -14,7 +14,9 @@ from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.manifest import RunManifest, parse_manifest
 
 # How far a run got, not what it computes.
-_MAY_DIFFER = frozenset({"training.resume", "training.stop_at_step"})
+_MAY_DIFFER = frozenset(
+    {"training.resume", "training.stop_at_step", "training.export", "training.export_dtype"}
+)
 
 
 @dataclass(frozen=True, slots=True)

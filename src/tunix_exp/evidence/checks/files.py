@@ -93,8 +93,8 @@ def texts(run: OpenedRun) -> Iterator[Disagreement]:
     """Every text is UTF-8 and holds something, and JSON is JSON."""
     for name in sorted(run.files):
         path = run.root / name
-        # what lies in checkpoints/ is Orbax's own, empty files included
-        if name.startswith(layout.CHECKPOINTS) or path.suffix not in _TEXT_SUFFIXES:
+        # what lies there is Orbax's own, empty files included, and the tokenizer's
+        if name.startswith((layout.CHECKPOINTS, layout.EXPORT)) or path.suffix not in _TEXT_SUFFIXES:
             continue
         try:
             if not read_text(path, file=name).strip():

@@ -84,6 +84,17 @@ def named_twice(run: OpenedRun) -> Iterator[Disagreement]:
             )
 
 
+def exported(run: OpenedRun) -> Iterator[Disagreement]:
+    """There is an export in every form that was asked for, and in no other."""
+    asked = run.setting("training.export") if run.manifest.mode != "preflight" else []
+    for form, names in layout.EXPORTED.items():
+        for name in sorted(names):
+            if form in asked and not run.has(name):
+                yield Disagreement(name, f"is missing: config.json has training.export={asked}")
+        if form not in asked and run.has(f"{layout.EXPORT}{form}/"):
+            yield Disagreement(f"{layout.EXPORT}{form}/", f"config.json has training.export={asked}")
+
+
 def composed(run: OpenedRun) -> Iterator[Disagreement]:
     """Hydra composed the config that ran."""
     composed, resolved = flatten(_yaml(run, COMPOSED, dict)), flatten(run.config)

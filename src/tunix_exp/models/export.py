@@ -1,0 +1,147 @@
+"""A model as a Hugging Face folder and its adapter as a PEFT folder, one parameter after another."""
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from tunix_exp.models import hf, lora, peft
+from tunix_exp.models.adapter import LoRAConfig, targeted
+from tunix_exp.models.config import ModelConfig
+from tunix_exp.models.digest import is_stacked, layer_path, path_of
+from tunix_exp.models.names import MAPS
+from tunix_exp.models.safetensors_file import Tensor, in_shards, write
+from tunix_exp.models.weight_map import WeightMap, by_path, spelled, unchanged
+
+SHARD_BYTES = 5 * 10**9
+
+
+def write_model(
+    folder: Path,
+    model: nnx.Module,
+    config: ModelConfig,
+    *,
+    dtype: str | None,
+    source: Path | None,
+    special_ids: Mapping[str, int | list[int]],
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """`folder` holds what transformers loads the model from, but for its tokenizer; an adapter is merged.
+
+    Parameters get `dtype`, or keep their own. Weights that came from a folder, `source`, leave with its
+    config.json. `special_ids` are the tokens that generation knows, by their keys there. At any time one
+    tensor is held on the host.
+    """
+    weight_map = MAPS[config.family]
+    tensors = list(_model_tensors(model, config, weight_map, None if dtype is None else jnp.dtype(dtype)))
+    _write_weights(folder, tensors, shard_bytes)
+    ids = dict(special_ids)
+    found = spelled(config, weight_map) | ids if source is None else _read(source / hf.CONFIG)
+    held = "torch_dtype" if "torch_dtype" in found else "dtype"
+    _write(folder / hf.CONFIG, found | {held: tensors[0].dtype.name})
+    told = None if source is None else source / hf.GENERATION
+    _write(folder / hf.GENERATION, (_read(told) if told is not None and told.exists() else {}) | ids)
+
+
+def write_adapter(
+    folder: Path,
+    model: nnx.Module,
+    config: ModelConfig,
+    adapter: LoRAConfig,
+    *,
+    base: str | None,
+    revision: str | None,
+) -> None:
+    """`folder` holds what PEFT loads the adapter from, for the model that it finds under the name `base`."""
+    names = peft.weight_map(config.family)
+    _, trained, _ = lora.split(model)
+    write(folder / peft.TENSORS, list(_tensors(trained, names, config.num_layers)))
+    layers = targeted(config.family, adapter.targets)
+    kernels = {row.path.removesuffix("/kernel"): row.transform for row in MAPS[config.family].rows}
+    _write(
+        folder / peft.CONFIG,
+        {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": base,
+            "revision": revision,
+            "r": adapter.rank,
+            "lora_alpha": adapter.alpha,
+            "lora_dropout": adapter.dropout,
+            "use_rslora": adapter.scaling == "rslora",
+            "target_modules": sorted(layers),
+            # Whether the kernels beside them are [inputs, outputs] there too, as in GPT-2's Conv1D.
+            "fan_in_fan_out": kernels[f"blocks/{{layer}}/{next(iter(layers.values()))}"] is unchanged,
+            "bias": "none",
+            "inference_mode": True,
+        },
+    )
+
+
+def _model_tensors(
+    model: nnx.Module, config: ModelConfig, weight_map: WeightMap, dtype: np.dtype | None
+) -> Iterator[Tensor]:
+    return _tensors(
+        lora.own_parameters(model), weight_map, config.num_layers, dtype=dtype, adapters=lora.adapters(model)
+    )
+
+
+def _tensors(
+    params: nnx.State,
+    weight_map: WeightMap,
+    num_layers: int,
+    *,
+    dtype: np.dtype | None = None,
+    adapters: Mapping[str, lora.LoRA] | None = None,
+) -> Iterator[Tensor]:
+    """The parameters under their stored names, each one's values not computed before they are asked for."""
+    rows = by_path(weight_map.rows, num_layers)
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(params):
+        path = path_of(keys)
+        adapter = adapters[path] if adapters is not None and path in adapters else None
+        for layer in range(num_layers) if is_stacked(path) else (None,):
+            row = rows[path if layer is None else layer_path(path, layer)]
+            shape = leaf.shape if layer is None else leaf.shape[1:]
+            yield Tensor(
+                name=weight_map.prefix + row.name,
+                shape=jax.eval_shape(row.transform, jax.ShapeDtypeStruct(shape, leaf.dtype)).shape,
+                dtype=leaf.dtype if dtype is None else dtype,
+                values=partial(_values, leaf, layer, adapter, row.transform, dtype),
+            )
+
+
+def _values(
+    leaf: jax.Array, layer: int | None, adapter: lora.LoRA | None, transform: Any, dtype: np.dtype | None
+) -> np.ndarray:
+    part = leaf if layer is None else leaf[layer]
+    if adapter is not None:
+        part = lora.merged_kernel(part, adapter, layer, dtype=dtype or leaf.dtype)
+    return transform(np.asarray(part))
+
+
+def _write_weights(folder: Path, tensors: list[Tensor], shard_bytes: int) -> None:
+    parts = in_shards(tensors, limit=shard_bytes)
+    if len(parts) == 1:
+        write(folder / hf.SINGLE, tensors)
+        return
+    where: dict[str, str] = {}
+    for number, part in enumerate(parts, start=1):
+        name = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
+        write(folder / name, part)
+        where |= {tensor.name: name for tensor in part}
+    total = sum(tensor.num_bytes for tensor in tensors)
+    _write(folder / hf.INDEX, {"metadata": {"total_size": total}, "weight_map": where})
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _write(file: Path, value: Mapping[str, Any]) -> None:
+    file.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

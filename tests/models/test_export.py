@@ -1,0 +1,192 @@
+"""Folders out of models; tests/goldens/check_export.py asks transformers and PEFT what they make of them."""
+
+import json
+import shutil
+from functools import cache
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import load_file, save_file
+
+from tests.models import test_gemma_goldens, test_gpt2_goldens
+from tests.models.lora_toys import lora_config
+from tests.models.toys import toy_config
+from tunix_exp.models import hf, lora, peft, weights
+from tunix_exp.models.adapter import NoAdapterConfig
+from tunix_exp.models.digest import weight_hash
+from tunix_exp.models.export import write_adapter, write_model
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+FAMILIES = ("gpt2", "gemma", "gemma2", "gemma3")
+NONE = NoAdapterConfig(name="none")
+IDS = {"bos_token_id": 2, "eos_token_id": [1, 106], "pad_token_id": 0}
+ADAPTERS = {
+    "gpt2": lora_config(rank=4, alpha=8.0, weights=str(GOLDENS / "gpt2" / "lora")),
+    "gemma": lora_config(
+        rank=3,
+        alpha=5.0,
+        scaling="rslora",
+        targets=("mlp", "q_proj"),
+        weights=str(GOLDENS / "gemma" / "lora"),
+    ),
+}
+
+
+def config_of(family, **changes):
+    if family == "gpt2":
+        return toy_config(**test_gpt2_goldens.SIZES, **changes)
+    return test_gemma_goldens.config_of(family).model_copy(update=changes)
+
+
+@cache
+def loaded(family, adapter=NONE, folder=None, param_dtype="float32", **changes):
+    config = config_of(family, weights=str(folder or GOLDENS / family), **changes)
+    dtypes = {"param_dtype": param_dtype, "compute_dtype": "float32"}
+    return weights.load(config, adapter, **dtypes, seed=0).model
+
+
+def export(target, family, model, *, dtype=None, source="golden", **more):
+    source = GOLDENS / family if source == "golden" else source
+    write_model(target, model, config_of(family), dtype=dtype, source=source, special_ids=IDS, **more)
+    return load_file(target / hf.SINGLE) if (target / hf.SINGLE).exists() else None
+
+
+def assert_equal(found, expected):
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert (found[name].dtype, found[name].shape) == (values.dtype, values.shape), name
+        assert found[name].tobytes() == values.tobytes(), name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_and_out_again_is_the_same_file(family, tmp_path):
+    export(tmp_path, family, loaded(family))
+    assert (tmp_path / hf.SINGLE).read_bytes() == (GOLDENS / family / hf.SINGLE).read_bytes()
+    assert json.loads((tmp_path / hf.CONFIG).read_text()) == json.loads(
+        (GOLDENS / family / hf.CONFIG).read_text()
+    )
+
+
+def test_the_layer_loop_does_not_matter(tmp_path):
+    model = loaded("gemma", layer_loop="unroll")
+    assert_equal(export(tmp_path, "gemma", model), load_file(GOLDENS / "gemma" / hf.SINGLE))
+
+
+def test_generation_config_says_what_ends_an_answer_and_else_what_it_said(tmp_path):
+    export(tmp_path, "gemma3", loaded("gemma3"))
+    said = json.loads((GOLDENS / "gemma3" / hf.GENERATION).read_text())
+    assert json.loads((tmp_path / hf.GENERATION).read_text()) == said | IDS
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_a_source_config_json_is_spelled_as_transformers_spells_it(family, tmp_path):
+    export(tmp_path, family, loaded(family), source=None)
+    found, golden = (json.loads((f / hf.CONFIG).read_text()) for f in (tmp_path, GOLDENS / family))
+    golden |= IDS | {
+        "n_inner": 128,
+        "initializer_range": 0.3,
+        "use_bidirectional_attention": False,
+        "hidden_activation": "gelu_pytorch_tanh",
+    }
+    shared = found.keys() & golden.keys()
+    assert {key: found[key] for key in shared} == {key: golden[key] for key in shared}
+    computed = {
+        "architectures",
+        "model_type",
+        "dtype",
+        "vocab_size",
+        "tie_word_embeddings",
+        "initializer_range",
+    }
+    assert shared >= computed | (
+        {"n_embd", "n_head", "resid_pdrop"} if family == "gpt2" else {"rope_parameters", "head_dim"}
+    )
+    assert json.loads((tmp_path / hf.GENERATION).read_text()) == IDS
+
+
+def test_shards_hold_the_same_and_are_read_again(tmp_path):
+    export(tmp_path, "gemma2", loaded("gemma2"), shard_bytes=10_000)
+    index = json.loads((tmp_path / hf.INDEX).read_text())
+    files = sorted(set(index["weight_map"].values()))
+    assert len(files) > 2
+    assert files[0] == f"model-00001-of-{len(files):05d}.safetensors"
+    together = {}
+    for file in files:
+        held = load_file(tmp_path / file)
+        assert sum(values.nbytes for values in held.values()) <= 10_000 or len(held) == 1
+        assert {index["weight_map"][name] for name in held} == {file}
+        together |= held
+    assert_equal(together, load_file(GOLDENS / "gemma2" / hf.SINGLE))
+    assert index["metadata"]["total_size"] == sum(values.nbytes for values in together.values())
+    assert weight_hash(nnx.state(loaded("gemma2", folder=tmp_path))) == weight_hash(
+        nnx.state(loaded("gemma2"))
+    )
+
+
+def halves(folder, family):
+    shutil.copytree(GOLDENS / family, folder)
+    stored = load_file(folder / hf.SINGLE)
+    save_file(
+        {name: values.astype(ml_dtypes.bfloat16) for name, values in stored.items()}, folder / hf.SINGLE
+    )
+    config = json.loads((folder / hf.CONFIG).read_text())
+    del config["dtype"]
+    (folder / hf.CONFIG).write_text(json.dumps(config | {"torch_dtype": "bfloat16"}))
+    return folder
+
+
+def test_frozen_weights_leave_as_they_came_and_trained_ones_as_they_are_held_or_as_is_asked(tmp_path):
+    source = halves(tmp_path / "in", "gpt2")
+    stored = load_file(source / hf.SINGLE)
+    frozen = loaded("gpt2", lora_config(), folder=source, stored_dtype="bfloat16")
+    trained = loaded("gpt2", folder=source)
+    for number, (model, dtype, kind) in enumerate(
+        [(frozen, None, "bfloat16"), (trained, None, "float32"), (trained, "bfloat16", "bfloat16")]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        found = export(folder, "gpt2", model, dtype=dtype, source=source)
+        assert_equal(found, {name: values.astype(kind) for name, values in stored.items()})
+        assert json.loads((folder / hf.CONFIG).read_text())["torch_dtype"] == kind
+
+
+@pytest.mark.parametrize("family", ADAPTERS)
+@pytest.mark.parametrize("layer_loop", ["unroll", "scan"])
+def test_an_adapter_leaves_merged_into_the_weights(family, layer_loop, tmp_path):
+    adapter = ADAPTERS[family]
+    found = export(tmp_path, family, loaded(family, adapter, layer_loop=layer_loop))
+    expected = load_file(GOLDENS / family / hf.SINGLE)
+    halves = load_file(GOLDENS / family / "lora" / peft.TENSORS)
+    for name in [name for name in halves if "lora_A" in name]:
+        delta_OI = halves[name.replace("lora_A", "lora_B")].astype(np.float64) @ halves[name]
+        base = name.removeprefix("base_model.model.").replace("lora_A.weight", "weight")
+        expected[base] = expected[base] + adapter.scale * (delta_OI.T if family == "gpt2" else delta_OI)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("family", ADAPTERS)
+def test_an_adapter_in_and_out_again_is_the_same_file(family, tmp_path):
+    adapter = ADAPTERS[family]
+    model = loaded(family, adapter)
+    write_adapter(tmp_path, model, config_of(family), adapter, base=family, revision=None)
+    golden = GOLDENS / family / "lora"
+    assert (tmp_path / peft.TENSORS).read_bytes() == (golden / peft.TENSORS).read_bytes()
+    found, stored = (json.loads((folder / peft.CONFIG).read_text()) for folder in (tmp_path, golden))
+    targets = found.pop("target_modules")
+    assert all(
+        any(one.endswith(f".{end}") or one == end for end in stored["target_modules"]) for one in targets
+    )
+    assert found == {key: stored[key] for key in found}
+    again = loaded(family, adapter.model_copy(update={"weights": str(tmp_path)}))
+    assert weight_hash(lora.split(again)[1]) == weight_hash(lora.split(model)[1])
+
+
+def test_nothing_is_written_over(tmp_path):
+    export(tmp_path, "gpt2", loaded("gpt2"))
+    with pytest.raises(FileExistsError):
+        export(tmp_path, "gpt2", loaded("gpt2"))
