@@ -46,7 +46,15 @@ def test_without_a_trained_model_only_the_base_stands_there():
     assert cells(text, "held-out nats per token") == ["12", "3.2500"]
     assert "trained" not in text
     assert "Holm" not in text
+    assert "change" not in text
     assert " ".join(text.split()).endswith("25.0 % of 12 items right")
+
+
+def test_below_a_table_of_few_columns_a_sentence_has_the_room_of_a_wide_one():
+    sentence = "A sentence of more letters than three columns of the table are wide."
+    measured = {"verdict": "held", "run_id": "X", "comparison": {"difference": 0.0}, "sentence": sentence}
+    told = summary(with_trained=False) | {"baseline": measured}
+    assert printed(comparison_table(told)).splitlines()[-1].rstrip() == sentence
 
 
 def test_a_baseline_has_the_last_word():

@@ -66,6 +66,7 @@ class _Row:
 
 _COLUMNS = ("", "items", "base", "trained", "change", "95 % interval", "p")
 _WITHOUT_TRAINED = 3
+_NAMES_ALONE = 60
 
 
 def comparison_table(summary: dict[str, Any]) -> Table:
@@ -73,10 +74,10 @@ def comparison_table(summary: dict[str, Any]) -> Table:
 
     Without a trained model the table has the base model's column alone.
     """
-    columns = _columns(summary)
+    columns, is_compared = _columns(summary), summary["comparison"] is not None
     # narrow, as it is to fit a terminal of 80 columns
     table = Table(
-        title="Exact match on held-out items, and its change in points",
+        title="Exact match on held-out items" + (", and its change in points" if is_compared else ""),
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,
@@ -87,7 +88,9 @@ def comparison_table(summary: dict[str, Any]) -> Table:
     for column in columns:
         style = "bold" if column == "trained" else None
         table.add_column(column, justify="right" if column else "left", style=style, no_wrap=bool(column))
-    how = [] if summary["comparison"] is None else [_how_computed(summary["comparison"])]
+    if not is_compared:
+        table.columns[0].min_width = _NAMES_ALONE  # else the sentences below have no room
+    how = [_how_computed(summary["comparison"])] if is_compared else []
     # the sentences are the last thing that a run says of its result
     table.caption = "\n" + "\n\n".join([*how, *result_in_words(summary)])
     table.caption_justify = "left"
