@@ -92,7 +92,8 @@ def test_a_sweep_shows_what_regressed_and_what_held(perfect, tmp_path, capfd):
 
 
 def test_a_sweep_in_which_a_job_failed_has_failed_whatever_regressed(perfect, tmp_path):
-    words = [f"eval.baseline={perfect}", "eval.baseline_tolerance_points=1", "mode=eval", "eval.max_items=5,4"]
+    words = ["eval.max_items=5,4", "mode=eval"]
+    words += [f"eval.baseline={perfect}", "eval.baseline_tolerance_points=1"]
     assert cli.main(["-m", f"hydra.sweep.dir={tmp_path}", *TOY, *words]) == 1
     assert read_json(tmp_path / "0" / "run_manifest.json")["verdict"] == "regressed"
     assert read_json(tmp_path / "1" / "run_manifest.json")["status"] == "failed"
