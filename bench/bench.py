@@ -239,7 +239,7 @@ class Step:
         import jax
 
         from tunix_exp.device.mesh import make_mesh
-        from tunix_exp.models import lora, weights
+        from tunix_exp.models import kernels, lora, weights
         from tunix_exp.models.digest import parameter_count
         from tunix_exp.training import optim
         from tunix_exp.training.footprint import Setting, footprint
@@ -255,6 +255,14 @@ class Step:
                 optim=config.optim,
                 device=config.device,
                 mesh=mesh,
+                attention=kernels.choose(
+                    config.device.attention,
+                    config.model,
+                    platform=config.device.platform,
+                    device_kind=jax.devices()[0].device_kind,
+                    compute_dtype=config.device.compute_dtype,
+                    max_tokens=width,
+                ).kernel,
                 batch_size=config.training.batch_size,
                 max_tokens=width,
             )

@@ -27,7 +27,7 @@ from tunix_exp.device import environment
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "bench" / "fit.jsonl"
 PAGE = ROOT / "docs" / "tpu-fit.md"
-KEYS = ("model", "device", "optim", "remat", "batch", "tokens")
+KEYS = ("model", "adapter", "device", "optim", "remat", "batch", "tokens")
 GIB = 2**30
 
 
@@ -37,6 +37,7 @@ def main() -> None:
     words.add_argument("device", nargs="?")
     words.add_argument("--batch", type=int, help="this batch alone")
     words.add_argument("--tokens", type=int, default=2048)
+    words.add_argument("--adapter", default="none", choices=("none", "lora"))
     words.add_argument("--optim", default="adamw")
     words.add_argument("--remat", default="block", choices=("block", "dots", "none"))
     words.add_argument("--table", action="store_true")
@@ -79,7 +80,8 @@ def measured(point: dict[str, Any]) -> dict[str, Any]:
 
 def _config(point: dict[str, Any]) -> RunConfig:
     words = [
-        f"model={point['model']}", f"device={point['device']}", f"optim={point['optim']}", "mode=preflight",
+        f"model={point['model']}", f"adapter={point['adapter']}",
+        f"device={point['device']}", f"optim={point['optim']}", "mode=preflight",
         f"model.remat={point['remat']}", f"data.max_tokens={point['tokens']}",
         f"training.batch_size={point['batch'] or 8}",
     ]  # fmt: skip
@@ -93,6 +95,7 @@ def _config(point: dict[str, Any]) -> RunConfig:
 def _setting(config: RunConfig) -> tuple[Any, Any]:
     # Only now: importing JAX reads the environment.
     from tunix_exp.device.check import check
+    from tunix_exp.models.kernels import choose
     from tunix_exp.training.footprint import Setting
 
     device = check(config.device, preflight=True)
@@ -102,6 +105,14 @@ def _setting(config: RunConfig) -> tuple[Any, Any]:
         config.optim,
         config.device,
         device.mesh,
+        choose(
+            config.device.attention,
+            config.model,
+            platform=device.platform,
+            device_kind=device.device_kind,
+            compute_dtype=config.device.compute_dtype,
+            max_tokens=config.data.max_tokens,
+        ).kernel,
         config.training.batch_size,
         config.data.max_tokens,
     )
@@ -115,6 +126,7 @@ def _planned(point: dict[str, Any]) -> dict[str, Any]:
     taken = footprint(setting)
     seconds, bound = taken.work.seconds(device.speed)
     return point | {
+        "attention": setting.attention,
         "memory_gib": device.memory_bytes / GIB,
         "planned_gib": round(taken.parts.total / GIB, 3),
         "largest_part": taken.parts.largest[0],
@@ -161,7 +173,8 @@ def page(rows: list[dict[str, Any]]) -> str:
     """docs/tpu-fit.md."""
     rows = [row | _planned(row) for row in rows]
     compiled = [row for row in rows if row["compiled_gib"] is not None]
-    usual = [row for row in rows if (row["optim"], row["remat"], row["tokens"]) == ("adamw", "block", 2048)]
+    plain = {"adapter": "none", "optim": "adamw", "remat": "block", "tokens": 2048}
+    usual = [row for row in rows if row.items() >= plain.items()]
     versions = ", ".join(sorted({f"JAX {row['jax']} with libtpu {row['libtpu']}" for row in rows}))
     days = sorted({row["date"] for row in rows})
     largest = {}
@@ -172,7 +185,7 @@ def page(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# What fits on a TPU",
         "",
-        "Full fine-tuning, float32 master weights, bfloat16 compute: the exact training step, compiled by",
+        "Full fine-tuning where no adapter is named, float32 master weights, bfloat16 compute: the exact training step, compiled by",
         "the real TPU compiler on a machine without a TPU. No step was run: seconds are the roofline's,",
         "the least that the chip's published peaks allow.",
         "",
@@ -202,18 +215,19 @@ def page(rows: list[dict[str, Any]]) -> str:
         "## The plan against the compiler",
         "",
         "`plan.json` holds both. The arithmetic takes a moment; it decides alone only where it is far over",
-        "the memory, or where no compiler is at hand. No adapter anywhere. Close to the limit the compiler",
-        "may find a way with less, and the plan is then too high.",
+        "the memory, or where no compiler is at hand. Close to the limit the compiler may find a way with",
+        "less, and the plan is then too high.",
         "",
-        "| model | device | optimizer | remat | batch × tokens | planned | compiled | off by |",
-        "|---|---|---|---|---:|---:|---:|---:|",
+        "| model | adapter | device | attention | optimizer | remat | batch × tokens | planned | compiled "
+        "| off by |",
+        "|---|---|---|---|---|---|---:|---:|---:|---:|",
     ]
     for row in sorted(compiled, key=lambda row: [row[key] for key in KEYS]):
         off = row["planned_gib"] / row["compiled_gib"] - 1
         lines.append(
-            f"| `{row['model']}` | `{row['device']}` | {row['optim']} | {row['remat']} "
-            f"| {row['batch']} × {row['tokens']} | {row['planned_gib']:.2f} | {row['compiled_gib']:.2f} "
-            f"| {100 * off:+.1f} % |"
+            f"| `{row['model']}` | {row['adapter']} | `{row['device']}` | {row['attention']} "
+            f"| {row['optim']} | {row['remat']} | {row['batch']} × {row['tokens']} "
+            f"| {row['planned_gib']:.2f} | {row['compiled_gib']:.2f} | {100 * off:+.1f} % |"
         )
     lines += [
         "",

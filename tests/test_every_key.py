@@ -109,6 +109,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "device.param_dtype": ("bfloat16", ()),
     "device.compute_dtype": ("bfloat16", ()),
     "device.state_dtype": ("bfloat16", ()),
+    "device.attention": ("cudnn", ()),
     "device.matmul_precision": ("highest", ()),
     "device.xla_flags": ("['--xla_cpu_enable_fast_math=true']", ()),
     "device.memory_gib": ("0.0001", ()),

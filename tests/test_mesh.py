@@ -52,9 +52,13 @@ print(json.dumps({"losses": losses, "bytes": held}))
 
 
 def trained(devices: int, data, fsdp, tensor, family, loop) -> dict:
+    return run(_PROGRAM, devices, [data, fsdp, tensor, family, loop])
+
+
+def run(program: str, devices: int, argument) -> dict:
     flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
     environ = {**os.environ, "XLA_FLAGS": flags}
-    words = [sys.executable, "-c", _PROGRAM, json.dumps([data, fsdp, tensor, family, loop])]
+    words = [sys.executable, "-c", program, json.dumps(argument)]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environ)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -68,3 +72,37 @@ def test_every_mesh_gives_the_losses_of_one_device_with_less_on_each(family, loo
         split = trained(8, *mesh, family, loop)
         assert split["losses"] == pytest.approx(alone["losses"], abs=1e-5)
         assert max(split["bytes"]) <= share * alone["bytes"][0], (mesh, split["bytes"], alone["bytes"])
+
+
+_EVALUATION = """
+import json, sys
+import jax
+from types import SimpleNamespace
+from tests.models.gemma_toys import gemma_config
+from tunix_exp.device.config import MeshConfig
+from tunix_exp.device.mesh import make_mesh
+from tunix_exp.evaluation.evaluate import item_losses
+from tunix_exp.evaluation.generate import generate
+from tunix_exp.models.architecture import build
+import numpy as np
+
+fsdp = json.loads(sys.argv[1])
+mesh = make_mesh(SimpleNamespace(mesh=MeshConfig(data=1, fsdp=fsdp, tensor=1)), jax.devices())
+config = gemma_config("gemma2", layer_loop="scan", vocab_size=64, width=32, mlp_width=64)
+model = build(config, param_dtype="float32", compute_dtype="float32", seed=0, mesh=mesh)
+prompts = [[1 + i] * (2 + i) for i in range(5)]
+made = generate(model, prompts, max_new_tokens=6, eos_ids=(), pad_id=0, batch_size=8)
+items = [
+    SimpleNamespace(tokens_T=np.array([*p, 7, 9]), prompt_length=len(p), example=SimpleNamespace(id=str(i)))
+    for i, p in enumerate(prompts)
+]
+losses = [loss.nats for loss in item_losses(model, items)]
+print(json.dumps({"tokens": [one.tokens for one in made], "losses": losses}))
+"""
+
+
+@pytest.mark.slow
+def test_split_over_eight_devices_the_answers_and_losses_are_those_of_one():
+    alone, split = (run(_EVALUATION, devices, devices) for devices in (1, 8))
+    assert split["tokens"] == alone["tokens"]
+    assert split["losses"] == pytest.approx(alone["losses"], abs=1e-4)

@@ -8,7 +8,7 @@ import functools
 import io
 import math
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -43,8 +43,11 @@ from tunix_exp.host_memory import give_back
 from tunix_exp.models import lora, sharding
 from tunix_exp.models.adapter import LoRAConfig, targeted
 from tunix_exp.models.architecture import LanguageModel
+from tunix_exp.models.attention import difference
 from tunix_exp.models.digest import parameter_count, weight_hash
 from tunix_exp.models.export import write_adapter, write_model
+from tunix_exp.models.kernels import Kernel
+from tunix_exp.models.kernels import choose as choose_kernel
 from tunix_exp.models.weights import Loaded, check_access, load
 from tunix_exp.report.card import model_card
 from tunix_exp.report.curves import draw_curves
@@ -67,6 +70,7 @@ from tunix_exp.training.step import (
 )
 
 _SAMPLE_ROWS = 20
+_KERNEL_TOLERANCE = 0.02  # a few roundings of bfloat16, of 2⁻⁸ each
 
 
 def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: Baseline | None) -> None:
@@ -120,7 +124,7 @@ def _compute(
         started_at_s=datetime.fromisoformat(evidence.manifest.started_at).timestamp(),
     )
     with stages("weights"):
-        loaded = _loaded_model(config, step.mesh, evidence)
+        loaded = _loaded_model(config, step, evidence)
     model: LanguageModel = loaded.model
     base = trained = None
     steps_done = 0
@@ -271,6 +275,7 @@ class PlannedStep(NamedTuple):
     scalars: optim.Scalars
     total_steps: int
     mesh: Any
+    attention: Kernel
 
     def __call__(
         self, state: TrainState, batch: BatchArrays, scalars: optim.Scalars, *frozen: nnx.State
@@ -289,12 +294,22 @@ def _planned_step(
     """
     total_steps = _total_steps(config, texts)
     *narrower, widest = texts.batches.widths(total_steps) if texts else (config.data.max_tokens,)
+    attention = choose_kernel(
+        config.device.attention,
+        config.model,
+        platform=device.platform,
+        device_kind=device.device_kind,
+        compute_dtype=config.device.compute_dtype,
+        max_tokens=widest,
+    )
+    evidence.log.say(f"training attends by {attention.kernel}: {attention.reason}")
     setting = Setting(
         config.model,
         config.adapter,
         config.optim,
         config.device,
         device.mesh,
+        attention.kernel,
         batch_size=config.training.batch_size,
         max_tokens=widest,
     )
@@ -308,6 +323,7 @@ def _planned_step(
         device_memory_bytes=device.memory_bytes,
         parts=taken.parts,
         work=taken.work,
+        attention=asdict(attention),
         speed=device.speed,
         evaluation=_evaluation_shapes(config, texts, device.platform),
         not_compiled=device.not_compiled,
@@ -360,7 +376,7 @@ def _planned_step(
             flops_of_width[width] = footprint(other).work.model_flops
     scalars = step_scalars(config.optim, config.adapter, total_steps=total_steps, seed=config.seed)
     peak = None if device.speed is None else device.speed.device_peak_flops
-    return PlannedStep(by_width, flops_of_width, peak, scalars, total_steps, device.mesh)
+    return PlannedStep(by_width, flops_of_width, peak, scalars, total_steps, device.mesh, attention.kernel)
 
 
 def _adapter_record(config: RunConfig, trained_parameter_count: int) -> records.LoRA | None:
@@ -422,15 +438,16 @@ def _evaluation_shapes(config: RunConfig, texts: Texts | None, platform: str) ->
 # ── the experiment ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _loaded_model(config: RunConfig, mesh: jax.sharding.Mesh, evidence: RunDirectory) -> Loaded:
+def _loaded_model(config: RunConfig, step: PlannedStep, evidence: RunDirectory) -> Loaded:
     loaded = load(
         config.model,
         config.adapter,
         param_dtype=config.device.param_dtype,
         compute_dtype=config.device.compute_dtype,
         seed=config.seed,
-        mesh=mesh,
+        mesh=step.mesh,
     )
+    _check_kernel(step.attention, loaded.model, evidence)
     params = lora.own_parameters(loaded.model)
     evidence.update(
         model={
@@ -446,6 +463,26 @@ def _loaded_model(config: RunConfig, mesh: jax.sharding.Mesh, evidence: RunDirec
         evidence.update(adapter={"files": loaded.adapter_files})
         evidence.log.say(f"adapter: {adapter_text(evidence.manifest.adapter.model_dump())}")
     return loaded
+
+
+def _check_kernel(kernel: Kernel, model: LanguageModel, evidence: RunDirectory) -> None:
+    """`kernel`, by which training attends, computes here what the einsum does; evaluation takes that."""
+    if kernel == "einsum":
+        return
+    error = difference(
+        kernel,
+        head_width=model.head_width,
+        soft_cap=model.attention_soft_cap,
+        windows=tuple(sorted(set(model.windows))),
+        dtype=model.compute_dtype,
+    )
+    if not error < _KERNEL_TOLERANCE:
+        raise UserError(
+            f"{kernel} attention differs from the einsum by {error:.2g} of the largest number on this device",
+            where="device.attention",
+            remedy="device.attention=einsum; the driver or the library of the device may be faulty",
+        )
+    evidence.log.say(f"attention: {kernel} differs from the einsum by {error:.1e} of the largest number")
 
 
 def _evaluated(

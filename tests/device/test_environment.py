@@ -68,7 +68,7 @@ config = DeviceConfig(
     platform="cpu", topology=None, topology_when_absent=None, min_devices=1,
     mesh=MeshConfig(data=1, fsdp="rest", tensor=1),
     param_dtype="float32", compute_dtype="float32", state_dtype="float32",
-    matmul_precision="default", memory_gib=None, guardrail="off",
+    attention="einsum", matmul_precision="default", memory_gib=None, guardrail="off",
     xla_flags=["--xla_force_host_platform_device_count=3"], compilation_cache=None,
 )
 apply(config, preflight=False)

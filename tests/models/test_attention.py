@@ -1,8 +1,12 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from tunix_exp.models.attention import attend, visible
+from tunix_exp.models import attention
+from tunix_exp.models.attention import attend, attend_rows, difference, visible
 
 
 def random(*shape, seed=0, dtype=jnp.float32):
@@ -53,3 +57,68 @@ def test_logits_and_soft_max_are_float32_when_computing_in_bfloat16():
     for line in text.splitlines():
         if any(f" = {name} " in line for name in ("exp", "tanh", "div", "reduce_max", "reduce_sum")):
             assert "bf16" not in line, line
+
+
+# Two rows: one with padding behind, one of two segments.
+SEGMENTS_BT = jnp.array([[1] * 90 + [0] * 41, [1] * 70 + [2] * 61])
+
+
+def whole(function, *, width, seed=0):
+    """Output and gradients of `function` on four query heads and two key heads, padding left out."""
+    q, k, v = (random(2, 131, heads, width, seed=seed + i) for i, heads in enumerate((4, 2, 2)))
+
+    def total(q, k, v):
+        y = jnp.where((SEGMENTS_BT > 0)[..., None, None], function(q, k, v), 0)
+        return jnp.sum(jnp.sin(y)), y
+
+    gradients, y = jax.grad(total, (0, 1, 2), has_aux=True)(q, k, v)
+    return [y, *gradients]
+
+
+def close(one, other):
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_what_cudnn_is_asked_is_what_the_einsum_computes_for_an_odd_number_of_slots():
+    seen = visible(SEGMENTS_BT, window=50)
+    asked = partial(attention._cudnn, visible_BTT=seen, scale=0.3, implementation="xla")
+    plain = partial(attend, visible_BTS=seen, scale=0.3)
+    close(whole(asked, width=8), whole(plain, width=8))
+
+
+@pytest.mark.parametrize(("window", "soft_cap"), [(None, None), (50, 2.0)])
+def test_splash_attention_is_the_einsum_for_any_number_of_slots(window, soft_cap):
+    asked = partial(
+        attention._splash,
+        segment_ids_BT=SEGMENTS_BT, window=window, scale=0.25, soft_cap=soft_cap, interpret=True,
+    )  # fmt: skip
+    plain = partial(attend, visible_BTS=visible(SEGMENTS_BT, window=window), scale=0.25, soft_cap=soft_cap)
+    close(whole(asked, width=128), whole(plain, width=128))
+
+
+def test_a_layer_s_window_chooses_among_the_programs_of_splash_attention(monkeypatch):
+    def named(q_BTNH, *_, window, scale, soft_cap):
+        return q_BTNH + (0 if window is None else window)
+
+    monkeypatch.setattr(attention, "_splash", named)
+    q = jnp.zeros((2, 131, 1, 1))
+    for window, added in ((7, 7), (99, 99), (4096, 0)):
+        of_layer = jax.jit(
+            lambda window: attend_rows(
+                q, q, q, SEGMENTS_BT, kernel="splash", window=window, windows=(7, 99, 4096), scale=1.0
+            )
+        )
+        np.testing.assert_array_equal(of_layer(window), q + added)
+
+
+def test_a_kernel_that_computes_something_else_is_found_out(monkeypatch):
+    settings = {"head_width": 8, "soft_cap": None, "windows": (50, 4096), "dtype": jnp.float32}
+    assert difference("einsum", **settings) == 0
+    honest = attention._cudnn
+    monkeypatch.setattr(attention, "_cudnn", partial(honest, implementation="xla"))
+    assert difference("cudnn", **settings) < 1e-5
+    monkeypatch.setattr(
+        attention, "_cudnn", lambda *arrays, scale: honest(*arrays, scale=1.1 * scale, implementation="xla")
+    )
+    assert difference("cudnn", **settings) > 0.02

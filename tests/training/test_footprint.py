@@ -24,7 +24,7 @@ ONE_CHIP = (
 EIGHT = (*GEMMA, "device=tpu-v5e-8", "training.batch_size=8", "data.max_tokens=2048")
 
 
-def setting(*words, mesh=None):
+def setting(*words, mesh=None, attention="einsum"):
     config = validate(composed(*words))
     if mesh is None:
         shape = mesh_shape(config.device.mesh, device_count(config.device.topology))
@@ -35,6 +35,7 @@ def setting(*words, mesh=None):
         config.optim,
         config.device,
         mesh,
+        attention,
         config.training.batch_size,
         config.data.max_tokens,
     )

@@ -31,6 +31,7 @@ class Device:
     """
 
     platform: str
+    device_kind: str
     topology: str | None
     topology_reason: str | None
     kinds: tuple[str, ...]
@@ -88,7 +89,18 @@ def check(config: DeviceConfig, *, preflight: bool) -> Device:
         f"{_tool_output(found)}"
     )
     kinds = tuple(f"{d} · {d.device_kind}" for d in devices)
-    return Device(found, config.topology, None, kinds, memory, mesh, report, published_speed(devices), None)
+    return Device(
+        found,
+        devices[0].device_kind,
+        config.topology,
+        None,
+        kinds,
+        memory,
+        mesh,
+        report,
+        published_speed(devices),
+        None,
+    )
 
 
 def _compile_only() -> None:
@@ -121,7 +133,7 @@ def _absent(config: DeviceConfig, name: str, reason: str | None) -> Device:
     )
     kinds = (f"{count} × {speed.device_kind} of topology {name}, not here",)
     memory = int(memory_gib * 2**30)
-    return Device("tpu", name, reason, kinds, memory, mesh, report, speed, not_compiled)
+    return Device("tpu", speed.device_kind, name, reason, kinds, memory, mesh, report, speed, not_compiled)
 
 
 def _check_topology(name: str, devices: list[Any]) -> None:

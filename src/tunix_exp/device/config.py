@@ -38,6 +38,7 @@ class DeviceConfig(Config):
     param_dtype: FloatType
     compute_dtype: FloatType
     state_dtype: FloatType
+    attention: Literal["auto", "einsum", "cudnn", "splash"]
     matmul_precision: Literal["default", "high", "highest"]
     xla_flags: Annotated[tuple[str, ...], Field(strict=False)]
     memory_gib: PositiveFloat | None  # null: what the device says, or what its kind is known to have

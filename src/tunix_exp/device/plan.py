@@ -128,6 +128,7 @@ class Plan:
     device_memory_bytes: int
     parts: Parts
     work: Work
+    attention: dict[str, str]  # the kernel, and why this one
     speed: Speed | None
     evaluation: dict[str, int] | None
     step: Compiled | None = None
@@ -173,6 +174,7 @@ class Plan:
             "compiled_answer": None if self.answer is None else asdict(self.answer),
             "not_compiled": self.not_compiled,
             "work": asdict(self.work) | {"peak_flops_per_s": peak, "roofline_s": seconds, "bound": bound},
+            "attention": self.attention,
             "evaluation": self.evaluation,
             "fits": self.fits,
         }

@@ -19,6 +19,7 @@ from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.generate import generate
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.loss import response_nll
+from tunix_exp.models.sharding import rows_beside
 from tunix_exp.scoring.paired import Evaluation, ItemLoss, mean_loss
 from tunix_exp.scoring.scorecard import Prediction, score
 
@@ -81,6 +82,7 @@ def item_losses(model: LanguageModel, items: Sequence[TokenizedExample]) -> list
     number of rows, so that the last bits depend on no setting.
     """
     graphdef, params = nnx.split(model)
+    apart = rows_beside(params, _HELDOUT_ROWS)
     widths = heldout_widths(items)
     order = sorted(range(len(items)), key=lambda index: len(items[index].tokens_T))
     losses: dict[int, ItemLoss] = {}
@@ -91,7 +93,8 @@ def item_losses(model: LanguageModel, items: Sequence[TokenizedExample]) -> list
         # The last batch is filled up, so that every call has one shape; the filling is not counted.
         whole = [*part, *part[:1] * (_HELDOUT_ROWS - len(part))]
         rows = laid_out([[item] for item in whole], width=width, pad_id=0)
-        nll_B, count_B = _nll(graphdef)(params, rows.tokens_BT, rows.segment_ids_BT, rows.loss_mask_BT)
+        arrays = jax.device_put((rows.tokens_BT, rows.segment_ids_BT, rows.loss_mask_BT), apart)
+        nll_B, count_B = _nll(graphdef)(params, *arrays)
         found = zip(indices, np.asarray(nll_B).tolist(), np.asarray(count_B).tolist(), strict=False)
         losses |= {index: ItemLoss(items[index].example.id, *figures) for index, *figures in found}
     return [losses[index] for index in range(len(items))]

@@ -23,6 +23,8 @@ from jaxtyping import Array, Bool, Int
 from tunix_exp.errors import UserError
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.cache import Room
+from tunix_exp.models.sharding import rows as rows_of_mesh
+from tunix_exp.models.sharding import rows_beside
 from tunix_exp.models.stack import unstacked
 
 # A token's time is that of reading the weights, until there are rows enough to compute with them meanwhile:
@@ -62,13 +64,15 @@ def generate(
     answer = partial(_answer, graphdef, params, np.asarray(eos_ids, np.int32), max_new_tokens=max_new_tokens)
     rows = block_rows([len(prompt) for prompt in prompts], jax.default_backend())
     blocks = list(_blocks(prompts, rows))
+    apart = rows_beside(params, rows)
     blocks_in_flight = -(-batch_size // rows)
     generations: list[Generation | None] = [None] * len(prompts)
     done = 0
     for first in range(0, len(blocks), blocks_in_flight):
         batch = blocks[first : first + blocks_in_flight]
         # All calls are handed over before the first answer is waited for.
-        answers = [answer(*_left_padded([prompts[i] for i in block], rows, pad_id)) for block in batch]
+        arrays = [_left_padded([prompts[i] for i in block], rows, pad_id) for block in batch]
+        answers = [answer(*jax.device_put(pair, apart)) for pair in arrays]
         for block, (new_RN, lengths_R, stopped_R) in zip(batch, jax.device_get(answers), strict=True):
             for row, index in enumerate(block):
                 generations[index] = Generation(
@@ -142,7 +146,8 @@ def compile_answer(
     eos_E = jax.ShapeDtypeStruct((n_eos,), jnp.int32, sharding=everywhere)
     rows = block_rows(prompt_lengths, mesh.devices.flat[0].platform)
     shape = rows, bucket(max(prompt_lengths))
-    rows_RP = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=everywhere)
+    apart = jax.sharding.NamedSharding(mesh, rows_of_mesh(mesh, rows))
+    rows_RP = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=apart)
     return _answer.lower(graphdef, params, eos_E, rows_RP, rows_RP, max_new_tokens=max_new_tokens).compile()
 
 

@@ -14,6 +14,7 @@ from tunix_exp.models.cache import Cache, Room
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.gemma import Gemma
 from tunix_exp.models.gpt2 import GPT2
+from tunix_exp.models.kernels import Kernel
 from tunix_exp.models.layers import Unembedding
 from tunix_exp.models.sharding import shardings
 
@@ -27,6 +28,10 @@ class LanguageModel(Protocol):
     unembedding: Unembedding
     blocks: Any
     compute_dtype: np.dtype
+    head_width: int
+    windows: tuple[int, ...]
+    attention_soft_cap: float | None
+    attention_kernel: Kernel
 
     def hidden(
         self,

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from tunix_exp.models.attention import MASKED, attend
+from tunix_exp.models.attention import MASKED
 
 # Queries, keys and values, scale and soft cap in; what the queries gather, and what is left for a cache.
 Attend = Callable[..., tuple[Array, Any]]
@@ -90,14 +90,12 @@ def attend_whole(
     k_BTKH: Float[Array, "B T K H"],
     v_BTKH: Float[Array, "B T K H"],
     *,
-    visible_BTS: Bool[Array, "B T T"],
+    attend: Callable[..., Array],
     keeps: bool,
-    scale: float,
-    soft_cap: float | None = None,
+    **traits: Any,
 ) -> tuple[Float[Array, "B T N H"], tuple[Array, Array] | None]:
-    """`attend`, and the keys and values where a cache is to be made of them."""
-    y_BTNH = attend(q_BTNH, k_BTKH, v_BTKH, visible_BTS, scale=scale, soft_cap=soft_cap)
-    return y_BTNH, (k_BTKH, v_BTKH) if keeps else None
+    """What `attend` gives, and the keys and values where a cache is to be made of them."""
+    return attend(q_BTNH, k_BTKH, v_BTKH, **traits), (k_BTKH, v_BTKH) if keeps else None
 
 
 def attend_next(

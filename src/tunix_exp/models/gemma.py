@@ -17,9 +17,10 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from tunix_exp.models.attention import visible
+from tunix_exp.models.attention import attend_rows
 from tunix_exp.models.cache import UNBOUNDED, Attend, Cache, Room, attend_next, attend_whole, fill
 from tunix_exp.models.gemma_config import GemmaConfig
+from tunix_exp.models.kernels import Kernel
 from tunix_exp.models.layers import Dense, Embedding, RMSNorm, Unembedding, gated_gelu
 from tunix_exp.models.sharding import split_rows
 from tunix_exp.models.stack import LayerLoop, Remat, make_blocks, run_blocks, unstacked
@@ -138,9 +139,11 @@ class Gemma(nnx.Module):
         self.num_key_heads = config.num_key_heads
         self.head_width = config.head_width
         self.windows, self.rope_bases = _windows_and_bases(config)
+        self.attention_soft_cap = config.attention_soft_cap
         self.layer_loop: LayerLoop = config.layer_loop
         self.remat: Remat = config.remat
         self.compute_dtype = jnp.dtype(compute_dtype)
+        self.attention_kernel: Kernel = "einsum"  # a training step may choose another
 
     def hidden(
         self,
@@ -186,10 +189,15 @@ class Gemma(nnx.Module):
             return self.final_norm(x_BTD), cache.with_next(kept)
 
         def whole(block: Any, x_BTD: Array, traits: Traits) -> tuple[Array, Any]:
-            # Made in every layer, as it is not worth keeping: XLA fuses it into the soft-max.
-            visible_BTS = visible(segment_ids_BT, window=traits.window)
-            attend = partial(attend_whole, visible_BTS=visible_BTS, keeps=cache is not None)
-            return block(x_BTD, angles(traits), attend)
+            # Who sees whom is made in every layer and not kept: XLA fuses it into the soft-max.
+            attend = partial(
+                attend_rows,
+                segment_ids_BT=segment_ids_BT,
+                kernel=self.attention_kernel,
+                window=traits.window,
+                windows=tuple(sorted(set(self.windows))),
+            )
+            return block(x_BTD, angles(traits), partial(attend_whole, attend=attend, keeps=cache is not None))
 
         x_BTD, left = run_blocks(
             self.blocks, split_rows(x_BTD), whole, self._traits(self.layer_loop), remat=self.remat

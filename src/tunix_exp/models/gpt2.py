@@ -10,9 +10,10 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from tunix_exp.models.attention import visible
+from tunix_exp.models.attention import attend_rows
 from tunix_exp.models.cache import UNBOUNDED, Attend, Cache, Room, attend_next, attend_whole, fill
 from tunix_exp.models.config import GPT2Config
+from tunix_exp.models.kernels import Kernel
 from tunix_exp.models.layers import Dense, Embedding, LayerNorm, Unembedding, gelu
 from tunix_exp.models.sharding import split_rows
 from tunix_exp.models.stack import LayerLoop, Remat, make_blocks, run_blocks, unstacked
@@ -92,9 +93,12 @@ class GPT2(nnx.Module):
         self.num_layers = config.num_layers
         self.num_heads = config.num_heads
         self.head_width = config.width // config.num_heads
+        self.windows: tuple[int, ...] = (UNBOUNDED,) * config.num_layers
+        self.attention_soft_cap: float | None = None
         self.layer_loop: LayerLoop = config.layer_loop
         self.remat: Remat = config.remat
         self.compute_dtype = jnp.dtype(compute_dtype)
+        self.attention_kernel: Kernel = "einsum"  # a training step may choose another
 
     def hidden(
         self,
@@ -132,7 +136,17 @@ class GPT2(nnx.Module):
                 remat="none",
             )
             return self.final_norm(x_BTD), cache.with_next(layers)
-        attend = partial(attend_whole, visible_BTS=visible(segment_ids_BT), keeps=cache is not None)
+        attend = partial(
+            attend_whole,
+            attend=partial(
+                attend_rows,
+                segment_ids_BT=segment_ids_BT,
+                kernel=self.attention_kernel,
+                window=None,
+                windows=self.windows[:1],
+            ),
+            keeps=cache is not None,
+        )
         x_BTD, left = run_blocks(
             self.blocks,
             split_rows(x_BTD),
@@ -140,7 +154,7 @@ class GPT2(nnx.Module):
             None,
             remat=self.remat,
         )
-        made = None if cache is None else fill(left, segment_ids_BT, cache, [UNBOUNDED] * self.num_layers)
+        made = None if cache is None else fill(left, segment_ids_BT, cache, self.windows)
         return self.final_norm(x_BTD), made
 
     def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:

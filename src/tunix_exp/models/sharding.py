@@ -51,9 +51,15 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
     )
 
 
-def rows(mesh: Mesh, count: int) -> P:
+def rows(mesh: Mesh | jax.sharding.AbstractMesh, count: int) -> P:
     """How an array of `count` rows is split: over data and fsdp, or not where they do not divide it."""
     return P(ROWS) if count % (mesh.shape["data"] * mesh.shape["fsdp"]) == 0 else P()
+
+
+def rows_beside(params: Any, count: int) -> NamedSharding | None:
+    """Where an array of `count` rows lies for a model of these parameters; None where they are of no mesh."""
+    where = jax.tree.leaves(params)[0].sharding
+    return NamedSharding(where.mesh, rows(where.mesh, count)) if isinstance(where, NamedSharding) else None
 
 
 def is_whole() -> bool:

@@ -15,6 +15,7 @@ from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, NoAdapterConfig,
 from tunix_exp.models.architecture import abstract
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.digest import parameter_count, path_of
+from tunix_exp.models.kernels import Kernel
 from tunix_exp.models.loss import CHUNK_LOGITS, chunk_size
 from tunix_exp.training import optim
 from tunix_exp.training.config import AdafactorConfig, OptimConfig
@@ -59,12 +60,15 @@ class Setting:
     optim: OptimConfig
     device: DeviceConfig
     mesh: Mesh | AbstractMesh
+    attention: Kernel
     batch_size: int
     max_tokens: int
 
     def arguments(self) -> tuple[nnx.GraphDef[Any], Any]:
         """The model's graph, and its step's state, batch, scalars and frozen parameters as placed shapes."""
-        graphdef, trained, frozen = lora.split(self._shapes())
+        model = self._shapes()
+        model.attention_kernel = self.attention
+        graphdef, trained, frozen = lora.split(model)
         return graphdef, abstract_arguments(
             optim.structure(self.optim),
             trained,
@@ -98,8 +102,8 @@ def footprint(setting: Setting) -> Footprint:
     share of heads, hidden units and vocabulary, c the bytes of the compute dtype:
 
     - saved: L·B·T·D·c block inputs; with remat `dots` also each product with weights, with `none` all else;
-    - block: one block's weights whole, and B·(2·4·N·T² attention logits + 3·T·F·c hidden units + 4·T a
-      channel of its norms behind products, of those on queries and keys twice);
+    - block: one block's weights whole, and B·(2·4·N·T² attention logits, einsum alone, + 3·T·F·c hidden
+      units + 4·T a channel of its norms behind products, of those on queries and keys twice);
     - loss: logits and their gradient, 2·4 bytes each, and the table in the compute dtype.
     """
     _, (state, batch, _, *frozen) = setting.arguments()
@@ -118,7 +122,8 @@ def footprint(setting: Setting) -> Footprint:
         return size / sizes["tensor"] if size % sizes["tensor"] == 0 else size
 
     T, D, L = setting.max_tokens, model.width, model.num_layers
-    logits = 4 * share(dims.heads) * T * T
+    # Only the einsum writes its attention logits to memory.
+    logits = 4 * share(dims.heads) * T * T if setting.attention == "einsum" else 0
     hidden = T * share(model.mlp_width) * compute_bytes
     stream = T * D * compute_bytes
     projections = T * share(dims.projected) * compute_bytes
@@ -258,7 +263,7 @@ def _work(setting: Setting, dims: _Dims, *, state_bytes: int, block_count: int, 
     again = 2 * (block_count + adapter_count) + attention if model.remat != "none" else 0
     compute_bytes = _BYTES[setting.device.compute_dtype]
     passes = 3 if model.remat == "none" else 4
-    per_token = 2 * 4 * dims.heads * setting.max_tokens
+    per_token = 2 * 4 * dims.heads * setting.max_tokens * (setting.attention == "einsum")
     per_token += compute_bytes * (2 * dims.hidden_products * model.mlp_width + 6 * model.width)
     moved = passes * model.num_layers * per_token + 3 * 2 * 4 * model.vocab_size
     read = passes * block_count / sizes["tensor"] * compute_bytes * setting.optim.accumulation_steps

@@ -44,6 +44,7 @@ PLAN: dict[str, Any] = {
     "compiled": {"peak_bytes": 500 * 2**20},
     "compiled_answer": None,
     "not_compiled": None,
+    "attention": {"kernel": "einsum", "reason": "as device.attention says"},
     "work": {"model_flops": 1e10, "flops": 1.2e10, "hbm_bytes": 2**30, "roofline_s": None, "bound": None},
     "evaluation": None,
     "fits": True,
