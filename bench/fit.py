@@ -185,9 +185,9 @@ def page(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# What fits on a TPU",
         "",
-        "Full fine-tuning where no adapter is named, float32 master weights, bfloat16 compute: the exact training step, compiled by",
-        "the real TPU compiler on a machine without a TPU. No step was run: seconds are the roofline's,",
-        "the least that the chip's published peaks allow.",
+        "Full fine-tuning where no adapter is named, float32 master weights, bfloat16 compute: the exact",
+        "training step, compiled by the real TPU compiler on a machine without a TPU. No step was run:",
+        "seconds are the roofline's, the least that the chip's published peaks allow.",
         "",
         f"Measured {days[0]} to {days[-1]}, {versions}. Made by `python bench/fit.py --table` from",
         "`bench/fit.jsonl`, a line a measurement: `python bench/fit.py MODEL DEVICE` adds them",
