@@ -17,6 +17,7 @@ from tunix_exp.evidence.manifest import config_hash
 from tunix_exp.evidence.metrics import UNSEEN, pace
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.verify import Disagreement, verify, verify_tree
+from tunix_exp.verbs import verify as verb
 
 Alter = Callable[[Path], None]
 
@@ -733,6 +734,15 @@ def test_a_failed_run_needs_its_analysis_and_keeps_its_files(
     found = verify(run.root)
     assert _says(found, "failure_analysis.md", "is missing in a failed run")
     assert _says(found, "plan.json", "differs from its hash")
+
+
+def test_the_evidence_of_a_failed_run_may_hold_and_its_status_is_told_with_that(
+    tmp_path: Path, claim_run: Callable[..., RunDirectory], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = claim_run(tmp_path / "run")
+    run.fail("train", ValueError("no"), analysis="text")
+    assert verb.main([str(run.root)]) == 0
+    assert capsys.readouterr().out == f"{run.root}: verified; its status is failed\n"
 
 
 def test_a_resumed_run_holds_the_steps_after_its_checkpoint(run: Path) -> None:
