@@ -1,8 +1,6 @@
 """The strict session: CPU, no rank promotion, no network."""
 
-import gc
 import os
-import sys
 from collections.abc import Iterator
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -14,6 +12,8 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 from pathlib import Path
 
 import pytest
+
+from tunix_exp.programs import forget_programs
 
 
 @pytest.fixture(scope="session")
@@ -29,15 +29,6 @@ def toy_run(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True, scope="module")
 def programs_are_forgotten() -> Iterator[None]:
-    """No module leaves its compiled programs behind: a process has a limited number of memory mappings, each
-    program takes some, and the compiler aborts when none is left.
-    """
+    """No module leaves its compiled programs behind, so that no session meets the limit of a process."""
     yield
-    if "jax" not in sys.modules:
-        return
-    for name in [name for name in sys.modules if name.startswith("tunix_exp.")]:
-        for value in list(vars(sys.modules[name]).values()):
-            if hasattr(value, "cache_clear"):
-                value.cache_clear()
-    sys.modules["jax"].clear_caches()
-    gc.collect()
+    forget_programs()

@@ -49,6 +49,7 @@ from tunix_exp.models.export import write_adapter, write_model
 from tunix_exp.models.kernels import Kernel
 from tunix_exp.models.kernels import choose as choose_kernel
 from tunix_exp.models.weights import Loaded, check_access, load
+from tunix_exp.programs import forget_programs_when_many
 from tunix_exp.report.card import model_card
 from tunix_exp.report.curves import draw_curves
 from tunix_exp.report.page.run import run_page
@@ -78,6 +79,8 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
 
     `baseline` is the run that this one is measured against.
     """
+    if forget_programs_when_many():
+        evidence.log.say("the programs of earlier jobs are forgotten, as a process can hold only so many")
     compiles = CompileCount()
     with stages("device"):
         device = _checked_device(config, evidence)
