@@ -117,6 +117,8 @@ def test_smoke_wins_over_an_experiment_s_sizes_and_the_command_line_over_smoke()
         (["training.export=[gguf]"], "`training.export.0` = 'gguf': input should be 'hf' or 'peft'"),
         (["optim.schedule=cosin"], "`optim.schedule` = 'cosin': input should be 'constant', 'linear'"),
         (["~optim.b1"], "`optim.b1` is missing"),
+        (["eval=harness", "eval.tasks=[]"], "`eval.tasks` = []: tuple should have at least 1 item"),
+        (["eval=harness", "eval.tasks=[arc_easy,piqa,piqa]"], "`eval.tasks`: piqa is named twice"),
         (["training.epochs=1"], "training.steps, training.epochs: 400, 1.0 contradict each other"),
     ],
 )
@@ -152,6 +154,12 @@ CONTRADICTIONS = {
     "mode.name, adapter.name, adapter.weights": ["mode=eval", "adapter=lora"],
     "data.max_tokens, model.num_positions": ["model.num_positions=32", "eval.max_new_tokens=16"],
     "eval.max_new_tokens, model.num_positions": ["eval.max_new_tokens=4096"],
+    "eval.apply_chat_template, data.template.chat": [
+        "model=gpt2", "eval=harness", "eval.apply_chat_template=true",
+    ],
+    "eval.fewshot_as_multiturn, eval.apply_chat_template": [
+        "model=gpt2", "eval=harness", "eval.fewshot_as_multiturn=true",
+    ],
     "eval.heldout_every_steps, mode.name": ["mode=eval", "eval.heldout_every_steps=5"],
     "eval.baseline, eval.baseline_tolerance_points": ["eval.baseline=./run"],
     "mode.name, eval.kind": ["mode=eval", "eval=none"],

@@ -10,6 +10,7 @@ import pytest
 
 from tests.composing import GROUPS, composed, options
 from tests.data.toys import TURNS, saved_tokenizer
+from tests.evaluation.harness.toys import write_tasks
 from tests.running import TOY, read_json, read_jsonl, run
 from tunix_exp.config import leaves, validate
 from tunix_exp.data.tokenizer import END_OF_TEXT
@@ -35,6 +36,10 @@ BASELINE = "eval.baseline=<toy run>"
 TWO_LAYERS = ("model=tiny-gemma2", "model.num_layers=2", "model.init_std=0.5")
 
 LORA = ("adapter=lora",)
+
+# The harness with task files of one's own, asked of the base model alone.
+TASKS = "eval.include_path=<tasks>"
+HARNESS = ("eval=harness", TASKS, "eval.tasks=[toy_choice]", "mode=eval")
 
 # key: (other value, what else it takes for the key to matter)
 CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -140,6 +145,12 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "eval.extractor": ("v0", ()),
     "eval.num_beams": ("2", ()),
     "eval.do_sample": ("true", ()),
+    "eval.tasks": ("[toy_addition]", HARNESS),
+    "eval.include_path": ("./nowhere", HARNESS),
+    "eval.num_fewshot": ("1", HARNESS),
+    "eval.fewshot_seed": ("7", (*HARNESS, "eval.num_fewshot=1")),
+    "eval.apply_chat_template": ("true", HARNESS),
+    "eval.fewshot_as_multiturn": ("true", HARNESS),
     "mode.name": ("preflight", ()),
     "model.family": ("gemma", ()),
     "model.name": ("other", ()),
@@ -207,7 +218,8 @@ def effect(folder: Path, words: tuple[str, ...]) -> dict[str, Any]:
     for name in ("plan.json", "data_card.json", "eval_summary.json", "export/hf/config.json"):
         if (folder / name).exists():
             seen[name] = read_json(folder / name)
-    for name in ("example.txt", "predictions/base.jsonl", "predictions/trained.jsonl", "device_check.txt"):
+    texts = ("example.txt", "predictions/base.jsonl", "predictions/trained.jsonl", "device_check.txt")
+    for name in (*texts, "harness/base.jsonl"):
         if (folder / name).exists():
             seen[name] = (folder / name).read_text()
     if (folder / "metrics.jsonl").exists():
@@ -228,12 +240,24 @@ def chat_tokenizer(tmp_path_factory) -> str:
     return saved_tokenizer(tmp_path_factory.mktemp("chat") / "tokenizer", *TURNS, eos_token=END_OF_TEXT)
 
 
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("tasks")
+    write_tasks(folder, "toy_addition")
+    return write_tasks(folder, "toy_choice", fewshot_split="test", num_fewshot=None)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("key", CHANGES)
-def test_a_changed_key_changes_what_can_be_seen(key, tmp_path, tmp_path_factory, chat_tokenizer, toy_run):
+def test_a_changed_key_changes_what_can_be_seen(
+    key, tmp_path, tmp_path_factory, chat_tokenizer, toy_run, tasks
+):  # fmt: skip
     value, companions = CHANGES[key]
     named = {CHAT_TOKENIZER: f"model.tokenizer={chat_tokenizer}", BASELINE: f"eval.baseline={toy_run}"}
-    base = tuple(named.get(word, word) for word in (*TOY, *companions))
+    named[TASKS] = f"eval.include_path={tasks}"
+    # the harness computes no held-out loss
+    toy = [word for word in TOY if HARNESS[0] not in companions or "heldout" not in word]
+    base = tuple(named.get(word, word) for word in (*toy, *companions))
     if base not in _BEFORE:
         _BEFORE[base] = effect(tmp_path_factory.mktemp("before") / "run", base)
     after = effect(tmp_path / "run", (*base, f"{key}={value}"))

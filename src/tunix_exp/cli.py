@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tunix_exp import config as configs
 from tunix_exp import verbs
 from tunix_exp.errors import UserError
+from tunix_exp.evaluation.config import refuse_lacking
 from tunix_exp.evidence.layout import DEFAULTS, REPORT
 from tunix_exp.evidence.strict_json import json_text
 from tunix_exp.exits import COMPLETED, FAILED, INTERRUPTED, REFUSED, REGRESSED
@@ -124,7 +125,7 @@ class Door(Callback):
         """Refuse a wrong config, or a directory in which a run already lies."""
         try:
             without_hydra = OmegaConf.masked_copy(config, [k for k in map(str, config) if k != "hydra"])
-            configs.validate(_resolved(without_hydra))
+            refuse_lacking(configs.validate(_resolved(without_hydra)).eval)
             _refuse_used(Path(config.hydra.run.dir))
             _refuse_unwritable(Path(config.hydra.run.dir))
         except UserError as error:

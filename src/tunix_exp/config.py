@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from tunix_exp.data.config import DataConfig
 from tunix_exp.device.config import DeviceConfig
 from tunix_exp.errors import UserError
-from tunix_exp.evaluation.config import EvalConfig, ItemsEvalConfig
+from tunix_exp.evaluation.config import EvalConfig, HarnessEvalConfig, ItemsEvalConfig
 from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, target_names, unknown_targets
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.names import MAPS
@@ -160,6 +160,18 @@ RULES: tuple[Rule, ...] = (
         "the answer and a prompt must fit the model's positions; lower eval.max_new_tokens",
     ),
     Rule(
+        "eval.apply_chat_template, data.template.chat",
+        lambda c: isinstance(c.eval, HarnessEvalConfig) and c.eval.apply_chat_template
+        and c.data.template.chat == "none",
+        "prompts go into the turns that data.template.chat names; set it, or apply_chat_template=false",
+    ),
+    Rule(
+        "eval.fewshot_as_multiturn, eval.apply_chat_template",
+        lambda c: isinstance(c.eval, HarnessEvalConfig) and c.eval.fewshot_as_multiturn
+        and not c.eval.apply_chat_template,
+        "examples can be turns only in a conversation; set fewshot_as_multiturn=false",
+    ),
+    Rule(
         "eval.heldout_every_steps, mode.name",
         lambda c: (
             c.mode.name == "eval"
@@ -179,7 +191,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "mode.name, eval.kind",
         lambda c: c.mode.name == "eval" and c.eval.kind == "none",
-        "mode=eval needs items to score; choose an eval option other than none",
+        "mode=eval needs something to score; choose an eval option other than none",
     ),
     Rule(
         "device.param_dtype, device.state_dtype",

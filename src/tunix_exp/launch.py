@@ -15,7 +15,7 @@ from tunix_exp import config as configs
 from tunix_exp.data.sources import read_items
 from tunix_exp.device import environment
 from tunix_exp.errors import Interrupted, UserError
-from tunix_exp.evaluation.config import ItemsEvalConfig, NoEvalConfig
+from tunix_exp.evaluation.config import EvalConfig, ItemsEvalConfig, refuse_lacking
 from tunix_exp.evidence import baseline as baselines
 from tunix_exp.evidence import checkout, layout, surroundings
 from tunix_exp.evidence.manifest import Mode, ReplayOf, RunManifest, config_hash
@@ -57,6 +57,7 @@ def launch(
             evidence.before_end(lambda: replay.settle(evidence))
         stages.current = "config"
         config = configs.validate(plain)
+        refuse_lacking(config.eval)
         baseline = _opened_baseline(config.eval, evidence, stages)
         stages.current = "device"
         environment.apply(config.device, preflight=config.mode.name == "preflight")
@@ -107,9 +108,7 @@ def _claim(
     return evidence
 
 
-def _opened_baseline(
-    config: NoEvalConfig | ItemsEvalConfig, evidence: RunDirectory, stages: Stages
-) -> Baseline | None:
+def _opened_baseline(config: EvalConfig, evidence: RunDirectory, stages: Stages) -> Baseline | None:
     """The run that this one is measured against, which answered the items that this one will."""
     if not isinstance(config, ItemsEvalConfig) or config.baseline is None:
         return None

@@ -10,7 +10,7 @@ import math
 import os
 from dataclasses import asdict, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 from flax import nnx
@@ -29,7 +29,7 @@ from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer
 from tunix_exp.device import plan as plans
 from tunix_exp.device.check import Device, check, peak_memory
 from tunix_exp.errors import UserError
-from tunix_exp.evaluation.config import ItemsEvalConfig
+from tunix_exp.evaluation.config import HarnessEvalConfig, ItemsEvalConfig
 from tunix_exp.evaluation.evaluate import evaluate, heldout_loss, heldout_widths
 from tunix_exp.evaluation.generate import MOST_ROWS, block_rows, compile_answer
 from tunix_exp.evidence import layout, surroundings
@@ -52,8 +52,10 @@ from tunix_exp.models.weights import Loaded, check_access, load
 from tunix_exp.programs import forget_programs_when_many
 from tunix_exp.report.card import model_card
 from tunix_exp.report.curves import draw_curves
+from tunix_exp.report.harness import harness_table
 from tunix_exp.report.page.run import run_page
 from tunix_exp.report.tables import adapter_text, comparison_table, readme
+from tunix_exp.scoring.harness import Outcome
 from tunix_exp.scoring.paired import Evaluation
 from tunix_exp.training import optim, resume
 from tunix_exp.training.checkpoint import Checkpoints
@@ -69,6 +71,10 @@ from tunix_exp.training.step import (
     placed_state,
     step_scalars,
 )
+
+if TYPE_CHECKING:
+    # an extra: it may not be installed
+    from tunix_exp.evaluation.harness.tasks import Tasks
 
 _SAMPLE_ROWS = 20
 _KERNEL_TOLERANCE = 0.02  # a few roundings of bfloat16, of 2⁻⁸ each
@@ -131,17 +137,17 @@ def _compute(
     model: LanguageModel = loaded.model
     base = trained = None
     steps_done = 0
-    if texts.items:
+    if texts.is_asked:
         with stages("base evaluation"):
             base = _evaluated("base", model, config, texts, evidence)
     if config.mode.trains:
         with stages("training"):
             model = _trained_model(model, config, texts, step, evidence)
             steps_done = step.total_steps
-        if texts.items:
+        if texts.is_asked:
             with stages("trained evaluation"):
                 trained = _evaluated("trained", model, config, texts, evidence)
-    result = None if base is None else _compared(base, trained, baseline, config, evidence)
+    result = None if base is None else _result(base, trained, baseline, config, evidence)
     if config.training.export:
         with stages("export"):
             _export(model, loaded, config, texts.tokenizer, evidence)
@@ -152,12 +158,21 @@ def _compute(
 
 
 class Texts(NamedTuple):
-    """Training rows and held-out items as tokens; `items` is empty when nothing is evaluated."""
+    """Training rows and held-out items as tokens; without such items `items` is empty.
+
+    `tasks` are the harness's.
+    """
 
     tokenizer: Tokenizer
     rows: Tokenized
     items: tuple[TokenizedExample, ...]
+    tasks: "Tasks | None"
     batches: Batches
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether models are evaluated."""
+        return bool(self.items) or self.tasks is not None
 
 
 class BatchSource:
@@ -212,11 +227,15 @@ def _prepared_texts(config: RunConfig, tokenizer: Tokenizer, evidence: RunDirect
     renderer = Renderer(data.template)
     examples = read(data)
     rows = tokenize(examples, renderer, tokenizer, data.max_tokens, data.too_long)
-    held_out, items, shared = None, (), None
+    held_out, items, tasks, shared = None, (), None, None
     if isinstance(config.eval, ItemsEvalConfig):
         held_out = read_items(config.eval.source, config.eval.fields, config.eval.max_items)
         shared = overlap(examples, held_out, allowed=data.allow_eval_overlap)
         items = tokenize(held_out, renderer, tokenizer, config.model.num_positions, "error", key="eval").kept
+    elif isinstance(config.eval, HarnessEvalConfig):
+        from tunix_exp.evaluation.harness.stage import prepare
+
+        tasks = prepare(config.eval, data.template, config.model.num_positions, evidence)
     batches = Batches(
         rows,
         seed=config.seed,
@@ -243,13 +262,14 @@ def _prepared_texts(config: RunConfig, tokenizer: Tokenizer, evidence: RunDirect
         data=records.Data(
             name=data.name, source=data.source, rows=len(rows.kept), sha256=examples.facts.sha256
         ),
-        eval=_eval_record(config, held_out, len(items)),
     )
+    if tasks is None:
+        evidence.update(eval=_eval_record(config, held_out, len(items)))
     evidence.log.say(
         f"data: {len(rows.kept)} of {examples.facts.rows} rows of {data.name}, {len(items)} held-out items"
     )
     evidence.log.say(f"batches: {batches.statistics().describe()}")
-    return Texts(tokenizer, rows, items, batches)
+    return Texts(tokenizer, rows, items, tasks, batches)
 
 
 def _eval_record(
@@ -490,7 +510,12 @@ def _check_kernel(kernel: Kernel, model: LanguageModel, evidence: RunDirectory) 
 
 def _evaluated(
     which: str, model: LanguageModel, config: RunConfig, texts: Texts, evidence: RunDirectory
-) -> Evaluation:
+) -> Evaluation | Outcome:
+    model = lora.for_evaluation(model, config.adapter)
+    if texts.tasks is not None:
+        from tunix_exp.evaluation.harness.stage import ask
+
+        return ask(which, model, texts.tasks, texts.tokenizer, evidence)
     assert isinstance(config.eval, ItemsEvalConfig)
     with evidence.log.progress(len(texts.items), f"{which} answers") as bar:
         answered = 0
@@ -500,7 +525,6 @@ def _evaluated(
             bar.advance(done - answered)
             answered = done
 
-        model = lora.for_evaluation(model, config.adapter)
         result = evaluate(model, texts.items, texts.tokenizer, config.eval, on_batch=advance)
     evidence.write_jsonl(f"predictions/{which}.jsonl", [p.to_dict() for p in result.predictions])
     evidence.write_jsonl(f"heldout/{which}.jsonl", [loss.to_dict() for loss in result.losses])
@@ -587,6 +611,27 @@ def _trained_model(
         evidence.update(adapter={"frozen_weight_hash_after": weight_hash(frozen[0])})
     evidence.log.say(f"trained {len(rows)} logged steps: loss {rows[0].loss:.4f} → {rows[-1].loss:.4f}")
     return nnx.merge(graphdef, state.params, *frozen)
+
+
+def _result(
+    base: Evaluation | Outcome,
+    trained: Evaluation | Outcome | None,
+    baseline: Baseline | None,
+    config: RunConfig,
+    evidence: RunDirectory,
+) -> records.Headline:
+    if isinstance(base, Evaluation):
+        assert not isinstance(trained, Outcome)
+        return _compared(base, trained, baseline, config, evidence)
+    from tunix_exp.evaluation.harness.stage import compare
+
+    assert isinstance(config.eval, HarnessEvalConfig)
+    assert not isinstance(trained, Evaluation)
+    summary, result = compare(
+        base, trained, resamples=config.eval.resamples, seed=config.seed, evidence=evidence
+    )
+    evidence.log.say(_as_text(harness_table(summary)))
+    return result
 
 
 def _compared(

@@ -5,6 +5,7 @@ import pytest
 
 from tunix_exp.evidence.layout import (
     REQUIRED_WHEN_COMPLETED,
+    Asks,
     file_hashes,
     files_of,
     forbidden_files,
@@ -22,22 +23,33 @@ def test_full_and_smoke_demand_the_same_files() -> None:
 @pytest.mark.parametrize("mode", get_args(Mode))
 @pytest.mark.parametrize("status", get_args(Status))
 def test_no_file_is_both_demanded_and_forbidden(mode: Mode, status: Status) -> None:
-    for evaluates in (True, False):
-        required = required_files(status, mode, evaluates=evaluates)
+    for asks in get_args(Asks):
+        required = required_files(status, mode, asks=asks)
         assert "run_manifest.json" in required
-        assert not required & forbidden_files(status, mode, evaluates=evaluates)
+        assert not required & forbidden_files(status, mode, asks=asks)
 
 
 def test_only_a_failed_run_demands_an_analysis_and_a_completed_one_forbids_it() -> None:
-    assert "failure_analysis.md" in required_files("failed", "full", evaluates=True)
-    assert "failure_analysis.md" not in required_files("interrupted", "full", evaluates=True)
-    assert "failure_analysis.md" in forbidden_files("completed", "full", evaluates=True)
+    assert "failure_analysis.md" in required_files("failed", "full", asks="items")
+    assert "failure_analysis.md" not in required_files("interrupted", "full", asks="items")
+    assert "failure_analysis.md" in forbidden_files("completed", "full", asks="items")
 
 
 def test_a_mode_that_trains_nothing_cannot_hold_what_training_makes() -> None:
-    forbidden = forbidden_files("completed", "eval", evaluates=True)
+    forbidden = forbidden_files("completed", "eval", asks="items")
     assert {"metrics.jsonl", "heldout.jsonl", "checkpoints/", "predictions/trained.jsonl"} <= forbidden
-    assert "predictions/base.jsonl" in forbidden_files("completed", "full", evaluates=False)
+    assert "predictions/base.jsonl" in forbidden_files("completed", "full", asks="none")
+
+
+def test_a_run_that_asks_the_harness_has_its_files_and_no_predictions() -> None:
+    whole = {"harness/base.json", "harness/base.jsonl", "harness/trained.json", "harness/trained.jsonl"}
+    whole |= {"harness_summary.json"}
+    assert whole <= required_files("completed", "full", asks="harness")
+    assert {"harness/trained.jsonl", "predictions/base.jsonl"} <= forbidden_files(
+        "completed", "eval", asks="harness"
+    )
+    assert whole <= forbidden_files("completed", "full", asks="items")
+    assert whole <= forbidden_files("completed", "preflight", asks="harness")
 
 
 def test_every_file_but_the_manifest_is_hashed_by_its_raw_bytes(tmp_path: Path) -> None:

@@ -5,7 +5,15 @@ import pytest
 from flax import nnx
 
 from tunix_exp.models.layers import Embedding, Unembedding
-from tunix_exp.models.loss import chunk_size, count, positions_of, response_nll, summed_nll
+from tunix_exp.models.loss import (
+    chunk_size,
+    continuation_scores,
+    count,
+    first_best,
+    positions_of,
+    response_nll,
+    summed_nll,
+)
 
 B, T, D, V = 2, 10, 4, 37
 
@@ -136,3 +144,30 @@ def test_chunks_are_of_about_one_size_and_keep_the_limit(places, most, size):
 def test_positions_begin_anew_in_every_segment():
     segment_ids_BT = jnp.array([[1, 1, 2, 2, 2, 0], [0, 0, 1, 1, 1, 1]])
     assert positions_of(segment_ids_BT).tolist() == [[0, 1, 0, 1, 2, 0], [0, 1, 0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("chunk_logits", [2**25, 3 * V])
+def test_continuations_have_the_loss_of_their_tokens_and_are_greedy_where_each_is_the_best(chunk_logits):
+    model = Ends(soft_cap=None)
+    tokens_BT, segment_ids_BT, _ = batch()
+    target_BT = jnp.pad(tokens_BT[:, 1:], ((0, 0), (0, 1)))
+    counted_BT = jnp.zeros((B, T), bool).at[:, 2:5].set(True)
+    mask_BT = jnp.zeros((B, T), bool).at[:, 3:6].set(True)
+    x_BTD, table_VD = model.embed(tokens_BT, positions_of(segment_ids_BT))
+    best_BT = jnp.argmax(jnp.sin(x_BTD) @ table_VD.T, axis=-1)
+    for target, greedy in ((target_BT, [False, False]), (target_BT.at[1].set(best_BT[1]), [False, True])):
+        nll_B, is_greedy_B = continuation_scores(
+            model, tokens_BT, segment_ids_BT, target, counted_BT, chunk_logits=chunk_logits
+        )
+        assert is_greedy_B.tolist() == greedy
+    # the first row's targets are the tokens that follow, as training has them
+    expected_B, _ = response_nll(model, tokens_BT, segment_ids_BT, mask_BT)
+    np.testing.assert_allclose(nll_B[0], expected_B[0], rtol=1e-6)
+    one_wrong = target_BT.at[1].set(best_BT[1]).at[1, 4].add(1)
+    arguments = (model, tokens_BT, segment_ids_BT, one_wrong, counted_BT)
+    assert continuation_scores(*arguments, chunk_logits=chunk_logits)[1].tolist() == [False, False]
+
+
+def test_the_best_is_the_first_of_equals():
+    logits_BV = jnp.array([[0.0, 2.0, 2.0, 1.0], [3.0, 1.0, 3.0, 3.0]])
+    assert first_best(logits_BV).tolist() == [1, 0]

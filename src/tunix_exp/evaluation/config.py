@@ -1,10 +1,12 @@
 """The eval group: the held-out items and how base and trained model answer them."""
 
+import importlib.util
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
 
 from tunix_exp.data.config import FieldsConfig
+from tunix_exp.errors import UserError
 from tunix_exp.schema import Config
 
 
@@ -27,6 +29,34 @@ class ItemsEvalConfig(Config):
     do_sample: Literal[False]
 
 
+class HarnessEvalConfig(Config):
+    """Tasks of EleutherAI's lm-evaluation-harness, scored by the harness.
+
+    `include_path` is a folder of task files of one's own. `max_new_tokens` caps what the tasks allow.
+    """
+
+    kind: Literal["harness"]
+    name: str
+    tasks: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    include_path: str | None
+    num_fewshot: NonNegativeInt | None
+    fewshot_seed: NonNegativeInt
+    apply_chat_template: bool
+    fewshot_as_multiturn: bool
+    max_items: PositiveInt | None
+    batch_size: PositiveInt
+    max_new_tokens: PositiveInt | None
+    resamples: Annotated[int, Field(ge=1000)]
+
+    @field_validator("tasks", mode="after")
+    @classmethod
+    def _are_distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({name for name in value if value.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is named twice")
+        return value
+
+
 class NoEvalConfig(Config):
     """No evaluation: the run trains and shows losses only."""
 
@@ -34,4 +64,14 @@ class NoEvalConfig(Config):
     name: Literal["none"]
 
 
-EvalConfig = Annotated[ItemsEvalConfig | NoEvalConfig, Field(discriminator="kind")]
+EvalConfig = Annotated[ItemsEvalConfig | HarnessEvalConfig | NoEvalConfig, Field(discriminator="kind")]
+
+
+def refuse_lacking(config: EvalConfig) -> None:
+    """Nothing, or a `UserError` where the evaluation needs a package that is not installed."""
+    if isinstance(config, HarnessEvalConfig) and importlib.util.find_spec("lm_eval") is None:
+        raise UserError(
+            "the lm-evaluation-harness is not installed",
+            where="eval=harness",
+            remedy="install it with `uv sync --extra harness`; it brings no PyTorch",
+        )

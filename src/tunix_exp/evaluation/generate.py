@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Int
 from tunix_exp.errors import UserError
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.cache import Room
+from tunix_exp.models.loss import first_best
 from tunix_exp.models.sharding import rows as rows_of_mesh
 from tunix_exp.models.sharding import rows_beside
 from tunix_exp.models.stack import unstacked
@@ -171,11 +172,7 @@ def _answer(
     real_R = segment_ids_RP.any(axis=1)
 
     def best(model: LanguageModel, x_RTD: Array) -> Int[Array, " R"]:
-        logits_RV = model.logits(x_RTD[:, -1:])[:, 0]
-        # The first of the largest, as `argmax` says it, which takes XLA four times as long on a CPU.
-        V = logits_RV.shape[1]
-        is_best_RV = logits_RV == logits_RV.max(axis=-1, keepdims=True)
-        return jnp.where(is_best_RV, jnp.arange(V, dtype=jnp.int32)[None], V - 1).min(axis=-1)
+        return first_best(model.logits(x_RTD[:, -1:])[:, 0])
 
     def ends(token_R: Array) -> Bool[Array, " R"]:
         return (token_R[:, None] == eos_E[None, :]).any(axis=1)

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from tunix_exp.evidence.manifest import Mode, Status
 
@@ -22,6 +23,11 @@ BASELINE_PREDICTIONS = "predictions/baseline.jsonl"
 BASE_LOSSES = "heldout/base.jsonl"
 TRAINED_LOSSES = "heldout/trained.jsonl"
 EVAL_SUMMARY = "eval_summary.json"
+BASE_HARNESS = "harness/base.json"
+TRAINED_HARNESS = "harness/trained.json"
+BASE_SAMPLES = "harness/base.jsonl"
+TRAINED_SAMPLES = "harness/trained.jsonl"
+HARNESS_SUMMARY = "harness_summary.json"
 CURVES = "curves.png"
 REPORT = "report.html"
 FAILURE_ANALYSIS = "failure_analysis.md"
@@ -59,6 +65,11 @@ _DATA = frozenset({DATA_CARD, "example.txt", TENSORBOARD})
 _TRAINING = frozenset({METRICS, CHECKPOINTS, CURVES})
 _BASE_EVAL = frozenset({BASE_PREDICTIONS, BASE_LOSSES, EVAL_SUMMARY})
 _TRAINED_EVAL = frozenset({TRAINED_PREDICTIONS, TRAINED_LOSSES})
+_BASE_HARNESS = frozenset({BASE_HARNESS, BASE_SAMPLES, HARNESS_SUMMARY})
+_TRAINED_HARNESS = frozenset({TRAINED_HARNESS, TRAINED_SAMPLES})
+
+# Whose questions a run asks: a set of items, the harness's tasks, or nobody's.
+Asks = Literal["items", "harness", "none"]
 
 REQUIRED_WHEN_COMPLETED: dict[Mode, frozenset[str]] = {
     "full": _ALWAYS | _DATA | _TRAINING | _BASE_EVAL | _TRAINED_EVAL,
@@ -66,29 +77,37 @@ REQUIRED_WHEN_COMPLETED: dict[Mode, frozenset[str]] = {
     "eval": _ALWAYS | _DATA | _BASE_EVAL,
     "preflight": _ALWAYS,
 }
-_WITHOUT_EVAL = _BASE_EVAL | _TRAINED_EVAL
+_ITEMS_EVAL = _BASE_EVAL | _TRAINED_EVAL
 
 # These claim that something was trained or scored; where the mode does neither, they may not lie there.
-_CLAIMS = _TRAINING | _BASE_EVAL | _TRAINED_EVAL | {HELDOUT}
+_CLAIMS = _TRAINING | _ITEMS_EVAL | _BASE_HARNESS | _TRAINED_HARNESS | {HELDOUT}
 
 
-def required_files(status: Status, mode: Mode, *, evaluates: bool) -> frozenset[str]:
+def required_files(status: Status, mode: Mode, *, asks: Asks) -> frozenset[str]:
     """The files without which a run of this status and mode is not whole."""
     if status == "failed":
         return frozenset({MANIFEST, LOG, FAILURE_ANALYSIS})
     if status in ("running", "interrupted"):
         return frozenset({MANIFEST, LOG})
     required = REQUIRED_WHEN_COMPLETED[mode]
-    return required if evaluates else required - _WITHOUT_EVAL
+    match asks:
+        case "items":
+            return required
+        case "none":
+            return required - _ITEMS_EVAL
+        case "harness":
+            asked = _BASE_HARNESS if required & _BASE_EVAL else frozenset()
+            asked_again = _TRAINED_HARNESS if required & _TRAINED_EVAL else frozenset()
+            return (required - _ITEMS_EVAL) | asked | asked_again
 
 
-def forbidden_files(status: Status, mode: Mode, *, evaluates: bool) -> frozenset[str]:
+def forbidden_files(status: Status, mode: Mode, *, asks: Asks) -> frozenset[str]:
     """The files that a run of this status and mode cannot have made."""
     if status != "completed":
         return frozenset()
     trains = METRICS in REQUIRED_WHEN_COMPLETED[mode]
     claims = _CLAIMS - {HELDOUT} if trains else _CLAIMS
-    return (claims - required_files(status, mode, evaluates=evaluates)) | {FAILURE_ANALYSIS}
+    return (claims - required_files(status, mode, asks=asks)) | {FAILURE_ANALYSIS}
 
 
 def files_of(root: Path) -> list[str]:

@@ -141,12 +141,17 @@ def compare(
     series = [_series(key, *(_figures(rows, key) for rows in metrics), until=steps) for key in _SERIES]
     held_out = [_figures(_rows(run / layout.HELDOUT, HELDOUT_KEYS), "loss_nats") for run in runs]
     series.append(_series("held-out loss", *held_out, until=None if steps is None else steps - 1))
-    items = {"base predictions": layout.BASE_PREDICTIONS, "base held-out losses": layout.BASE_LOSSES}
+    items = {
+        "base predictions": layout.BASE_PREDICTIONS,
+        "base held-out losses": layout.BASE_LOSSES,
+        "base answers to the harness": layout.BASE_SAMPLES,
+    }
     values = list(_values(first, second, _INPUTS))
     if is_whole:
         items |= {
             "trained predictions": layout.TRAINED_PREDICTIONS,
             "trained held-out losses": layout.TRAINED_LOSSES,
+            "trained answers to the harness": layout.TRAINED_SAMPLES,
         }
         values += _values(first, second, _OUTCOMES)
         losses = [_heldout_losses(run / layout.EVAL_SUMMARY) for run in runs]

@@ -105,6 +105,17 @@ class ItemsEval(_Section):
     sha256: Sha256
 
 
+class HarnessEval(_Section):
+    """Tasks of the lm-evaluation-harness: its release, its documents' hash, and how many were asked."""
+
+    kind: Literal["harness"]
+    name: Word
+    lm_eval: Word
+    tasks: Annotated[tuple[Word, ...], Field(min_length=1)]
+    rows: Count
+    sha256: Sha256
+
+
 class NoEval(_Section):
     """Nothing was asked."""
 
@@ -142,7 +153,10 @@ class BaselineRecord(_Section):
 
 
 class Headline(_Section):
-    """The result in one line; scores are fractions from 0 to 1."""
+    """The result in one line; scores are fractions from 0 to 1.
+
+    Where no task of the harness says right or wrong, they are the first of its metrics.
+    """
 
     base_score: float
     trained_score: float | None
@@ -190,7 +204,7 @@ class RunManifest(_Section):
     model: Model | None
     adapter: LoRA | None
     data: Data | None
-    eval: Annotated[ItemsEval | NoEval, Field(discriminator="kind")] | None
+    eval: Annotated[ItemsEval | HarnessEval | NoEval, Field(discriminator="kind")] | None
     devices: tuple[Word, ...] | None
     platform: Word | None
     versions: dict[str, Word] | None

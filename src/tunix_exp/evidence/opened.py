@@ -1,5 +1,6 @@
 """A run directory opened to be checked: each file read once, nothing in it trusted."""
 
+import html
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,7 @@ from tunix_exp.evidence.board import BoardContent, read_board
 from tunix_exp.evidence.manifest import ItemsEval, RunManifest, Status
 from tunix_exp.evidence.metrics import HELDOUT_KEYS, KEYS, read_metrics
 from tunix_exp.evidence.strict_json import BrokenFile, read_json_object, read_jsonl, read_text
+from tunix_exp.scoring.harness import Outcome, Sample
 from tunix_exp.scoring.paired import Evaluation, ItemLoss
 from tunix_exp.scoring.scorecard import Prediction
 
@@ -43,6 +45,11 @@ class OpenedRun:
     def evaluates(self) -> bool:
         """Whether held-out items were asked."""
         return isinstance(self.manifest.eval, ItemsEval)
+
+    @property
+    def asks(self) -> layout.Asks:
+        """Whose questions the run asks."""
+        return "none" if self.manifest.eval is None else self.manifest.eval.kind
 
     @cached_property
     def files(self) -> set[str]:
@@ -96,6 +103,10 @@ class OpenedRun:
         """The losses in the file."""
         return self._once(name, lambda: self._rows(name, ItemLoss.from_dict))
 
+    def outcome(self, results: str, samples: str) -> Outcome:
+        """What one model made of the harness's tasks."""
+        return Outcome(self.json(results), self._once(samples, lambda: self._rows(samples, Sample.from_dict)))
+
     def evaluation(self, predictions: str, losses: str) -> Evaluation:
         """What one model made of the items."""
         return Evaluation(self.predictions(predictions), self.losses(losses))
@@ -131,6 +142,11 @@ def lookup(value: Any, key: str, file: str) -> Any:
             raise BrokenFile(file, f"has no `{key}`")
         value = value[part]
     return value
+
+
+def words_of(page: str) -> str:
+    """The words of a page, whether its characters are written as they are or as HTML's names for them."""
+    return html.unescape(page).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def bundled(source: str) -> bytes | None:

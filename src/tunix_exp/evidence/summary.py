@@ -65,7 +65,7 @@ def headline(summary: dict[str, Any]) -> Headline:
         difference=difference,
         n_items=n_items,
         text=f"{_percent(base_score)} → {_percent(trained_score)} of {n_items} items right "
-        f"({points(difference)} points{_certainty(comparison)}){_against(summary['baseline'])}",
+        f"({points(difference)} points{certainty(comparison)}){_against(summary['baseline'])}",
     )
 
 
@@ -101,7 +101,8 @@ def _measured(baseline: Baseline, model: Evaluation, resamples: int, seed: int) 
     }
 
 
-def _certainty(comparison: dict[str, Any]) -> str:
+def certainty(comparison: dict[str, Any]) -> str:
+    """What a headline adds to a difference: its interval, or that there is no evidence of one."""
     if comparison["verdict"] == NO_EVIDENCE:
         return f": {NO_EVIDENCE}"
     low, high = map(points, comparison["interval_95"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
-from tunix_exp.evidence.checks import files, scores, settings, training
+from tunix_exp.evidence.checks import files, harness, scores, settings, training
 from tunix_exp.evidence.manifest import Status, parse_manifest
 from tunix_exp.evidence.opened import Check, Disagreement, OpenedRun
 from tunix_exp.evidence.strict_json import BrokenFile, read_text
@@ -56,6 +56,9 @@ _FOR_COMPLETED: tuple[tuple[str, tuple[str, ...], Check], ...] = (
     (layout.BASE_LOSSES, scores.BASE, scores.base_losses),
     (layout.TRAINED_LOSSES, (layout.BASE_LOSSES, *scores.TRAINED), scores.trained_losses),
     (layout.EVAL_SUMMARY, (layout.CONFIG, layout.EVAL_SUMMARY, *scores.BASE), scores.summary),
+    (layout.BASE_SAMPLES, harness.BASE, harness.base),
+    (layout.TRAINED_SAMPLES, (*harness.BASE, *harness.TRAINED), harness.trained),
+    (layout.HARNESS_SUMMARY, (layout.CONFIG, layout.HARNESS_SUMMARY, *harness.BASE), harness.summary),
 )
 
 

@@ -90,6 +90,47 @@ def token_nll(
     return chunks.back(nll_SN, counted_BT.shape)
 
 
+def continuation_scores(
+    model: LanguageModel,
+    tokens_BT: Int[Array, "B T"],
+    segment_ids_BT: Int[Array, "B T"],
+    target_BT: Int[Array, "B T"],
+    counted_BT: Bool[Array, "B T"],
+    *,
+    chunk_logits: int = CHUNK_LOGITS,
+) -> tuple[Float[Array, " B"], Bool[Array, " B"]]:
+    """The summed negative log-likelihood (nats) of each row's counted targets, and whether each of them is
+    the first of the best.
+
+    The target of a place is the token after it, so that a row may end with the model's last position.
+    """
+    positions_BT = positions_of(segment_ids_BT)
+    x_BTD, table_VD = model.embed(tokens_BT, positions_BT)
+    x_BTD, _ = model.decode(x_BTD, positions_BT, segment_ids_BT)
+    chunks = _Chunks.of(x_BTD, target_BT, counted_BT, chunk_logits // table_VD.shape[0])
+
+    def piece(index: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        nll_SN, is_best_SN = carry
+        x_SKD, target_SK, counted_SK = chunks[index]
+        logits_SKV = model.unembedding.logits(x_SKD, table_VD)
+        nll_SK = jnp.where(counted_SK, _soft_max(logits_SKV, target_SK)[2], 0.0)
+        is_best_SK = (first_best(logits_SKV) == target_SK) | ~counted_SK
+        return chunks.put(nll_SN, nll_SK, index), chunks.put(is_best_SN, is_best_SK, index)
+
+    shape = chunks.target_SN.shape
+    start = jnp.zeros(shape, jnp.float32), jnp.ones(shape, bool)
+    nll_BT, is_best_BT = (chunks.back(part, target_BT.shape) for part in chunks.each(piece, start))
+    return jnp.sum(nll_BT, axis=1), jnp.all(is_best_BT, axis=1)
+
+
+def first_best(logits: Float[Array, "... V"]) -> Int[Array, "..."]:
+    """The first of the largest, as `argmax` says it, which takes XLA four times as long on a CPU."""
+    V = logits.shape[-1]
+    is_best = logits == logits.max(axis=-1, keepdims=True)
+    index = jnp.arange(V, dtype=jnp.int32).reshape((1,) * (logits.ndim - 1) + (V,))
+    return jnp.where(is_best, index, V - 1).min(axis=-1)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _weighted(
     unembedding: Unembedding,

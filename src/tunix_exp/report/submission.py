@@ -22,6 +22,12 @@ def submission_readme(run: Path) -> str:
             where=str(run),
             remedy="pack it without --kaggle, or submit another run",
         )
+    if manifest["eval"]["kind"] != "items":
+        raise UserError(
+            "a submission needs the scores of held-out items; this run was asked the harness's tasks",
+            where=str(run),
+            remedy="pack it without --kaggle, or submit a run with another eval option",
+        )
     config = read_json_object(run / layout.CONFIG, file=layout.CONFIG)
     summary = read_json_object(run / layout.EVAL_SUMMARY, file=layout.EVAL_SUMMARY)
     losses = read_jsonl(run / layout.METRICS, file=layout.METRICS)

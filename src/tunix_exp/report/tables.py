@@ -10,8 +10,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tunix_exp.evidence import layout
+from tunix_exp.evidence.harness import harness_in_words
 from tunix_exp.evidence.strict_json import read_json_object
 from tunix_exp.evidence.summary import result_in_words
+from tunix_exp.report.harness import harness_columns, harness_rows
 from tunix_exp.scoring.paired import GROUPS, p_text, points
 
 FILES = {
@@ -26,6 +28,11 @@ FILES = {
     layout.EVAL_SUMMARY: "the scores of base and trained model, and their comparison",
     layout.BASE_PREDICTIONS: "every answer of the base model, as it was scored",
     layout.TRAINED_PREDICTIONS: "every answer of the trained model, as it was scored",
+    layout.HARNESS_SUMMARY: "every metric of the harness's tasks for both models, and their comparison",
+    layout.BASE_HARNESS: "the harness's own results for the base model",
+    layout.TRAINED_HARNESS: "and for the trained model",
+    layout.BASE_SAMPLES: "every item of the tasks as the base model met it, and what it scored",
+    layout.TRAINED_SAMPLES: "the same of the trained model",
     layout.METRICS: "one line per logged step",
     layout.HELDOUT: "the loss on the held-out items during the training",
     layout.DATA_CARD: "the training set: rows, lengths, what was cut or dropped",
@@ -128,6 +135,10 @@ def readme(run: Path) -> str:
 
 def result_of(run: Path) -> list[str]:
     """The result in sentences and in a table; nothing where nothing was scored."""
+    if (run / layout.HARNESS_SUMMARY).exists():
+        summary = read_json_object(run / layout.HARNESS_SUMMARY, file=layout.HARNESS_SUMMARY)
+        table = _markdown_table(list(harness_columns(summary)), harness_rows(summary), right_from=2)
+        return [f"**{harness_in_words(summary)}**", table]
     if not (run / layout.EVAL_SUMMARY).exists():
         return []
     summary = read_json_object(run / layout.EVAL_SUMMARY, file=layout.EVAL_SUMMARY)
@@ -236,6 +247,9 @@ def what_was_run(manifest: dict[str, Any]) -> str:
                 f"`{items['name']}` from `{items['source']}`, {items['rows']:,} items{_hash(items)}",
             )
         )
+    if items is not None and items["kind"] == "harness":
+        asked = f"{', '.join(items['tasks'])} of lm-eval {items['lm_eval']}, {items['rows']:,} items"
+        facts.append(("tasks", f"{asked}{_hash(items)}"))
     facts.append(("seed", str(manifest["seed"])))
     if manifest["devices"] is not None:
         facts.append(("devices", ", ".join(dict.fromkeys(manifest["devices"]))))
@@ -278,7 +292,9 @@ def reproduction(manifest: dict[str, Any]) -> str:
     lines = [] if code["git_commit"] is None else [f"git checkout {code['git_commit']}"]
     if code["git_dirty"]:
         lines.append(f"git apply --allow-empty {layout.SOURCE_PATCH}  # of this directory")
-    return "\n".join([*lines, "uv sync --locked", shlex.join(manifest["command"])])
+    asks_harness = manifest["eval"] is not None and manifest["eval"]["kind"] == "harness"
+    sync = "uv sync --locked --extra harness" if asks_harness else "uv sync --locked"
+    return "\n".join([*lines, sync, shlex.join(manifest["command"])])
 
 
 def _how_to_reproduce(manifest: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from tunix_exp.errors import UserError
 from tunix_exp.scoring.scorecard import Prediction
@@ -36,6 +36,35 @@ _DECIMALS = 6
 _CHUNK = 2**21
 # With fewer, too many draws hold one item alone and have no standard error.
 _FEWEST_LOSSES = 4
+
+
+class Marked(Protocol):
+    """An answer that is right or wrong, and the groups that its item belongs to: a `Prediction`, for one."""
+
+    @property
+    def id(self) -> str:
+        """The item's."""
+        ...
+
+    @property
+    def correct(self) -> bool:
+        """Whether the answer is right."""
+        ...
+
+    @property
+    def section(self) -> str | None:
+        """The item's section, if it has one."""
+        ...
+
+    @property
+    def category(self) -> str | None:
+        """Its category."""
+        ...
+
+    @property
+    def difficulty(self) -> str | None:
+        """Its difficulty."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +137,17 @@ class Flips:
 
 
 def compare(
-    base: Sequence[Prediction],
-    trained: Sequence[Prediction],
+    base: Sequence[Marked],
+    trained: Sequence[Marked],
     *,
     resamples: int,
     seed: int,
     subject: str = "The trained model",
+    measure: str = "exact match",
 ) -> dict[str, Any]:
     """The comparison of two models on the same items in the same order, ready for JSON.
 
-    The sentence calls the second of them `subject`.
+    The sentence calls the second of them `subject`, and what makes an item right `measure`.
 
     The groups' p-values are corrected together: sections, categories and difficulties are one family of
     looks. `better` and `worse` need both the exact test (5 %) and an interval that leaves out zero.
@@ -141,7 +171,7 @@ def compare(
         "resamples": resamples,
         "seed": seed,
         "verdict": verdict,
-        "sentence": _sentence(subject, flips, interval, p, verdict, detectable),
+        "sentence": _sentence(subject, measure, flips, interval, p, verdict, detectable),
         **_by_group(base, pairs, resamples=resamples, seed=seed),
     }
 
@@ -263,7 +293,7 @@ def p_text(p: float) -> str:
 
 
 def _by_group(
-    base: Sequence[Prediction], pairs: Sequence[tuple[bool, bool]], *, resamples: int, seed: int
+    base: Sequence[Marked], pairs: Sequence[tuple[bool, bool]], *, resamples: int, seed: int
 ) -> dict[str, dict[str, Any]]:
     looks = [(group, name, flips) for group in GROUPS for name, flips in _groups(base, pairs, group)]
     p_values = [mcnemar_p(flips) for _, _, flips in looks]
@@ -282,7 +312,7 @@ def _by_group(
 
 
 def _groups(
-    answers: Sequence[Prediction], pairs: Sequence[tuple[bool, bool]], group: str
+    answers: Sequence[Marked], pairs: Sequence[tuple[bool, bool]], group: str
 ) -> Iterator[tuple[str, Flips]]:
     members: dict[str, list[tuple[bool, bool]]] = {}
     for answer, pair in zip(answers, pairs, strict=True):
@@ -303,6 +333,7 @@ def _verdict(interval: Sequence[float], p: float) -> Verdict:
 
 def _sentence(
     subject: str,
+    measure: str,
     flips: Flips,
     interval: Sequence[float],
     p: float,
@@ -321,7 +352,7 @@ def _sentence(
         if detectable is None
         else f"With so many items, {100 * detectable:.1f} points would have been found four times in five."
     )
-    return f"There is no evidence of a difference in exact match: {found} {could}"
+    return f"There is no evidence of a difference in {measure}: {found} {could}"
 
 
 def _ratio(change: Any, tokens: Any) -> tuple[Any, Any]:

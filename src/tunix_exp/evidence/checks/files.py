@@ -28,10 +28,10 @@ def presence(run: OpenedRun) -> Iterator[Disagreement]:
     if mode is None:
         # only a config that was refused leaves this open: what lies there is what any failed run has
         mode = "full"
-    for name in sorted(layout.required_files(run.status, mode, evaluates=run.evaluates)):
+    for name in sorted(layout.required_files(run.status, mode, asks=run.asks)):
         if not run.has(name):
             yield Disagreement(name, f"is missing in a {run.status} run of mode {mode}")
-    for name in sorted(layout.forbidden_files(run.status, mode, evaluates=run.evaluates)):
+    for name in sorted(layout.forbidden_files(run.status, mode, asks=run.asks)):
         if run.has(name):
             yield Disagreement(name, f"cannot come from a {run.status} run of this mode and eval ({mode})")
 

@@ -1,12 +1,11 @@
 """That every score is what the answers give: extracted, matched, counted and compared anew."""
 
-import html
 from collections.abc import Iterator
 from typing import Any
 
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.manifest import ItemsEval
-from tunix_exp.evidence.opened import Disagreement, OpenedRun, bundled
+from tunix_exp.evidence.opened import Disagreement, OpenedRun, bundled, words_of
 from tunix_exp.evidence.strict_json import BrokenFile, parse_json
 from tunix_exp.evidence.summary import Baseline, eval_summary, headline, result_in_words
 from tunix_exp.scoring.paired import GROUPS, Evaluation, mean_loss
@@ -105,14 +104,9 @@ def summary(run: OpenedRun) -> Iterator[Disagreement]:
             what = f"`verdict` is {run.manifest.verdict!r}, {layout.EVAL_SUMMARY} gives {verdict!r}"
             yield Disagreement(layout.MANIFEST, what)
     for page in (layout.README, layout.REPORT):
-        told = _plain(run.text(page)) if run.has(page) else None
+        told = words_of(run.text(page)) if run.has(page) else None
         if told is not None and not all(sentence in told for sentence in result_in_words(due)):
             yield Disagreement(page, f"does not say what {layout.EVAL_SUMMARY} has as the result")
-
-
-def _plain(text: str) -> str:
-    """The words of a page, whether its characters are written as they are or as HTML's names for them."""
-    return html.unescape(text).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _are_pairs(base: Evaluation, trained: Evaluation) -> bool:

@@ -35,6 +35,7 @@ _NAMED_TWICE = (
     "eval.kind",
     "eval.name",
     "eval.source",
+    "eval.tasks",
 )
 
 # The data card's keys, and the manifest's for the same fact.
@@ -154,6 +155,8 @@ def data_card(run: OpenedRun) -> Iterator[Disagreement]:
         section, _, leaf = key.partition(".")
         if says[section] is None or leaf not in says[section]:
             continue  # nothing was evaluated, and the rules speak of data
+        if section == "eval" and says["eval"]["kind"] != "items":
+            continue  # the harness's documents are not rendered by the card's template
         yield from _differs(card, card_key, f"`{key}` of the manifest", says[section][leaf])
     for card_key, key in _CARD_AND_CONFIG:
         yield from _differs(card, card_key, f"{key} of config.json", run.setting(key))

@@ -119,14 +119,18 @@ def told(run: OpenedRun) -> Iterator[Disagreement]:
         yield Disagreement(layout.LOG, f"does not say `{line}`, as the metrics do")
     for line in sorted(steps_said - set(due)):
         yield Disagreement(layout.LOG, f"says `{line}`, and the metrics do not")
-    summary = run.json(layout.EVAL_SUMMARY) if run.has(layout.EVAL_SUMMARY) else {}
-    for part in ("comparison", "baseline"):
+    for file, part in (
+        (layout.EVAL_SUMMARY, "comparison"),
+        (layout.EVAL_SUMMARY, "baseline"),
+        (layout.HARNESS_SUMMARY, "comparison"),
+    ):
+        summary = run.json(file) if run.has(file) else {}
         if part not in summary or summary[part] is None:
             continue  # the check of the summary knows whether it may
-        sentence = str(lookup(summary, f"{part}.sentence", layout.EVAL_SUMMARY))
+        sentence = str(lookup(summary, f"{part}.sentence", file))
         # the table that it stands below breaks its lines
         if " ".join(sentence.split()) not in " ".join(" ".join(said).split()):
-            yield Disagreement(layout.LOG, f"does not say the sentence of `{part}` in {layout.EVAL_SUMMARY}")
+            yield Disagreement(layout.LOG, f"does not say the sentence of `{part}` in {file}")
 
 
 def _lines(run: OpenedRun) -> Iterator[tuple[float | None, str]]:

@@ -27,6 +27,7 @@ class Record:
     metrics: list[Plain]
     heldout: dict[int, float]
     summary: Plain | None
+    harness: Plain | None
     base: list[Prediction]
     trained: list[Prediction]
     plan: Plain | None
@@ -65,6 +66,7 @@ def read_record(root: Path) -> Record:
         metrics=metrics,
         heldout=heldout_losses(root, metrics) if metrics else {},
         summary=_object(root, layout.EVAL_SUMMARY),
+        harness=_object(root, layout.HARNESS_SUMMARY),
         base=_predictions(root, layout.BASE_PREDICTIONS),
         trained=_predictions(root, layout.TRAINED_PREDICTIONS),
         plan=_object(root, layout.PLAN),

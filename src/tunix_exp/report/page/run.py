@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from tunix_exp.report.harness import harness_columns, harness_rows
 from tunix_exp.report.page import sections
 from tunix_exp.report.page.charts import Chart, training_charts
 from tunix_exp.report.page.configuration import config_tree
@@ -43,6 +44,9 @@ def run_page(run: Path) -> str:
         forests=[] if comparison is None else [forest(comparison), loss_forest(comparison["heldout_loss"])],
         notes=[] if comparison is None else sections.comparison_notes(comparison),
         base_scores=sections.base_scores(record),
+        harness=None
+        if record.harness is None
+        else (harness_columns(record.harness), harness_rows(record.harness)),
         charts=charts,
         steps=_steps(record, series),
         outcomes=sections.outcome_counts(record),

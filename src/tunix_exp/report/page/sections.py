@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tunix_exp.evidence.manifest import ItemsEval, RunManifest
+from tunix_exp.evidence.harness import harness_in_words
+from tunix_exp.evidence.manifest import HarnessEval, ItemsEval, RunManifest
 from tunix_exp.evidence.summary import result_in_words
 from tunix_exp.report.page.numbers import duration, figure, percent, points, signed, size
 from tunix_exp.report.page.predictions import LABELS, OUTCOMES, outcome
@@ -53,6 +54,12 @@ def verdict(record: Record) -> Verdict:
         _, *against = result_in_words(summary)
         kind = "worse" if manifest.verdict == "regressed" else "plain"
         return Verdict([f"{manifest.headline.text}; nothing was trained.", *against], kind)
+    if record.harness is not None:
+        comparison = record.harness["comparison"]
+        kind = "plain" if comparison is None else comparison["verdict"]
+        return Verdict(
+            [harness_in_words(record.harness)], kind if kind in ("better", "worse", "plain") else "none"
+        )
     if record.metrics:
         first, last = record.metrics[0], record.metrics[-1]
         trained = f"Trained to step {last['step']:,}: loss {figure(first['loss'])} → {figure(last['loss'])}."
@@ -170,6 +177,10 @@ def what_was_run(manifest: RunManifest) -> Facts:
         items = manifest.eval
         facts.append(("held-out items", f"{items.name} from {items.source}, {items.rows:,} items"))
         facts.append(("", f"sha256 {items.sha256}"))
+    if isinstance(manifest.eval, HarnessEval):
+        asked = manifest.eval
+        tasks = f"{', '.join(asked.tasks)} of lm-eval {asked.lm_eval}"
+        facts += [("tasks", f"{tasks}, {asked.rows:,} items"), ("", f"sha256 {asked.sha256}")]
     if manifest.resumed_from is not None:
         parent = manifest.resumed_from
         facts.append(("resumed from", f"{parent.run_id} at step {parent.step:,}"))

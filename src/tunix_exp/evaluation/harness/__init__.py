@@ -1,0 +1,1 @@
+"""The lm-evaluation-harness asks, our models answer. An extra: what lies here is imported when asked."""
