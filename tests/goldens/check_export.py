@@ -1,6 +1,7 @@
 """Asks transformers and PEFT what they compute from exported folders; prints one JSON line, or fails.
 
-    python -m tunix_exp model=tiny-gemma mode=eval training.export=[hf] hydra.run.dir=BASE
+    python -m tunix_exp model=tiny-gemma mode=eval eval.heldout_every_steps=null training.export=[hf]
+        hydra.run.dir=BASE
     python -m tunix_exp model=tiny-gemma adapter=lora training.export=[hf,peft] hydra.run.dir=RUN
     VENV/bin/python tests/goldens/check_export.py RUN BASE/export/hf     # without adapter: RUN alone
 

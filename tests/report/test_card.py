@@ -15,11 +15,13 @@ ADAPTER = {
 
 @pytest.fixture
 def card(tmp_path):
-    def written(form="hf", *, weights="random", adapter=None, steps_done=4, summary=True):
+    def written(form="hf", *, weights="random", adapter=None, steps_done=4, summary=True, export_dtype=None):
         manifest = copy.deepcopy(MANIFEST) | {"adapter": adapter, "steps_done": steps_done}
         manifest["model"]["weights"] = weights
         write_run(tmp_path, losses=[1.0], manifest=manifest)
-        (tmp_path / "config.json").write_text(json.dumps({"data": {"template": TEMPLATE}}))
+        config = {"data": {"template": TEMPLATE}, "device": {"param_dtype": "float32"}}
+        config["training"] = {"export_dtype": export_dtype}
+        (tmp_path / "config.json").write_text(json.dumps(config))
         if summary:
             write_summary(tmp_path)
         return model_card(tmp_path, form)
@@ -55,6 +57,21 @@ def test_an_adapter_s_card_is_of_peft_and_a_merged_model_s_says_so(card):
     assert "AutoPeftModelForCausalLM" in card("peft", adapter=ADAPTER)
     assert "its adapter merged into the weights." in card("hf", adapter=ADAPTER)
     assert "lora of rank 8" in card("hf", adapter=ADAPTER)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "export_dtype", "is_rounded"),
+    [
+        (None, None, False),
+        (None, "bfloat16", True),
+        (ADAPTER, None, False),
+        (ADAPTER | {"frozen_dtype": "bfloat16"}, None, True),
+        (ADAPTER | {"frozen_dtype": "bfloat16"}, "float32", False),
+    ],
+)
+def test_a_card_says_when_coarser_weights_leave_than_were_scored(card, adapter, export_dtype, is_rounded):
+    sentence = "They are rounded to bfloat16 here; the figures below are from before."
+    assert (sentence in card("hf", adapter=adapter, export_dtype=export_dtype)) == is_rounded
 
 
 def test_a_model_that_was_only_loaded_claims_no_training(card):

@@ -29,7 +29,7 @@ def model_card(run: Path, form: Form) -> str:
     parts = [
         _front_matter(manifest, form),
         f"# {manifest['name']}",
-        _what_it_is(manifest, form),
+        _what_it_is(manifest, config, form),
         *result_of(run),
         what_was_run(manifest),
         f"## Loading\n\n```python\n{_LOADING[form]}\n```",
@@ -48,14 +48,27 @@ def _front_matter(manifest: dict[str, Any], form: Form) -> str:
     return "\n".join(["---", *lines, "tags:", "- tunix_exp", "---"])
 
 
-def _what_it_is(manifest: dict[str, Any], form: Form) -> str:
-    model = manifest["model"]["name"]
-    if manifest["steps_done"] is None:
-        return f"`{model}`, as it was loaded; nothing was trained."
-    trained = f"`{model}`, trained for {manifest['steps_done']} steps"
+def _what_it_is(manifest: dict[str, Any], config: dict[str, Any], form: Form) -> str:
+    steps = manifest["steps_done"]
+    done = "as it was loaded; nothing was trained" if steps is None else f"trained for {steps} steps"
+    what = f"`{manifest['model']['name']}`, {done}"
     if form == "peft":
-        return f"An adapter for {trained}."
-    return trained + (", its adapter merged into the weights." if manifest["adapter"] is not None else ".")
+        return f"An adapter for {what}."
+    merged = ", its adapter merged into the weights" if manifest["adapter"] is not None else ""
+    return f"{what}{merged}.{_rounding(manifest['adapter'], config)}"
+
+
+def _rounding(adapter: dict[str, Any] | None, config: dict[str, Any]) -> str:
+    """A sentence where the exported weights are coarser than those that were scored."""
+    if adapter is None:
+        scored = exported = config["device"]["param_dtype"]
+    else:
+        scored, exported = "float32", adapter["frozen_dtype"]
+    if config["training"]["export_dtype"] is not None:
+        exported = config["training"]["export_dtype"]
+    if exported in (scored, "float32"):
+        return ""
+    return f" They are rounded to {exported} here; the figures below are from before."
 
 
 def _prompt(template: dict[str, Any]) -> str:
