@@ -155,7 +155,10 @@ def test_continuations_have_the_loss_of_their_tokens_and_are_greedy_where_each_i
     mask_BT = jnp.zeros((B, T), bool).at[:, 3:6].set(True)
     x_BTD, table_VD = model.embed(tokens_BT, positions_of(segment_ids_BT))
     best_BT = jnp.argmax(jnp.sin(x_BTD) @ table_VD.T, axis=-1)
-    for target, greedy in ((target_BT, [False, False]), (target_BT.at[1].set(best_BT[1]), [False, True])):
+    for target, greedy in (
+        (target_BT, [False, False]),
+        (target_BT.at[1, 2:5].set(best_BT[1, 2:5]), [False, True]),
+    ):
         nll_B, is_greedy_B = continuation_scores(
             model, tokens_BT, segment_ids_BT, target, counted_BT, chunk_logits=chunk_logits
         )
@@ -163,7 +166,7 @@ def test_continuations_have_the_loss_of_their_tokens_and_are_greedy_where_each_i
     # the first row's targets are the tokens that follow, as training has them
     expected_B, _ = response_nll(model, tokens_BT, segment_ids_BT, mask_BT)
     np.testing.assert_allclose(nll_B[0], expected_B[0], rtol=1e-6)
-    one_wrong = target_BT.at[1].set(best_BT[1]).at[1, 4].add(1)
+    one_wrong = target_BT.at[1, 2:5].set(best_BT[1, 2:5]).at[1, 4].add(1)
     arguments = (model, tokens_BT, segment_ids_BT, one_wrong, counted_BT)
     assert continuation_scores(*arguments, chunk_logits=chunk_logits)[1].tolist() == [False, False]
 

@@ -31,6 +31,15 @@ def test_a_group_s_figures_stand_below_its_tasks():
     assert harness_rows(summary(base, base))[-1] == ["all (group)", "acc", "", "0.25", "0.25", "", "", ""]
 
 
+def _many():
+    tasks = [f"t{n}" for n in range(5)]
+    rows = [sample(name, 0, acc=1) for name in tasks] + [sample("text", 0, ppl=[-3.0, 2])]
+    keys = {name: {"acc,none": (1.0, "mean", True)} for name in tasks}
+    return harness_headline(
+        summary(outcome(rows, text={"ppl,none": (4.5, "weighted_perplexity", False)}, **keys), None)
+    )
+
+
 def test_the_headline_of_tasks_without_right_and_wrong_is_their_first_metric():
     def model(value):
         rows = [sample("text", 0, ppl=[-3.0, 2])]
@@ -39,6 +48,7 @@ def test_the_headline_of_tasks_without_right_and_wrong_is_their_first_metric():
     headline = harness_headline(summary(model(30.0), model(20.0)))
     assert headline.text == "text ppl: 30 → 20 on 1 items"
     assert (headline.base_score, headline.trained_score, headline.difference) == (30.0, 20.0, -10.0)
+    assert _many().text == "100.0 % of 5 items right (t0, t1, t2 and 2 more)"
     whole = harness_headline(summary(choices(0, 0, 1, 1), choices(0, 1, 1, 1)))
     assert whole.text == (
         "50.0 % → 75.0 % of 4 items right (choice): +25.0 points: no evidence of a difference"

@@ -9,6 +9,9 @@ from tunix_exp.evidence.manifest import Headline
 from tunix_exp.evidence.summary import certainty
 from tunix_exp.scoring.paired import points
 
+# A benchmark may have dozens of tasks.
+_MOST_NAMED = 3
+
 
 def documents_hash(documents: Iterable[tuple[str, int, str]]) -> str:
     """The sha256 of (task, number, the harness's hash) of every document, in order."""
@@ -19,11 +22,12 @@ def documents_hash(documents: Iterable[tuple[str, int, str]]) -> str:
 def harness_headline(summary: Mapping[str, Any]) -> Headline:
     """The result in one line: the items that are right or wrong; where there are none, the first metric."""
     comparison, base = summary["comparison"], summary["base_accuracy"]
-    tasks = ", ".join(summary["tasks"])
     if base is None:
         return _of_a_metric(summary)
     n_items = summary["n_right_or_wrong"]
-    asked = f"of {n_items} items right ({tasks})"
+    tasks = [name for name, key in summary["primary"].items() if key is not None]
+    more = f" and {len(tasks) - _MOST_NAMED} more" if len(tasks) > _MOST_NAMED else ""
+    asked = f"of {n_items} items right ({', '.join(tasks[:_MOST_NAMED])}{more})"
     if comparison is None:
         text = f"{100 * base:.1f} % {asked}"
         return Headline(base_score=base, trained_score=None, difference=None, n_items=n_items, text=text)

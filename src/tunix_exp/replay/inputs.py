@@ -15,7 +15,14 @@ from tunix_exp.evidence.strict_json import read_json_object
 from tunix_exp.evidence.verified import VerifiedRun, at
 
 # Where an input lies may be said anew; what it holds must be what the run read.
-PLACES = ("data.source", "eval.source", "model.weights", "model.tokenizer", "adapter.weights")
+PLACES = (
+    "data.source",
+    "eval.source",
+    "eval.include_path",
+    "model.weights",
+    "model.tokenizer",
+    "adapter.weights",
+)
 
 
 def replayed_config(

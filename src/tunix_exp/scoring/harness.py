@@ -143,7 +143,7 @@ def harness_summary(base: Outcome, trained: Outcome | None, *, resamples: int, s
     that are right or wrong. `trained` is `None` in mode eval.
     """
     primaries = {name: _primary(name, base, trained) for name in base.results["tasks"]}
-    before = _marks(base, primaries)
+    before = marks(base.samples, primaries)
     return {
         "lm_eval": base.results["lm_eval"],
         "statistics": STATISTICS_VERSION,
@@ -187,10 +187,10 @@ def _all_scores(task: str, key: str, base: Outcome, trained: Outcome | None) -> 
     return base.scores(task, key) + ([] if trained is None else trained.scores(task, key))
 
 
-def _marks(outcome: Outcome, primaries: Mapping[str, str | None]) -> list[_Mark]:
+def marks(samples: Sequence[Sample], primaries: Mapping[str, str | None]) -> list[_Mark]:
     """Every item that is right or wrong by its task's primary metric."""
     found = []
-    for one in outcome.samples:
+    for one in samples:
         key = primaries[one.task]
         if key is not None and key == f"{key.split(',')[0]},{one.filter}":
             found.append(_Mark(one.id, bool(one.metrics[key.split(",")[0]]), one.task))
@@ -208,7 +208,7 @@ def _comparison(
     if trained is None or not before:
         return None
     names = sorted({key.split(",")[0] for key in primaries.values() if key is not None})
-    after = _marks(trained, primaries)
+    after = marks(trained.samples, primaries)
     return compare(before, after, resamples=resamples, seed=seed, measure=" and ".join(names))
 
 

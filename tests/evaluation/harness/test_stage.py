@@ -10,6 +10,8 @@ from tests.evaluation.harness.toys import write_tasks
 from tests.resealing import reseal
 from tests.running import read_json, read_jsonl, run
 from tunix_exp.evidence.verify import verify
+from tunix_exp.report.page.ranking import gap, not_comparable, ranked
+from tunix_exp.report.page.sweep import runs_page
 
 WORDS = (
     "model=tiny-gpt2", "model.vocab_size=300", "data.max_rows=20", "mode=smoke",
@@ -58,6 +60,23 @@ def test_pages_and_log_say_the_result_and_how_to_repeat_it(ran):
     page = (ran / "report.html").read_text()
     assert "Tasks of the harness" in page
     assert '<th scope="row">toy_choice</th><td>acc_norm</td>' in page
+
+
+def test_runs_are_ranked_by_their_right_answers_and_paired_on_the_same_items(ran, tmp_path):
+    other = Path(shutil.copytree(ran, tmp_path / "other"))
+    # a run whose trained model had all choices right
+    edited(other, "harness_summary.json", lambda all: all["comparison"].update(trained_accuracy=4 / 7))
+    rows = read_jsonl(other / "harness" / "trained.jsonl")
+    for row in rows[:4]:
+        row["metrics"]["acc"] = 1.0
+    (other / "harness" / "trained.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    best, second = ranked([ran, other])
+    before = read_json(ran / "harness_summary.json")["comparison"]["trained_accuracy"]
+    assert (best.root, best.score, second.score) == (other, 4 / 7, before)
+    assert gap(best, second).difference == pytest.approx(before - 4 / 7)
+    assert not_comparable([best, second]) is None
+    page = runs_page([ran, other], target=tmp_path / "all.html", title="two")
+    assert "57.1 %" in page
 
 
 def edited(run: Path, name: str, change) -> None:
@@ -158,7 +177,7 @@ def test_a_run_whose_data_set_cannot_be_reached_fails_in_stage_data_with_the_rem
     error = read_json(tmp_path / "run" / "run_manifest.json")["error"]
     assert error["stage"] == "data"
     assert error["where"] == "eval.tasks"
-    assert "HF_HUB_OFFLINE=1" in error["remedy"]
+    assert "HF_HUB_OFFLINE is set" in error["remedy"]
     assert verify(tmp_path / "run") == []
 
 

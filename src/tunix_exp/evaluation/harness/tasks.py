@@ -29,6 +29,7 @@ from tunix_exp.evaluation.harness.records import Answered, answered
 from tunix_exp.models.architecture import LanguageModel
 
 _TIMEOUT_S = 4.0
+_OFF_LINE = "; HF_HUB_OFFLINE is set, so that only data sets in the cache are found: fetch it once without"
 # Data that these read lies where the task's file says: on this machine, mostly.
 _LOCAL_BUILDERS = frozenset(_PACKAGED_DATASETS_MODULES)
 
@@ -103,8 +104,8 @@ def load_tasks(
             raise UserError(
                 f"{', '.join(config.tasks)} cannot be loaded: {type(error).__name__}: {_first_line(error)}",
                 where="eval.tasks",
-                remedy="check the task's file, its data set's name and place, and the network; without one, "
-                "set HF_HUB_OFFLINE=1 and the data set is taken from the cache",
+                remedy="check the task's file, and its data set's name and place"
+                + _OFF_LINE * huggingface_hub.is_offline_mode(),
             ) from error
         for name, task in loaded["tasks"].items():
             _refuse_what_we_cannot(name, task, config, num_positions)

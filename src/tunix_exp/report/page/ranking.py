@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.manifest import ItemsEval
+from tunix_exp.evidence.manifest import HarnessEval, ItemsEval
 from tunix_exp.evidence.sweep import outcome
 from tunix_exp.report.page.numbers import percent, points
 from tunix_exp.report.page.record import Record, read_record
@@ -59,7 +59,7 @@ def gap(best: Entrant, other: Entrant) -> Gap | None:
         return None
     assert best.record is not None
     assert other.record is not None
-    before, after = (entrant.trained or entrant.base for entrant in (best.record, other.record))
+    before, after = best.record.answers, other.record.answers
     if [one.id for one in before] != [one.id for one in after] or _items(best.record) != _items(other.record):
         return None
     flips = Flips.of([(one.correct, two.correct) for one, two in zip(before, after, strict=True)])
@@ -97,7 +97,7 @@ def not_comparable(entrants: Sequence[Entrant]) -> str | None:
 
 def _items(record: Record) -> tuple[str, int] | None:
     items = record.manifest.eval
-    return (items.sha256, items.rows) if isinstance(items, ItemsEval) else None
+    return (items.sha256, items.rows) if isinstance(items, ItemsEval | HarnessEval) else None
 
 
 def _entrant(root: Path, name: str) -> Entrant:

@@ -1,5 +1,6 @@
 """A run directory, read once: everything that a page may show of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from tunix_exp.evidence.manifest import RunManifest, parse_manifest
 from tunix_exp.evidence.strict_json import read_json_object, read_jsonl, read_text
 from tunix_exp.evidence.sweep import overrides
 from tunix_exp.report.series import heldout_losses
+from tunix_exp.scoring.harness import Sample, marks
+from tunix_exp.scoring.paired import Marked
 from tunix_exp.scoring.scorecard import Prediction
 
 Plain = dict[str, Any]
@@ -35,11 +38,31 @@ class Record:
     @property
     def score(self) -> float | None:
         """The primary score of the model that the run ends with; `None` where nothing was scored."""
+        if self.harness is not None:
+            found = self.comparison
+            return self.harness["base_accuracy"] if found is None else found["trained_accuracy"]
         if self.summary is None:
             return None
         return (self.summary["base"] if self.summary["trained"] is None else self.summary["trained"])[
             "primary_score"
         ]
+
+    @property
+    def comparison(self) -> Plain | None:
+        """Base against trained model, on items or on the harness's tasks; `None` where there is none."""
+        summary = self.summary if self.harness is None else self.harness
+        return None if summary is None else summary["comparison"]
+
+    @property
+    def answers(self) -> Sequence[Marked]:
+        """Right or wrong, item by item: the model that the run ends with."""
+        if self.harness is None:
+            return self.trained or self.base
+        is_trained = (self.root / layout.TRAINED_SAMPLES).is_file()
+        samples = layout.TRAINED_SAMPLES if is_trained else layout.BASE_SAMPLES
+        rows = enumerate(_lines(self.root, samples), start=1)
+        parsed = [Sample.from_dict(row, where=f"{samples}, line {line}") for line, row in rows]
+        return marks(parsed, self.harness["primary"])
 
     def text(self, name: str) -> str | None:
         """The text of a file of the run, or `None` where it has none of that name."""

@@ -126,9 +126,7 @@ def _regressed(record: Record | None) -> str:
 
 def _comparison(one: Entrant) -> Plain | None:
     """The comparison with its base model of a run that counts."""
-    if one.score is None or one.record is None or one.record.summary is None:
-        return None
-    return one.record.summary["comparison"]
+    return None if one.score is None or one.record is None else one.record.comparison
 
 
 def _behind(found: Gap) -> Cell:
