@@ -1,6 +1,7 @@
 """A run that trains an adapter and exports it, from the command line to verified evidence."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,21 @@ def test_the_merged_model_answers_as_the_trained_one_did_and_leaves_as_it_came(t
     assert answers(tmp_path / "run", "base") == answers(toy, "trained")
     for name in ("model.safetensors", "config.json", "generation_config.json", "tokenizer.json"):
         assert (tmp_path / "run" / "export" / "hf" / name).read_bytes() == (hf / name).read_bytes()
+
+
+def test_an_answer_ends_where_the_model_s_files_say_so(toy, tmp_path):
+    hf = shutil.copytree(toy / "export" / "hf", tmp_path / "hf")
+    said = read_json(hf / "generation_config.json")
+    outputs = [line["output"] for line in read_jsonl(toy / "predictions" / "trained.jsonl")]
+    first = next(output for output in outputs if output and output[0].isascii())[0]
+    said["eos_token_id"] = [said["eos_token_id"], ord(first)]
+    (hf / "generation_config.json").write_text(json.dumps(said))
+    words = (f"model.weights={hf}", f"model.tokenizer={hf}", "mode=eval")
+    assert run_toy(tmp_path / "run", *words) == 0
+    ended = [line["output"] for line in read_jsonl(tmp_path / "run" / "predictions" / "base.jsonl")]
+    assert ended == [output.split(first)[0] for output in outputs]
+    log = (tmp_path / "run" / "training_log.txt").read_text()
+    assert f"answers end at tokens {said['eos_token_id']}" in log
 
 
 def test_the_adapter_beside_its_base_answers_as_the_trained_one_did_and_leaves_as_it_came(toy, tmp_path):

@@ -135,6 +135,7 @@ def _compute(
     with stages("weights"):
         loaded = _loaded_model(config, step, evidence)
     model: LanguageModel = loaded.model
+    texts = _ending_as_the_model_says(texts, loaded, evidence)
     base = trained = None
     steps_done = 0
     if texts.is_asked:
@@ -486,6 +487,14 @@ def _loaded_model(config: RunConfig, step: PlannedStep, evidence: RunDirectory) 
         evidence.update(adapter={"files": loaded.adapter_files})
         evidence.log.say(f"adapter: {adapter_text(evidence.manifest.adapter.model_dump())}")
     return loaded
+
+
+def _ending_as_the_model_says(texts: Texts, loaded: Loaded, evidence: RunDirectory) -> Texts:
+    """An answer ends at the tokenizer's ids and at those that the model's files name, if they name others."""
+    tokenizer = texts.tokenizer.stopping_at(loaded.end_ids)
+    if tokenizer.stop_ids != texts.tokenizer.stop_ids:
+        evidence.log.say(f"answers end at tokens {list(tokenizer.stop_ids)}: the model's files name more")
+    return texts._replace(tokenizer=tokenizer)
 
 
 def _check_kernel(kernel: Kernel, model: LanguageModel, evidence: RunDirectory) -> None:

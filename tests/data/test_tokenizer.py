@@ -231,3 +231,9 @@ def test_the_special_ids_are_told_by_generation_s_keys(tmp_path):
     }
     plain = load_tokenizer("bundled:bytes", chat="none")
     assert plain.special_ids == {"bos_token_id": 256, "eos_token_id": 256, "pad_token_id": 256}
+
+
+def test_an_answer_also_ends_where_the_model_s_files_say_so(tmp_path):
+    tokenizer = load_tokenizer(saved_tokenizer(tmp_path / "a", *TURNS, eos_token=END_OF_TEXT), chat="none")
+    assert tokenizer.stopping_at((256, 259)).stop_ids == (256, 259)
+    assert tokenizer.stopping_at(()).stop_ids == (256,)

@@ -53,11 +53,16 @@ class Tokenizer:
     digest: str
     folder: Path | None
     backend: tokenizers.Tokenizer
+    model_end_ids: tuple[int, ...] = ()
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
-        """The ids at which an answer ends, and which no response may hold: of the response, of the text."""
-        return tuple(dict.fromkeys((self.end_id, self.eos_id)))
+        """The ids at which an answer ends: of the response, of the text, and those that the model names."""
+        return tuple(dict.fromkeys((self.end_id, self.eos_id, *self.model_end_ids)))
+
+    def stopping_at(self, model_end_ids: tuple[int, ...]) -> "Tokenizer":
+        """The same, with the ids at which the model's own files say that an answer ends."""
+        return dataclasses.replace(self, model_end_ids=model_end_ids)
 
     @property
     def special_ids(self) -> dict[str, int | list[int]]:
