@@ -166,7 +166,6 @@ def _answer(
 
     The graph is static and equal for equal configs, so base and trained model share the program.
     """
-    model: LanguageModel = nnx.merge(graphdef, params)
     decoder = _decoder(graphdef, params)
     R, P = tokens_RP.shape
     real_R = segment_ids_RP.any(axis=1)
@@ -193,8 +192,8 @@ def _answer(
 
     positions_RP = jnp.maximum(jnp.cumsum(segment_ids_RP, axis=1) - 1, 0)
     # The last new token is never fed back, so it needs no slot.
-    x_RPD, cache = model.hidden(tokens_RP, positions_RP, segment_ids_RP, Room(P + max_new_tokens - 1))
-    token_R = best(model, x_RPD)
+    x_RPD, cache = decoder.hidden(tokens_RP, positions_RP, segment_ids_RP, Room(P + max_new_tokens - 1))
+    token_R = best(decoder, x_RPD)
     new_RN = jnp.zeros((R, max_new_tokens), jnp.int32).at[:, 0].set(token_R)
     stopped_R = ends(token_R) | ~real_R
     start = (
@@ -213,11 +212,11 @@ def _answer(
 def _decoder(graphdef: nnx.GraphDef, params: nnx.State) -> LanguageModel:
     """The model as the loop reads it: layers apart, matrices in the compute dtype.
 
-    Else every token would copy each layer out of the stack, and cast it. Norms stay as they are: they
-    compute in float32.
+    Else every token would copy each layer out of the stack, and cast it; the prompt is read by the same, as
+    the stack cast beside them would be the model once more. Norms stay as they are: they compute in float32.
     """
     model: LanguageModel = nnx.merge(graphdef, params)
-    model.blocks = unstacked(model.blocks)
+    model.blocks, model.layer_loop = unstacked(model.blocks), "unroll"
     graphdef, params = nnx.split(model)
     cast = jax.tree.map(lambda leaf: leaf.astype(model.compute_dtype) if leaf.ndim > 1 else leaf, params)
     return nnx.merge(graphdef, cast)

@@ -17,6 +17,7 @@ from tunix_exp.models.gpt2 import GPT2
 from tunix_exp.models.kernels import Kernel
 from tunix_exp.models.layers import Unembedding
 from tunix_exp.models.sharding import shardings
+from tunix_exp.models.stack import LayerLoop
 
 
 @runtime_checkable
@@ -27,6 +28,7 @@ class LanguageModel(Protocol):
     num_positions: int
     unembedding: Unembedding
     blocks: Any
+    layer_loop: LayerLoop
     compute_dtype: np.dtype
     head_width: int
     windows: tuple[int, ...]
