@@ -49,9 +49,9 @@ CONTEXTS = ("The cat", "Question: what is the thing?\nAnswer:", "a ", "In the", 
 CONTINUATIONS = (" and", " the dog", "the", " B", "x", " another thing")
 TEXTS = ("The cat and the dog.", "the", LONG, LONG + LONG, "")
 ENDINGS = (
-    {"until": ["\n"], "max_gen_toks": 8, "do_sample": False},
-    {"until": ["N", "ll"], "max_gen_toks": 8},
-    {"until": [], "max_gen_toks": 8, "temperature": 0.0},
+    {"until": ["\n"], "max_gen_toks": 16, "do_sample": False},
+    {"until": ["N", "ll"], "max_gen_toks": 16},
+    {"until": [], "max_gen_toks": 16, "temperature": 0.0},
 )
 TALK = [
     {"role": "system", "content": "Be brief. "},
