@@ -1,11 +1,17 @@
 """The strict session: CPU, no rank promotion, no network."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Toy programs run once or twice: compiling them is nearly all of the time.
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+# What one module or worker compiled the others read back, for as long as the session lasts.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="tunix-exp-tests-")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 

@@ -102,8 +102,9 @@ def footprint(setting: Setting) -> Footprint:
     share of heads, hidden units and vocabulary, c the bytes of the compute dtype:
 
     - saved: L·B·T·D·c block inputs; with remat `dots` also each product with weights, with `none` all else;
-    - block: one block's weights whole, and B·(2·4·N·T² attention logits, einsum alone, + 3·T·F·c hidden
-      units + 4·T a channel of its norms behind products, of those on queries and keys twice);
+    - block: one block's weights whole, and of each row what takes more, attention (2·4·N·T² of the einsum's
+      logits + 3·T·F·c hidden units) or the MLP (5½·T·F·c), + 4·T a channel of its norms behind products, of
+      those on queries and keys twice;
     - loss: logits and their gradient, 2·4 bytes each, and the table in the compute dtype.
     """
     _, (state, batch, _, *frozen) = setting.arguments()
@@ -135,9 +136,8 @@ def footprint(setting: Setting) -> Footprint:
     block_weights = block_count / L / sizes["tensor"] * compute_bytes
     # Without remat one copy of the attention logits is among what is saved.
     copies = 1 if model.remat == "none" else 2
-    block = rows * (copies * logits + 3 * hidden + 4 * T * dims.late_norms) + (
-        block_weights if sizes["fsdp"] > 1 else 0
-    )
+    at_work = max(copies * logits + 3 * hidden, 5.5 * hidden)
+    block = rows * (at_work + 4 * T * dims.late_norms) + (block_weights if sizes["fsdp"] > 1 else 0)
     V = model.vocab_size
     split_over = shards if rows_at_once % shards == 0 else 1
     chunk_tokens = split_over * chunk_size(rows_at_once * T // split_over, CHUNK_LOGITS // V)
