@@ -193,12 +193,13 @@ def test_the_table_has_every_key_of_every_option():
 def effect(folder: Path, words: tuple[str, ...]) -> dict[str, Any]:
     """All that a stranger could see of a run, but for its own config, times and places."""
     try:
-        config = validate(composed(*words))
+        plain = composed(*words)
+        config = validate(plain)
     except Exception as error:
         return {"refused": f"{type(error).__name__}: {error}"}
     seen: dict[str, Any] = {
         "environment": environment.wanted(config.device, preflight=config.mode.name == "preflight"),
-        "directory": composed_directory(words),
+        "directory": f"outputs/{plain['name']}",
     }
     if seen["environment"] != {"JAX_PLATFORMS": "cpu"}:
         return seen  # another process would have to show more
@@ -226,10 +227,6 @@ def effect(folder: Path, words: tuple[str, ...]) -> dict[str, Any]:
         rows = read_jsonl(folder / "metrics.jsonl")
         seen["metrics"] = [(r["step"], r["loss"], r["lr"], r["grad_norm"]) for r in rows]
     return seen
-
-
-def composed_directory(words: tuple[str, ...]) -> str:
-    return f"outputs/{composed(*words)['name']}"
 
 
 _BEFORE: dict[tuple[str, ...], dict[str, Any]] = {}

@@ -1,5 +1,6 @@
 """What the run stood on: interpreter, packages, machine, and the place it ran in."""
 
+import functools
 import os
 import platform
 import shutil
@@ -148,8 +149,9 @@ def without_home(text: str) -> str:
     return text.replace(home, "~") if len(home) > 1 else text
 
 
+@functools.cache
 def installed() -> dict[str, str]:
-    """Every installed package with its version."""
+    """Every installed package with its version, as this process found them first."""
     found = {}
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"]
