@@ -32,6 +32,8 @@ token batches, float32, AdamW at a constant rate, the loss read after every step
 over rounds, with the least and the greatest behind it; within a round everybody runs once, in turn, each in a
 process of its own that begins on a quiet machine. *Ratio* is the project's median over the peer's; *paired*
 is the ratio within each round. Above 1 the project is faster; in memory and seconds, below 1 it takes less.
+The project asks the allocator for huge pages, as its command does; the peers run as their scripts begin. Only
+the peers of a table were run beside it: those that had been fastest before.
 
 `bench/compare.py` measures, a line a process, and with `--page` writes this page of the lines.
 """
