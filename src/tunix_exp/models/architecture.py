@@ -17,7 +17,7 @@ from tunix_exp.models.gpt2 import GPT2
 from tunix_exp.models.kernels import Kernel
 from tunix_exp.models.layers import Unembedding
 from tunix_exp.models.sharding import shardings
-from tunix_exp.models.stack import LayerLoop
+from tunix_exp.models.stack import LayerLoop, params_of_layer, unstacked
 
 
 @runtime_checkable
@@ -94,13 +94,30 @@ def build(
 def _drawing(
     config: ModelConfig, param_dtype: np.dtype, compute_dtype: np.dtype, mesh: jax.sharding.Mesh | None
 ) -> tuple[Any, Any]:
-    """The graph and the jitted draw of its parameters; one compilation for all seeds of a process."""
-    graphdef, shapes = nnx.split(abstract(config, param_dtype=param_dtype, compute_dtype=compute_dtype))
-    placed = None if mesh is None else shardings(shapes, mesh)
-    draw = jax.jit(
-        lambda key: nnx.state(_make(config, param_dtype, compute_dtype, key)), out_shardings=placed
-    )
-    return graphdef, draw
+    """The graph and the draw of its parameters, compiled once for all seeds of a process.
+
+    Layers are drawn stacked and then taken apart, by programs that do not grow with them.
+    """
+    stacked = config.model_copy(update={"layer_loop": "scan"})
+    dtypes = {"param_dtype": param_dtype, "compute_dtype": compute_dtype}
+
+    def jitted(function: Any, shapes: Any) -> Any:
+        return jax.jit(function, out_shardings=None if mesh is None else shardings(shapes, mesh))
+
+    stacked_graphdef, stacked_shapes = nnx.split(abstract(stacked, **dtypes))
+    draw = jitted(lambda key: nnx.state(_make(stacked, param_dtype, compute_dtype, key)), stacked_shapes)
+    if config.layer_loop == "scan":
+        return stacked_graphdef, draw
+    graphdef, shapes = nnx.split(abstract(config, **dtypes))
+    # One small program for all layers, and one layer's copy at a time.
+    layer_of = jitted(params_of_layer, shapes["blocks"][0])
+
+    def draw_apart(key: Array) -> nnx.State:
+        model = nnx.merge(stacked_graphdef, draw(key))
+        model.blocks = unstacked(model.blocks, layer_of)
+        return nnx.state(model)
+
+    return graphdef, draw_apart
 
 
 def abstract(config: ModelConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike) -> Model:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import jax
 from flax import nnx
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from tunix_exp.models.layers import PRODUCT
 
@@ -24,21 +24,31 @@ _SAVED = {"block": None, "dots": jax.checkpoint_policies.save_only_these_names(P
 def make_blocks(
     make: Callable[[nnx.Rngs], nnx.Module], num_layers: int, *, layer_loop: LayerLoop, rngs: nnx.Rngs
 ) -> Any:
-    """A list of `num_layers` blocks, or for "scan" one block whose parameters have a leading L axis."""
+    """A list of `num_layers` blocks, or for "scan" one block whose parameters have a leading L axis.
+
+    Layers are drawn one after another by one program, which holds the random bits of one at a time.
+    """
     keys_L = jax.random.split(rngs.params(), num_layers)
-    if layer_loop == "scan":
-        return nnx.vmap(lambda key: make(nnx.Rngs(key)))(keys_L)
-    return nnx.List([make(nnx.Rngs(key)) for key in keys_L])
+    graphdef = nnx.graphdef(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+    params = jax.lax.map(lambda key: nnx.state(make(nnx.Rngs(key))), keys_L)
+    blocks = nnx.merge(graphdef, params)
+    return blocks if layer_loop == "scan" else unstacked(blocks)
 
 
-def unstacked(blocks: Any) -> nnx.List:
+def params_of_layer(params: nnx.State, layer: Int[Array, ""] | int) -> nnx.State:
+    """A copy of one layer of stacked parameters."""
+    return jax.tree.map(lambda leaf_L: leaf_L[layer], params)
+
+
+def unstacked(
+    blocks: Any, params_of_layer: Callable[[nnx.State, int], nnx.State] = params_of_layer
+) -> nnx.List:
     """The blocks as a list of single ones; of stacked parameters every layer is copied."""
     if isinstance(blocks, nnx.List):
         return blocks
     graphdef, params = nnx.split(blocks)
     num_layers = jax.tree.leaves(params)[0].shape[0]
-    layers = [jax.tree.map(lambda leaf_L, layer=layer: leaf_L[layer], params) for layer in range(num_layers)]
-    return nnx.List([nnx.merge(graphdef, layer) for layer in layers])
+    return nnx.List([nnx.merge(graphdef, params_of_layer(params, layer)) for layer in range(num_layers)])
 
 
 def run_blocks(
