@@ -119,10 +119,11 @@ def test_the_optimizer_keeps_nothing_for_frozen_weights():
 
 
 def products(adapter):
-    """The shapes of all matrix products in a step's program."""
+    """The shapes of all matrix products in a step's program for 36 tokens, a number that no weight has."""
     graphdef, state, frozen = begun(adapter)
     scalars = optim.scalars(ADAMW, total_steps=10)
-    lowered = make_step(graphdef, optim.structure(ADAMW)).lower(state, batch(0), scalars, *frozen)
+    three_rows = jax.tree.map(lambda part: part[:3], batch(0))
+    lowered = make_step(graphdef, optim.structure(ADAMW)).lower(state, three_rows, scalars, *frozen)
     return set(re.findall(r"dot_general.*-> tensor<([0-9x]+)xf32>", lowered.as_text()))
 
 

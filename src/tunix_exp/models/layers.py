@@ -243,21 +243,21 @@ class Unembedding:
     compute_dtype: np.dtype
     soft_cap: float | None = None
 
-    def logits(self, x_BTD: Float[Array, "B T D"], table_VD: Float[Array, "V D"]) -> Float[Array, "B T V"]:
+    def logits(self, x_D: Float[Array, "... D"], table_VD: Float[Array, "V D"]) -> Float[Array, "... V"]:
         """The scores, float32."""
-        return self.capped(self.product(x_BTD, table_VD))
+        return self.capped(self.product(x_D, table_VD))
 
-    def product(self, x_BTD: Float[Array, "B T D"], table_VD: Float[Array, "V D"]) -> Float[Array, "B T V"]:
-        """The product of `x_BTD` with every row of the table, summed and kept in float32."""
+    def product(self, x_D: Float[Array, "... D"], table_VD: Float[Array, "V D"]) -> Float[Array, "... V"]:
+        """The product of `x_D` with every row of the table, summed and kept in float32."""
         return jnp.einsum(
-            "btd,vd->btv",
-            x_BTD.astype(self.compute_dtype),
+            "...d,vd->...v",
+            x_D.astype(self.compute_dtype),
             table_VD.astype(self.compute_dtype),
             preferred_element_type=jnp.float32,
         )
 
-    def capped(self, logits_BTV: Float[Array, "B T V"]) -> Float[Array, "B T V"]:
+    def capped(self, logits_V: Float[Array, "... V"]) -> Float[Array, "... V"]:
         """The logits kept within the soft cap, where there is one."""
         if self.soft_cap is None:
-            return logits_BTV
-        return jnp.tanh(logits_BTV / self.soft_cap) * self.soft_cap
+            return logits_V
+        return jnp.tanh(logits_V / self.soft_cap) * self.soft_cap

@@ -7,7 +7,7 @@ N tokens of a shard, those that count first. K of them are a chunk.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,8 @@ from tunix_exp.models.sharding import is_whole, row_shards
 # At most so many logits exist at a time for each shard of rows: 128 MiB of float32. Of Gemma's vocabulary
 # that is 131 tokens, over whose arithmetic the time to read the table, and to add to its gradient, is hidden.
 CHUNK_LOGITS = 2**25
-_ROWS_ADDED = 2**14
+# Of those, that many words' become gradients at a time.
+_WORDS_AT_ONCE = 2**12
 
 
 def positions_of(segment_ids_BT: Int[Array, "B T"]) -> Int[Array, "B T"]:
@@ -82,9 +83,9 @@ def token_nll(
     chunks = _Chunks.of(x_BTD, target_BT, counted_BT, chunk_logits // table_VD.shape[0])
 
     def piece(index: Array, nll_SN: Array) -> Array:
-        x_SKD, target_SK, counted_SK = chunks[index]
-        nll_SK = _soft_max(unembedding.logits(x_SKD, table_VD), target_SK)[2]
-        return chunks.put(nll_SN, jnp.where(counted_SK, nll_SK, 0.0), index)
+        x_KD, target_K, counted_K = chunks[index]
+        nll_K = _soft_max(unembedding, x_KD, table_VD, target_K, unembedding.logits(x_KD, table_VD)).nll_K
+        return chunks.put(nll_SN, jnp.where(counted_K, nll_K, 0.0), index)
 
     nll_SN = chunks.each(piece, jnp.zeros(chunks.target_SN.shape, jnp.float32))
     return chunks.back(nll_SN, counted_BT.shape)
@@ -111,11 +112,12 @@ def continuation_scores(
 
     def piece(index: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         nll_SN, is_best_SN = carry
-        x_SKD, target_SK, counted_SK = chunks[index]
-        logits_SKV = model.unembedding.logits(x_SKD, table_VD)
-        nll_SK = jnp.where(counted_SK, _soft_max(logits_SKV, target_SK)[2], 0.0)
-        is_best_SK = (first_best(logits_SKV) == target_SK) | ~counted_SK
-        return chunks.put(nll_SN, nll_SK, index), chunks.put(is_best_SN, is_best_SK, index)
+        x_KD, target_K, counted_K = chunks[index]
+        logits_KV = model.unembedding.logits(x_KD, table_VD)
+        nll_K = _soft_max(model.unembedding, x_KD, table_VD, target_K, logits_KV).nll_K
+        nll_K = jnp.where(counted_K, nll_K, 0.0)
+        is_best_K = (first_best(logits_KV) == target_K) | ~counted_K
+        return chunks.put(nll_SN, nll_K, index), chunks.put(is_best_SN, is_best_K, index)
 
     shape = chunks.target_SN.shape
     start = jnp.zeros(shape, jnp.float32), jnp.ones(shape, bool)
@@ -157,28 +159,40 @@ def _weighted_fwd(
     chunks = _Chunks.of(x_BTD, target_BT, weight_BT, chunk_logits // table_VD.shape[0])
     dtype = unembedding.compute_dtype
 
-    def piece(index: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def piece(index: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
         total, dtable_VD, dx_SND = carry
-        x_SKD, target_SK, weight_SK = chunks[index]
-        raw_SKV = unembedding.product(x_SKD, table_VD)
-        logits_SKV, uncapped = jax.vjp(unembedding.capped, raw_SKV)
-        exp_SKV, total_SK1, nll_SK = _soft_max(logits_SKV, target_SK)
+        x_KD, target_K, weight_K = chunks[index]
+        raw_KV = unembedding.product(x_KD, table_VD)
+        soft_max = _soft_max(unembedding, x_KD, table_VD, target_K, unembedding.capped(raw_KV))
+        factor_K1 = weight_K[:, None] / soft_max.total_K1
+        # By the score, so that a table is not updated before its targets' rows are read: XLA would copy it.
+        at_target_K1 = jnp.exp(soft_max.score_K1 - soft_max.largest_K1) - soft_max.total_K1
+        scaled_KD = (x_KD * factor_K1).astype(dtype)
+
         # weight/total times this is the gradient; where nothing stands between, it goes to the narrow side.
-        d_SKV = _add_at(exp_SKV, target_SK, -total_SK1)
-        factor_SK1 = weight_SK[..., None] / total_SK1
-        (d_SKV,) = uncapped(d_SKV)
-        d_SKV = d_SKV.astype(dtype)
-        dx_SKD = jnp.einsum("skv,vd->skd", d_SKV, table_VD.astype(dtype)) * factor_SK1
-        dtable_VD = _add_product(
-            dtable_VD,
-            d_SKV,
-            (x_SKD * factor_SK1).astype(dtype),
-            in_parts=chunks.order_SN is not None and is_whole(),
-        )
+        def in_place(first: Array | int, rows: int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            """The rows' logits replaced by their gradient, and that of the table added to."""
+            raw_KV, dtable_VD = carry
+            raw_KR = jax.lax.dynamic_slice_in_dim(raw_KV, first, rows, axis=1)
+            logits_KR, uncapped = jax.vjp(unembedding.capped, raw_KR)
+            is_target_KR = _is_target(target_K - first, raw_KR)
+            exp_KR = jnp.exp(logits_KR - soft_max.largest_K1)
+            d_KR = uncapped(jnp.where(is_target_KR, at_target_K1, exp_KR))[0].astype(dtype)
+            now_RD = jax.lax.dynamic_slice_in_dim(dtable_VD, first, rows, axis=0)
+            now_RD = now_RD + tall_product(d_KR, scaled_KD).astype(now_RD.dtype)
+            return (
+                jax.lax.dynamic_update_slice_in_dim(raw_KV, d_KR.astype(raw_KV.dtype), first, axis=1),
+                jax.lax.dynamic_update_slice_in_dim(dtable_VD, now_RD, first, axis=0),
+            )
+
+        # Several at a time where logits are many; else XLA writes the table's gradient down but once.
+        parts = table_VD.shape[0] // _WORDS_AT_ONCE if chunks.order_SN is not None and is_whole() else 1
+        d_KV, dtable_VD = _in_parts(in_place, (raw_KV, dtable_VD), max(parts, 1))
+        dx_KD = jnp.einsum("kv,vd->kd", d_KV.astype(dtype), table_VD.astype(dtype)) * factor_K1
         return (
-            total + jnp.sum(nll_SK * weight_SK),
+            total + jnp.sum(soft_max.nll_K * weight_K),
             dtable_VD,
-            chunks.put(dx_SND, dx_SKD.astype(dx_SND.dtype), index),
+            chunks.put(dx_SND, dx_KD.astype(dx_SND.dtype), index),
         )
 
     zeros = jnp.float32(0), jnp.zeros_like(table_VD), jnp.zeros_like(chunks.x_SND)
@@ -196,20 +210,18 @@ def _weighted_bwd(
 _weighted.defvjp(_weighted_fwd, _weighted_bwd)
 
 
-def _add_product(dtable_VD: Array, d_SKV: Array, x_SKD: Array, *, in_parts: bool) -> Array:
-    """`dtable + dᵀ·x`; in parts, one after another, as XLA writes a product down before it adds it."""
-
-    def add(dtable_VD: Array, first: Array | int, rows: int) -> Array:
-        part_RD = tall_product(jax.lax.dynamic_slice_in_dim(d_SKV, first, rows, axis=2), x_SKD)
-        now_RD = jax.lax.dynamic_slice_in_dim(dtable_VD, first, rows, axis=0)
-        return jax.lax.dynamic_update_slice_in_dim(
-            dtable_VD, now_RD + part_RD.astype(now_RD.dtype), first, axis=0
-        )
-
-    V = dtable_VD.shape[0]
-    rows = min(_ROWS_ADDED, V) if in_parts else V
-    dtable_VD = jax.lax.fori_loop(0, V // rows, lambda i, table_VD: add(table_VD, i * rows, rows), dtable_VD)
-    return add(dtable_VD, V - V % rows, V % rows) if V % rows else dtable_VD
+def _in_parts(
+    part: Callable[[Array | int, int, tuple[Array, Array]], tuple[Array, Array]],
+    carry: tuple[Array, Array],
+    parts: int,
+) -> tuple[Array, Array]:
+    """`carry` after `part(first, rows, carry)` on all rows of the table, some after others."""
+    V = carry[1].shape[0]
+    rows, left = V // parts, V % parts
+    if parts == 1:
+        return part(0, V, carry)
+    carry = jax.lax.fori_loop(0, parts, lambda i, carry: part(i * rows, rows, carry), carry)
+    return part(V - left, left, carry) if left else carry
 
 
 @dataclass(frozen=True)
@@ -246,16 +258,19 @@ class _Chunks:
         return cls(x_SND, target_SN, weight_SN, order_SN, size)
 
     def __getitem__(self, index: Array) -> tuple[Array, Array, Array]:
-        """The chunk's stream, targets and weights."""
-        x, target, weight = (
-            jax.lax.dynamic_slice_in_dim(part, index * self.size, self.size, axis=1)
+        """The chunk's stream, targets and weights, of all shards in a row."""
+        x_KD, target_K, weight_K = (
+            jax.lax.dynamic_slice_in_dim(part, index * self.size, self.size, axis=1).reshape(
+                -1, *part.shape[2:]
+            )
             for part in (self.x_SND, self.target_SN, self.weight_SN)
         )
-        return x, target, weight
+        return x_KD, target_K, weight_K
 
-    def put(self, whole: Array, part: Array, index: Array) -> Array:
-        """`whole` with the chunk's places replaced by `part`."""
-        return jax.lax.dynamic_update_slice_in_dim(whole, part, index * self.size, axis=1)
+    def put(self, whole_SN: Array, part_K: Array, index: Array) -> Array:
+        """`whole_SN` with the chunk's places replaced by `part_K`; both may have one more axis."""
+        part_SK = part_K.reshape(whole_SN.shape[0], self.size, *whole_SN.shape[2:])
+        return jax.lax.dynamic_update_slice_in_dim(whole_SN, part_SK, index * self.size, axis=1)
 
     def each(self, piece: Callable[[Array, Any], Any], carry: Any) -> Any:
         """`carry` after `piece` on every chunk in which something counts."""
@@ -296,33 +311,42 @@ def _predictions(
     return x_BTD, table_VD, target_BT, jnp.pad(loss_mask_BT[:, 1:], ((0, 0), (0, 1)))
 
 
-def _soft_max(logits_SKV: Array, target_SK: Array) -> tuple[Array, Array, Array]:
-    """Exponentials above the largest, their sums, and the targets' negative log-likelihoods."""
-    largest_SK1, target_SK1 = jnp.max(logits_SKV, axis=-1, keepdims=True), _at(logits_SKV, target_SK)
-    # All that reads the logits comes first: then the exponentials take their place in memory.
-    logits_SKV, largest_SK1, target_SK1 = jax.lax.optimization_barrier((logits_SKV, largest_SK1, target_SK1))
-    exp_SKV = jnp.exp(logits_SKV - largest_SK1)
-    total_SK1 = jnp.sum(exp_SKV, axis=-1, keepdims=True)
-    nll_SK1 = jnp.log(total_SK1) + largest_SK1 - target_SK1
-    return exp_SKV, total_SK1, nll_SK1[..., 0]
+class _SoftMax(NamedTuple):
+    """The targets' negative log-likelihoods and logits, the largest logits, and all exponentials above these
+    summed.
+    """
+
+    nll_K: Array
+    score_K1: Array
+    largest_K1: Array
+    total_K1: Array
 
 
-def _at(values_SKV: Array, target_SK: Array) -> Array:
-    """The targets' values, with a last axis of one."""
-    if is_whole():
-        return jnp.take_along_axis(values_SKV, target_SK[..., None], axis=-1)
-    return jnp.sum(jnp.where(_is_target(target_SK, values_SKV), values_SKV, 0.0), axis=-1, keepdims=True)
+def _soft_max(
+    unembedding: Unembedding, x_KD: Array, table_VD: Array, target_K: Array, logits_KV: Array
+) -> _SoftMax:
+    largest_K1 = jnp.max(logits_KV, axis=-1, keepdims=True)
+    total_K1 = jnp.sum(jnp.exp(logits_KV - largest_K1), axis=-1, keepdims=True)
+    score_K1 = _scores(unembedding, x_KD, table_VD, target_K, logits_KV)
+    # At least zero, though a score may be summed in another order than its logit.
+    nll_K1 = jnp.maximum(jnp.log(total_K1) + largest_K1 - score_K1, 0.0)
+    return _SoftMax(nll_K1[:, 0], score_K1, largest_K1, total_K1)
 
 
-def _add_at(values_SKV: Array, target_SK: Array, more_SK1: Array) -> Array:
-    """The values with something added to the targets'."""
-    if is_whole():
-        S, K, _ = values_SKV.shape
-        at_SK = jnp.arange(S)[:, None], jnp.arange(K)[None, :], target_SK
-        return values_SKV.at[at_SK].add(more_SK1[..., 0])
-    return values_SKV + jnp.where(_is_target(target_SK, values_SKV), more_SK1, 0.0)
+def _scores(
+    unembedding: Unembedding, x_KD: Array, table_VD: Array, target_K: Array, logits_KV: Array
+) -> Array:
+    """The targets' logits [K, 1], where the vocabulary is whole by products of their own.
+
+    Read from the logits by an index, they keep these beside what takes their place in memory; and for an
+    index into a vocabulary that is split, XLA moves all logits between devices.
+    """
+    if not is_whole():
+        return jnp.sum(jnp.where(_is_target(target_K, logits_KV), logits_KV, 0.0), axis=-1, keepdims=True)
+    pair = (part_KD.astype(unembedding.compute_dtype) for part_KD in (x_KD, table_VD[target_K]))
+    x_KD, row_KD = (part_KD.astype(jnp.float32) for part_KD in pair)
+    return unembedding.capped(jnp.sum(x_KD * row_KD, axis=-1, keepdims=True))
 
 
-def _is_target(target_SK: Array, values_SKV: Array) -> Array:
-    """A comparison: for an index into a vocabulary that is split, XLA moves all logits between devices."""
-    return jnp.arange(values_SKV.shape[-1])[None, None, :] == target_SK[..., None]
+def _is_target(target_K: Array, values_KV: Array) -> Array:
+    return jnp.arange(values_KV.shape[-1])[None, :] == target_K[..., None]

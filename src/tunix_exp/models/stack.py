@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -75,7 +76,10 @@ def run_blocks(
     if isinstance(blocks, nnx.List):
         after = []
         for block, layer in zip(blocks, layers or [None] * len(blocks), strict=True):
-            x_BTD, left = body(*nnx.split(block), x_BTD, layer)
+            graphdef, params = nnx.split(block)
+            if not _is_adapted(params):
+                params, x_BTD = _read_before_update(params, x_BTD)
+            x_BTD, left = body(graphdef, params, x_BTD, layer)
             after.append(left)
         return x_BTD, tuple(after)
 
@@ -83,3 +87,29 @@ def run_blocks(
     return jax.lax.scan(
         lambda x_BTD, layer: body(graphdef, layer[0], x_BTD, layer[1]), x_BTD, (params, layers)
     )
+
+
+def _is_adapted(params: nnx.State) -> bool:
+    """Something stands beside the parameters, which are frozen then, and have no gradients to wait with."""
+    leaves = jax.tree.leaves(params, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+    return any(type(leaf) is not nnx.Param for leaf in leaves)
+
+
+@jax.custom_vjp
+def _read_before_update(params: nnx.State, x_BTD: Array) -> tuple[nnx.State, Array]:
+    """Both as they are; the gradient of `params` comes after that of `x_BTD`.
+
+    Else nothing says that the backward pass has read a weight when its update is written in its place, and
+    XLA copies the weights of all blocks first.
+    """
+    return params, x_BTD
+
+
+def _read_before_update_bwd(_: None, gradients: tuple[nnx.State, Array]) -> tuple[nnx.State, Array]:
+    dparams, dx_BTD = gradients
+    # XLA sees through a barrier, and may not drop this: a factor of one, or not a number.
+    one = jnp.where(jnp.isfinite(jnp.sum(dx_BTD, dtype=jnp.float32)), 1.0, jnp.nan)
+    return jax.tree.map(lambda d: d * one.astype(d.dtype), dparams), dx_BTD
+
+
+_read_before_update.defvjp(lambda *both: (both, None), _read_before_update_bwd)
