@@ -87,6 +87,20 @@ def test_what_cudnn_is_asked_is_what_the_einsum_computes_for_an_odd_number_of_sl
     close(whole(asked, width=8), whole(plain, width=8))
 
 
+def test_every_slot_that_cudnn_is_given_sees_one_at_least(monkeypatch):
+    masks = []
+    honest = jax.nn.dot_product_attention
+    monkeypatch.setattr(
+        jax.nn,
+        "dot_product_attention",
+        lambda *a, mask, **more: masks.append(mask) or honest(*a, mask=mask, **more),
+    )
+    q, k, v = random(1, 3, 2, 8), random(1, 3, 1, 8, seed=1), random(1, 3, 1, 8, seed=2)
+    attention._cudnn(q, k, v, visible(jnp.ones((1, 3), jnp.int32)), scale=0.3, implementation="xla")
+    assert masks[0].shape == (1, 1, 4, 4)
+    assert masks[0].any(axis=-1).all()
+
+
 @pytest.mark.parametrize(("window", "soft_cap"), [(None, None), (50, 2.0)])
 def test_splash_attention_is_the_einsum_for_any_number_of_slots(window, soft_cap):
     asked = partial(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tunix_exp.models import loss as losses
 from tunix_exp.models.layers import Embedding, Unembedding
 from tunix_exp.models.loss import (
     chunk_size,
@@ -62,8 +63,9 @@ LIMITS = [10**9, B * T * V // 2, 6 * V, 3 * V, 1]
 
 
 @pytest.mark.parametrize("soft_cap", [None, 3.0])
-@pytest.mark.parametrize("chunk_logits", LIMITS)
-def test_values_and_gradients_are_those_of_the_definition(soft_cap, chunk_logits):
+@pytest.mark.parametrize(("chunk_logits", "words_at_once"), [*((limit, V) for limit in LIMITS), (6 * V, 10)])
+def test_values_and_gradients_are_those_of_the_definition(soft_cap, chunk_logits, words_at_once, monkeypatch):
+    monkeypatch.setattr(losses, "_WORDS_AT_ONCE", words_at_once)
     graphdef, params = nnx.split(Ends(soft_cap))
 
     def expected(params):
@@ -95,6 +97,25 @@ def test_a_batch_in_which_nothing_counts_has_no_loss_and_no_gradient(chunk_logit
     total, gradients = jax.value_and_grad(loss)(params)
     assert total == 0
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradients))
+
+
+def test_a_token_that_is_certain_has_a_loss_of_zero_and_not_below():
+    model = Ends(None)
+    model.table.embedding.set_value(jax.random.normal(jax.random.key(2), (V, D)) * 300)
+    tokens_BT, segment_ids_BT, loss_mask_BT = batch()
+    positions_BT = positions_of(segment_ids_BT)
+    best_BT = first_best(model.unembedding.logits(*forward(model, tokens_BT, positions_BT)))
+    for slot in range(1, T):
+        tokens_BT = tokens_BT.at[:, slot].set(best_BT[:, slot - 1])
+        best_BT = first_best(model.unembedding.logits(*forward(model, tokens_BT, positions_BT)))
+    nll_B, _ = response_nll(model, tokens_BT, segment_ids_BT, loss_mask_BT)
+    assert (nll_B >= 0).all()
+    assert (nll_B < 1e-3).any()
+
+
+def forward(model, tokens_BT, positions_BT):
+    x_BTD, table_VD = model.embed(tokens_BT, positions_BT)
+    return model.decode(x_BTD, positions_BT, None)[0], table_VD
 
 
 def test_the_count_is_that_of_the_marked_tokens_that_have_a_token_before_them():

@@ -1,5 +1,8 @@
 """What a step takes, by arithmetic: the real models' shapes, nothing allocated."""
 
+import json
+from pathlib import Path
+
 import jax
 import pytest
 from jax.sharding import AbstractMesh
@@ -15,6 +18,7 @@ from tunix_exp.training.config import AdafactorConfig
 from tunix_exp.training.footprint import Setting, footprint, remedies
 from tunix_exp.training.step import compile_step
 
+ROOT = Path(__file__).resolve().parents[2]
 GEMMA = ("model=gemma2b", "mode=preflight")
 ONE_CHIP = (
     *GEMMA, "device=tpu-v5e-8", "device.topology=v5e:1x1", "device.min_devices=1",
@@ -65,6 +69,15 @@ def test_parameters_and_state_are_apart_over_eight_devices():
     assert eight.parts.optimizer_state < one.parts.optimizer_state / 7.9
     assert eight.parts.gradients == eight.parts.parameters
     assert eight.work.flops == pytest.approx(one.work.flops / 8)
+
+
+@pytest.mark.parametrize("tokens", [2048, 4096])
+def test_the_plan_is_what_the_compiler_took(tokens):
+    rows = map(json.loads, (ROOT / "bench" / "fit.jsonl").read_text().splitlines())
+    wanted = {"model": "gemma2b", "device": "tpu-v5e-8", "adapter": "none", "batch": 8, "tokens": tokens}
+    (row,) = (row for row in rows if row.items() >= wanted.items())
+    made = setting(*EIGHT, f"data.max_tokens={tokens}", attention="splash")
+    assert footprint(made).parts.total / GIB == pytest.approx(row["compiled_gib"], rel=0.05)
 
 
 def test_model_operations_are_six_a_weight_and_token_and_twelve_a_pair_of_attention():

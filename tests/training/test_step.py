@@ -22,6 +22,17 @@ def once(config, arrays, **more):
     return make_step(graphdef, optim.structure(config))(state, arrays, optim.scalars(config, total_steps=10))
 
 
+def test_no_weight_is_copied_before_its_update():
+    rule = ADAMW.model_copy(update={"clip_norm": None})
+    graphdef, state = toy(rule)
+    scalars = optim.scalars(rule, total_steps=10)
+    program = make_step(graphdef, optim.structure(rule)).lower(state, batch(0), scalars).compile().as_text()
+    weights = re.findall(r"%(\S*(?:kernel|embedding)___value\S*) = f32\[\S+ parameter\(", program)
+    assert len(weights) >= 3 * (4 * MODEL.num_layers + 2)
+    copied = set(re.findall(r" copy\(%(\S+?)\)", program))
+    assert not copied & set(weights)
+
+
 @pytest.mark.parametrize("parts", [2, 4, 8])
 def test_every_split_of_one_batch_gives_the_same_update(parts):
     whole, metrics = once(ADAMW, batch(3, rows=8))
