@@ -62,7 +62,28 @@ def write_page(results: Path, page: Path) -> None:
         parts.append(f"## {title}\n\n{_section(workload, last, gemm)}")
         if failed:
             parts.append(f"Did not run through: {', '.join(sorted(failed))}.\n")
+    curves = results.with_name("curves.jsonl")
+    if curves.exists():
+        parts.append(_curves([json.loads(text) for text in curves.read_text().splitlines()]))
     page.write_text("\n".join(parts))
+
+
+def _curves(rows: list[Row]) -> str:
+    lines = [
+        "## The same losses",
+        "",
+        "From the same weights and batches, step by step, against transformers (and PEFT) on PyTorch;",
+        "made by `bench/curves.py`, which refuses a difference above 1e-4.",
+        "",
+        "| | steps | largest relative difference | at step | loss, first and last |",
+        "|---|---:|---:|---:|---|",
+    ]
+    for workload, row in sorted({row["workload"]: row for row in rows}.items()):
+        lines.append(
+            f"| {workload} | {row['steps']} | {row['largest_relative_difference']:.1e} | {row['at_step']} "
+            f"| {row['losses'][0]:.4f}, {row['losses'][-1]:.4f} |"
+        )
+    return "\n".join([*lines, ""])
 
 
 def _machine(rows: list[Row]) -> str:
