@@ -150,6 +150,9 @@ def _speeds(by_peer: dict[str, list[Row]], key: str, gemm: list[float]) -> str:
         bound = PEAK_BYTES_PER_S / ours[0]["bytes_per_new_token"]
         share = _median(ours, "tokens_per_s") / bound
         notes.append(f"The memory's bandwidth allows {bound:.0f} tokens/s; the project reaches {share:.0%}.")
+    fewer = [f"{name} in {len(by_peer[name])}" for name in order if len(by_peer[name]) < len(ours)]
+    if fewer:
+        notes.append(f"Not everybody ran in every round: {', '.join(fewer)} of {len(ours)}.")
     if any(row.get("proxy") for name in peers for row in by_peer[name]):
         notes.append("tunix has no GPT-2; it runs its Llama with the same products.")
     others = [row["other_cores"] for name in order for row in by_peer[name]]

@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -24,6 +25,10 @@ from pathlib import Path
 import pytest
 
 from tunix_exp.programs import forget_programs
+
+# Tests start many processes: each would compile every package again, which takes longer than what they do.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture(scope="session")

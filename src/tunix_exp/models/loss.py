@@ -185,7 +185,7 @@ def _weighted_fwd(
                 jax.lax.dynamic_update_slice_in_dim(dtable_VD, now_RD, first, axis=0),
             )
 
-        # Several at a time where logits are many; else XLA writes the table's gradient down but once.
+        # Where one chunk takes all, parts gain nothing: XLA writes the product down as the table's gradient.
         parts = table_VD.shape[0] // _WORDS_AT_ONCE if chunks.order_SN is not None and is_whole() else 1
         d_KV, dtable_VD = _in_parts(in_place, (raw_KV, dtable_VD), max(parts, 1))
         dx_KD = jnp.einsum("kv,vd->kd", d_KV.astype(dtype), table_VD.astype(dtype)) * factor_K1

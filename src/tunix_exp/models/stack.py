@@ -41,15 +41,13 @@ def params_of_layer(params: nnx.State, layer: Int[Array, ""] | int) -> nnx.State
     return jax.tree.map(lambda leaf_L: leaf_L[layer], params)
 
 
-def unstacked(
-    blocks: Any, params_of_layer: Callable[[nnx.State, int], nnx.State] = params_of_layer
-) -> nnx.List:
-    """The blocks as a list of single ones; of stacked parameters every layer is copied."""
+def unstacked(blocks: Any, take: Callable[[nnx.State, int], nnx.State] = params_of_layer) -> nnx.List:
+    """The blocks as a list of single ones; of stacked parameters `take` copies every layer."""
     if isinstance(blocks, nnx.List):
         return blocks
     graphdef, params = nnx.split(blocks)
     num_layers = jax.tree.leaves(params)[0].shape[0]
-    return nnx.List([nnx.merge(graphdef, params_of_layer(params, layer)) for layer in range(num_layers)])
+    return nnx.List([nnx.merge(graphdef, take(params, layer)) for layer in range(num_layers)])
 
 
 def run_blocks(
