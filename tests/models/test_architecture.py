@@ -7,7 +7,9 @@ import pytest
 from flax import nnx
 
 from tests.models.toys import toy_config, toy_model
-from tunix_exp.models.architecture import abstract, build
+from tunix_exp.models.architecture import abstract, build, initial
+from tunix_exp.models.layers import Begin
+from tunix_exp.training.compiles import CompileCount
 
 
 def paths(model):
@@ -64,6 +66,25 @@ def test_the_seed_decides_the_values():
     again = build(toy_config(), param_dtype=jnp.float32, compute_dtype=jnp.float32, seed=3)
     np.testing.assert_array_equal(again.token_embedding.embedding[...], first(3))
     assert (first(3) != first(0)).any()
+
+
+def test_every_parameter_of_every_layer_has_a_stream_of_its_own():
+    drawn = [np.asarray(leaf[...]).ravel()[:8] for leaf in paths(toy_model()).values()]
+    drawn = [tuple(values) for values in drawn if np.unique(values).size > 1]
+    assert len(drawn) == 2 + 3 * 4
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_a_seed_draws_the_same_values_for_ever():
+    values = initial("blocks/1/mlp/up/kernel", (2, 2), Begin(mean=1.0, std=0.5), seed=7)
+    np.testing.assert_allclose(values, [[0.13316327, 1.1323577], [1.3158743, 1.2098246]], rtol=1e-6)
+
+
+def test_drawing_compiles_nothing():
+    compiles = CompileCount()
+    build(toy_config(width=38), param_dtype=jnp.bfloat16, compute_dtype=jnp.float32, seed=5)
+    compiles.close()
+    assert compiles.count == 0
 
 
 def test_bfloat16_parameters_are_the_rounded_float32_ones():

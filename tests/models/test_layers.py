@@ -20,7 +20,8 @@ F32 = {"param_dtype": jnp.float32, "compute_dtype": jnp.float32}
 
 
 def test_dense_multiplies_by_a_kernel_of_inputs_by_outputs():
-    dense = Dense(3, 2, std=1.0, rngs=nnx.Rngs(0), **F32)
+    dense = Dense(3, 2, std=1.0, **F32)
+    dense.kernel[...] = jnp.sin(jnp.arange(6.0)).reshape(3, 2)
     dense.bias[...] = jnp.array([10.0, 20.0])
     x_BTI = jnp.arange(6.0).reshape(1, 2, 3)
     expected = np.asarray(x_BTI @ dense.kernel[...]) + np.array([10, 20])
@@ -59,14 +60,15 @@ def test_rms_norm_keeps_its_statistics_in_float32():
 
 
 def test_dense_without_a_bias_has_no_bias():
-    dense = Dense(3, 2, std=1.0, has_bias=False, rngs=nnx.Rngs(0), **F32)
+    dense = Dense(3, 2, std=1.0, has_bias=False, **F32)
     assert dense.bias is None
+    dense.kernel[...] = jnp.sin(jnp.arange(6.0)).reshape(3, 2)
     x_BTI = jnp.arange(6.0).reshape(1, 2, 3)
     np.testing.assert_allclose(dense(x_BTI), np.asarray(x_BTI @ dense.kernel[...]), rtol=1e-6)
 
 
 def test_embedding_logits_are_float32_when_computing_in_bfloat16():
-    table = Embedding(5, 4, std=1.0, rngs=nnx.Rngs(0), **BF16)
+    table = Embedding(5, 4, std=1.0, **BF16)
     x_BTD = table(jnp.array([[0, 4]]))
     assert x_BTD.dtype == jnp.bfloat16
     assert Unembedding(x_BTD.dtype).logits(x_BTD, table.embedding[...]).dtype == jnp.float32
@@ -126,7 +128,7 @@ def test_a_table_read_and_read_again_gets_both_gradients():
     table_VD, index_BT = jnp.sin(jnp.arange(12.0)).reshape(4, 3), jnp.array([[0, 2, 2]])
 
     def twice(table_VD):
-        table = Embedding(4, 3, std=1.0, rngs=nnx.Rngs(0), **F32)
+        table = Embedding(4, 3, std=1.0, **F32)
         table.embedding.set_value(table_VD)
         x_BTD, again_VD = table.read(index_BT)
         return (x_BTD**2).sum() + (again_VD**3).sum()
@@ -137,5 +139,5 @@ def test_a_table_read_and_read_again_gets_both_gradients():
 
 @pytest.mark.parametrize("part", [Dense, Embedding])
 def test_parameters_stay_in_their_own_dtype(part):
-    made = part(4, 4, std=1.0, param_dtype=jnp.bfloat16, compute_dtype=jnp.float32, rngs=nnx.Rngs(0))
+    made = part(4, 4, std=1.0, param_dtype=jnp.bfloat16, compute_dtype=jnp.float32)
     assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(made))} == {jnp.dtype(jnp.bfloat16)}

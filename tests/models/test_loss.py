@@ -23,9 +23,8 @@ class Ends(nnx.Module):
     """A model without blocks: a tied table and, as in Gemma 2, a soft cap."""
 
     def __init__(self, soft_cap: float | None) -> None:
-        self.table = Embedding(
-            V, D, std=1.0, param_dtype=jnp.float32, compute_dtype=jnp.float32, rngs=nnx.Rngs(0)
-        )
+        self.table = Embedding(V, D, std=1.0, param_dtype=jnp.float32, compute_dtype=jnp.float32)
+        self.table.embedding[...] = jax.random.normal(jax.random.key(0), (V, D))
         self.unembedding = Unembedding(jnp.dtype("float32"), soft_cap)
         self.vocab_size = V
 

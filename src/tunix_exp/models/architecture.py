@@ -1,10 +1,11 @@
 """From a model config to a model: drawn at random, or as shapes alone."""
 
-from functools import cache, partial
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
@@ -12,12 +13,13 @@ from jaxtyping import Array, Float, Int
 
 from tunix_exp.models.cache import Cache, Room
 from tunix_exp.models.config import ModelConfig
+from tunix_exp.models.digest import is_stacked, layer_path, path_of
 from tunix_exp.models.gemma import Gemma
 from tunix_exp.models.gpt2 import GPT2
 from tunix_exp.models.kernels import Kernel
-from tunix_exp.models.layers import Unembedding
+from tunix_exp.models.layers import Begin, Unembedding
 from tunix_exp.models.sharding import shardings
-from tunix_exp.models.stack import LayerLoop, params_of_layer, unstacked
+from tunix_exp.models.stack import LayerLoop
 
 
 @runtime_checkable
@@ -80,51 +82,44 @@ def build(
     seed: int,
     mesh: jax.sharding.Mesh | None = None,
 ) -> Model:
-    """A model whose parameters are drawn from `seed`, in `param_dtype` from the first byte, over the mesh.
+    """A model whose parameters are drawn from `seed`, over the mesh.
 
-    The draw is compiled, so no second copy in another type ever exists; the seed is an input of the
-    compiled program. Equal for both layer loops.
+    Each layer's parameter has a stream of random numbers of its own, named by its path, and is drawn on the
+    host in float32, so that no device, mesh or layer loop changes a value and nothing is compiled.
     """
-    dtypes = jnp.dtype(param_dtype), jnp.dtype(compute_dtype)
-    graphdef, draw = _drawing(config, *dtypes, mesh)  # pyright: ignore[reportArgumentType]
-    return nnx.merge(graphdef, draw(jax.random.key(seed)))
+    graphdef, shapes = nnx.split(abstract(config, param_dtype=param_dtype, compute_dtype=compute_dtype))
+    flat, treedef = jax.tree_util.tree_flatten_with_path(shapes, is_leaf=_is_param)
+    where = jax.tree.leaves(shardings(shapes, mesh)) if mesh is not None else [None] * len(flat)
+
+    def drawn(leaf: tuple[Any, nnx.Param], sharding: Any) -> nnx.Param:
+        keys, param = leaf
+        values = initial(path_of(keys), param.shape, param.get_metadata("begin"), seed=seed)
+        return param.replace(jax.device_put(values.astype(param.dtype), sharding, may_alias=False))
+
+    # NumPy draws without Python's lock: every core its parameter.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return nnx.merge(graphdef, jax.tree.unflatten(treedef, pool.map(drawn, flat, where)))
 
 
-@cache
-def _drawing(
-    config: ModelConfig, param_dtype: np.dtype, compute_dtype: np.dtype, mesh: jax.sharding.Mesh | None
-) -> tuple[Any, Any]:
-    """The graph and the draw of its parameters, compiled once for all seeds of a process.
+def _is_param(leaf: Any) -> bool:
+    return isinstance(leaf, nnx.Param)
 
-    Layers are drawn stacked and then taken apart, by programs that do not grow with them.
-    """
-    stacked = config.model_copy(update={"layer_loop": "scan"})
-    dtypes = {"param_dtype": param_dtype, "compute_dtype": compute_dtype}
 
-    def jitted(function: Any, shapes: Any) -> Any:
-        return jax.jit(function, out_shardings=None if mesh is None else shardings(shapes, mesh))
-
-    stacked_graphdef, stacked_shapes = nnx.split(abstract(stacked, **dtypes))
-    draw = jitted(lambda key: nnx.state(_make(stacked, param_dtype, compute_dtype, key)), stacked_shapes)
-    if config.layer_loop == "scan":
-        return stacked_graphdef, draw
-    graphdef, shapes = nnx.split(abstract(config, **dtypes))
-    # One small program for all layers, and one layer's copy at a time.
-    layer_of = jitted(params_of_layer, shapes["blocks"][0])
-
-    def draw_apart(key: Array) -> nnx.State:
-        model = nnx.merge(stacked_graphdef, draw(key))
-        model.blocks = unstacked(model.blocks, layer_of)
-        return nnx.state(model)
-
-    return graphdef, draw_apart
+def initial(path: str, shape: tuple[int, ...], begin: Begin, *, seed: int) -> np.ndarray:
+    """The float32 values that the parameter at `path` begins with; a stacked one has its layers' streams."""
+    if begin.std == 0:
+        return np.full(shape, begin.mean, np.float32)
+    values = np.empty(shape, np.float32)
+    parts = [(layer_path(path, layer), values[layer]) for layer in range(shape[0])]
+    for name, part in parts if is_stacked(path) else [(path, values)]:
+        stream = np.random.SeedSequence(seed, spawn_key=tuple(name.encode()))
+        np.random.Generator(np.random.SFC64(stream)).standard_normal(dtype=np.float32, out=part)
+    values *= np.float32(begin.std)
+    values += np.float32(begin.mean)
+    return values
 
 
 def abstract(config: ModelConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike) -> Model:
     """The same model with `jax.ShapeDtypeStruct`s for parameters; nothing is allocated."""
-    return nnx.eval_shape(partial(_make, config, param_dtype, compute_dtype, jax.random.key(0)))
-
-
-def _make(config: ModelConfig, param_dtype: DTypeLike, compute_dtype: DTypeLike, key: Array) -> Model:
     family = FAMILIES[config.family]
-    return family(config, param_dtype=param_dtype, compute_dtype=compute_dtype, rngs=nnx.Rngs(key))
+    return nnx.eval_shape(partial(family, config, param_dtype=param_dtype, compute_dtype=compute_dtype))

@@ -87,11 +87,9 @@ class Block(nnx.Module):
     a second norm.
     """
 
-    def __init__(
-        self, config: GemmaConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike, rngs: nnx.Rngs
-    ) -> None:
+    def __init__(self, config: GemmaConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike) -> None:
         dtypes = {"param_dtype": param_dtype, "compute_dtype": compute_dtype}
-        dense = partial(Dense, std=config.init_std, has_bias=False, rngs=rngs, **dtypes)
+        dense = partial(Dense, std=config.init_std, has_bias=False, **dtypes)
         norm = partial(RMSNorm, epsilon=config.norm_epsilon, **dtypes)
         self.attention_norm = norm(config.width)
         self.attention = Attention(config, dense, norm)
@@ -117,18 +115,11 @@ class Block(nnx.Module):
 class Gemma(nnx.Module):
     """A decoder that `embed` and `decode` run and `logits` reads."""
 
-    def __init__(
-        self, config: GemmaConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike, rngs: nnx.Rngs
-    ) -> None:
+    def __init__(self, config: GemmaConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike) -> None:
         dtypes = {"param_dtype": param_dtype, "compute_dtype": compute_dtype}
-        self.token_embedding = Embedding(
-            config.vocab_size, config.width, std=config.init_std, rngs=rngs, **dtypes
-        )
+        self.token_embedding = Embedding(config.vocab_size, config.width, std=config.init_std, **dtypes)
         self.blocks = make_blocks(
-            lambda rngs: Block(config, rngs=rngs, **dtypes),
-            config.num_layers,
-            layer_loop=config.layer_loop,
-            rngs=rngs,
+            lambda: Block(config, **dtypes), config.num_layers, layer_loop=config.layer_loop
         )
         self.final_norm = RMSNorm(config.width, epsilon=config.norm_epsilon, **dtypes)
         self.unembedding = Unembedding(jnp.dtype(compute_dtype), config.logit_soft_cap)

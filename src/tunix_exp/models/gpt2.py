@@ -53,11 +53,9 @@ class MLP(nnx.Module):
 class Block(nnx.Module):
     """Attention and MLP, each added to the stream that it reads through a norm."""
 
-    def __init__(
-        self, config: GPT2Config, *, param_dtype: DTypeLike, compute_dtype: DTypeLike, rngs: nnx.Rngs
-    ) -> None:
+    def __init__(self, config: GPT2Config, *, param_dtype: DTypeLike, compute_dtype: DTypeLike) -> None:
         dtypes = {"param_dtype": param_dtype, "compute_dtype": compute_dtype}
-        dense = partial(Dense, **dtypes, rngs=rngs)
+        dense = partial(Dense, **dtypes)
         self.attention_norm = LayerNorm(config.width, epsilon=config.norm_epsilon, **dtypes)
         self.attention = Attention(config, dense)
         self.mlp_norm = LayerNorm(config.width, epsilon=config.norm_epsilon, **dtypes)
@@ -73,18 +71,13 @@ class Block(nnx.Module):
 class GPT2(nnx.Module):
     """A decoder that `embed` and `decode` run and `logits` reads."""
 
-    def __init__(
-        self, config: GPT2Config, *, param_dtype: DTypeLike, compute_dtype: DTypeLike, rngs: nnx.Rngs
-    ) -> None:
+    def __init__(self, config: GPT2Config, *, param_dtype: DTypeLike, compute_dtype: DTypeLike) -> None:
         dtypes = {"param_dtype": param_dtype, "compute_dtype": compute_dtype}
-        embedding = partial(Embedding, width=config.width, std=config.init_std, rngs=rngs, **dtypes)
+        embedding = partial(Embedding, width=config.width, std=config.init_std, **dtypes)
         self.token_embedding = embedding(config.vocab_size)
         self.position_embedding = embedding(config.num_positions)
         self.blocks = make_blocks(
-            lambda rngs: Block(config, rngs=rngs, **dtypes),
-            config.num_layers,
-            layer_loop=config.layer_loop,
-            rngs=rngs,
+            lambda: Block(config, **dtypes), config.num_layers, layer_loop=config.layer_loop
         )
         self.final_norm = LayerNorm(config.width, epsilon=config.norm_epsilon, **dtypes)
         self.unembedding = Unembedding(jnp.dtype(compute_dtype))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +23,16 @@ def as_last_axis(values_D: Array, like: Array) -> Array:
     return values_D.reshape((1,) * (like.ndim - 1) + values_D.shape)
 
 
-def normal(key: Array, shape: tuple[int, ...], std: float, dtype: DTypeLike) -> Array:
-    """Normal values of standard deviation `std`, drawn in float32 whatever `dtype` they are kept in."""
-    return (jax.random.normal(key, shape, jnp.float32) * std).astype(dtype)
+class Begin(NamedTuple):
+    """How a parameter begins: normal values, or with no deviation the mean itself."""
+
+    mean: float
+    std: float
+
+
+def parameter(shape: tuple[int, ...], dtype: DTypeLike, *, mean: float = 0.0, std: float = 0.0) -> nnx.Param:
+    """A parameter that holds its mean until architecture.build draws it."""
+    return nnx.Param(jnp.full(shape, mean, dtype), begin=Begin(mean, std))
 
 
 @jax.custom_vjp
@@ -67,11 +74,10 @@ class Dense(nnx.Module):
         std: float,
         param_dtype: DTypeLike,
         compute_dtype: DTypeLike,
-        rngs: nnx.Rngs,
         has_bias: bool = True,
     ) -> None:
-        self.kernel = nnx.Param(normal(rngs.params(), (inputs, outputs), std, param_dtype))
-        self.bias = nnx.Param(jnp.zeros((outputs,), param_dtype)) if has_bias else None
+        self.kernel = parameter((inputs, outputs), param_dtype, std=std)
+        self.bias = parameter((outputs,), param_dtype) if has_bias else None
         self.compute_dtype = jnp.dtype(compute_dtype)
         self.lora: Callable[[Array], Array] | None = nnx.data(None)  # set by models/lora.py
 
@@ -136,8 +142,8 @@ class LayerNorm(nnx.Module):
     def __init__(
         self, width: int, *, epsilon: float, param_dtype: DTypeLike, compute_dtype: DTypeLike
     ) -> None:
-        self.scale = nnx.Param(jnp.ones((width,), param_dtype))
-        self.bias = nnx.Param(jnp.zeros((width,), param_dtype))
+        self.scale = parameter((width,), param_dtype, mean=1.0)
+        self.bias = parameter((width,), param_dtype)
         self.epsilon = epsilon
         self.compute_dtype = jnp.dtype(compute_dtype)
 
@@ -180,7 +186,7 @@ class RMSNorm(nnx.Module):
     def __init__(
         self, width: int, *, epsilon: float, param_dtype: DTypeLike, compute_dtype: DTypeLike
     ) -> None:
-        self.scale = nnx.Param(jnp.zeros((width,), param_dtype))
+        self.scale = parameter((width,), param_dtype)
         self.epsilon = epsilon
         self.compute_dtype = jnp.dtype(compute_dtype)
 
@@ -196,16 +202,9 @@ class Embedding(nnx.Module):
     """A table of vectors, read by index."""
 
     def __init__(
-        self,
-        rows: int,
-        width: int,
-        *,
-        std: float,
-        param_dtype: DTypeLike,
-        compute_dtype: DTypeLike,
-        rngs: nnx.Rngs,
+        self, rows: int, width: int, *, std: float, param_dtype: DTypeLike, compute_dtype: DTypeLike
     ) -> None:
-        self.embedding = nnx.Param(normal(rngs.params(), (rows, width), std, param_dtype))
+        self.embedding = parameter((rows, width), param_dtype, std=std)
         self.compute_dtype = jnp.dtype(compute_dtype)
 
     def __call__(self, index_BT: Int[Array, "B T"]) -> Float[Array, "B T D"]:

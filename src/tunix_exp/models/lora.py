@@ -116,7 +116,7 @@ def merged(model: ModelT, *, dtype: DTypeLike | None = None) -> ModelT:
             kernel, lora = node.kernel[...], node.lora
             sharding = None if isinstance(kernel, Tracer) else kernel.sharding
             add = _adding(lora.scale, jnp.dtype(dtype or kernel.dtype), sharding)
-            node.kernel = nnx.Param(add(kernel, lora.a[...], lora.b[...]))
+            node.kernel = node.kernel.replace(add(kernel, lora.a[...], lora.b[...]))
             node.lora = None
     return model
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from tunix_exp.models.layers import PRODUCT
 
@@ -22,32 +22,22 @@ Remat = Literal["none", "block", "dots"]
 _SAVED = {"block": None, "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT)}
 
 
-def make_blocks(
-    make: Callable[[nnx.Rngs], nnx.Module], num_layers: int, *, layer_loop: LayerLoop, rngs: nnx.Rngs
-) -> Any:
-    """A list of `num_layers` blocks, or for "scan" one block whose parameters have a leading L axis.
-
-    Layers are drawn one after another by one program, which holds the random bits of one at a time.
-    """
-    keys_L = jax.random.split(rngs.params(), num_layers)
-    graphdef = nnx.graphdef(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
-    params = jax.lax.map(lambda key: nnx.state(make(nnx.Rngs(key))), keys_L)
-    blocks = nnx.merge(graphdef, params)
-    return blocks if layer_loop == "scan" else unstacked(blocks)
+def make_blocks(make: Callable[[], nnx.Module], num_layers: int, *, layer_loop: LayerLoop) -> Any:
+    """A list of `num_layers` blocks, or for "scan" one block whose parameters have a leading L axis."""
+    if layer_loop == "unroll":
+        return nnx.List([make() for _ in range(num_layers)])
+    graphdef, params = nnx.split(make())
+    return nnx.merge(graphdef, jax.tree.map(lambda leaf: jnp.stack([leaf] * num_layers), params))
 
 
-def params_of_layer(params: nnx.State, layer: Int[Array, ""] | int) -> nnx.State:
-    """A copy of one layer of stacked parameters."""
-    return jax.tree.map(lambda leaf_L: leaf_L[layer], params)
-
-
-def unstacked(blocks: Any, take: Callable[[nnx.State, int], nnx.State] = params_of_layer) -> nnx.List:
-    """The blocks as a list of single ones; of stacked parameters `take` copies every layer."""
+def unstacked(blocks: Any) -> nnx.List:
+    """The blocks as a list of single ones; of stacked parameters every layer is copied."""
     if isinstance(blocks, nnx.List):
         return blocks
     graphdef, params = nnx.split(blocks)
     num_layers = jax.tree.leaves(params)[0].shape[0]
-    return nnx.List([nnx.merge(graphdef, take(params, layer)) for layer in range(num_layers)])
+    layers = [jax.tree.map(lambda leaf_L, layer=layer: leaf_L[layer], params) for layer in range(num_layers)]
+    return nnx.List([nnx.merge(graphdef, layer) for layer in layers])
 
 
 def run_blocks(
