@@ -247,7 +247,7 @@ class Step:
 
         mesh = make_mesh(config.device, jax.devices())
         structure = optim.structure(config.optim)
-        self.by_width = {}
+        self.by_width, loading = {}, None
         for width in widths:
             setting = Setting(
                 model=config.model,
@@ -266,19 +266,23 @@ class Step:
                 batch_size=config.training.batch_size,
                 max_tokens=width,
             )
-            graphdef, arguments = setting.arguments()
+            graphdef, arguments = setting.arguments
+            if loading is None:
+                loading = weights.begin(
+                    config.model,
+                    config.adapter,
+                    param_dtype=config.device.param_dtype,
+                    compute_dtype=config.device.compute_dtype,
+                    seed=config.seed,
+                    mesh=mesh,
+                    beside=config.device.platform != "gpu",
+                )
             self.by_width[width] = compile_step(graphdef, structure, mesh, *arguments)
             # Of the last width, and of all devices.
             self.flops = int(footprint(setting).work.model_flops) * mesh.size
         give_back()
-        model = weights.load(
-            config.model,
-            config.adapter,
-            param_dtype=config.device.param_dtype,
-            compute_dtype=config.device.compute_dtype,
-            seed=config.seed,
-            mesh=mesh,
-        ).model
+        assert loading is not None
+        model = loading().model
         _, params, self.frozen = lora.split(model)
         state = placed_state(structure, params, config.device.state_dtype, mesh)
         self.state = jax.block_until_ready(state)

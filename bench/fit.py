@@ -146,7 +146,7 @@ def _compiled(point: dict[str, Any]) -> dict[str, Any]:
     from tunix_exp.training.step import compile_step
 
     device, setting = _setting(config)
-    graphdef, arguments = setting.arguments()
+    graphdef, arguments = setting.arguments
     begun = time.monotonic()
     figures, refusal = None, None
     try:

@@ -1,3 +1,5 @@
+import ctypes
+import mmap
 import os
 import subprocess
 import sys
@@ -45,3 +47,48 @@ def test_freed_memory_is_given_back():
     host_memory.give_back()
     assert held - resident_kib() > 100_000
     assert last
+
+
+def huge_kib(address):
+    """What the kernel says of the mapping at `address`."""
+    with open("/proc/self/smaps") as smaps:
+        found = False
+        for line in smaps:
+            words = line.split()
+            if "-" in words[0] and not words[0].endswith(":"):
+                begin, end = (int(word, 16) for word in words[0].split("-"))
+                found = begin <= address < end
+            elif found and words[0] == "AnonHugePages:":
+                return int(words[1])
+    raise AssertionError(f"nothing lies at {address:x}")
+
+
+def written(n_bytes):
+    """A mapping that asks for huge pages, written once, and the address of its middle."""
+    mapping = mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    mapping.madvise(mmap.MADV_HUGEPAGE)
+    mapping[:] = b"x" * n_bytes
+    return mapping, ctypes.addressof(ctypes.c_char.from_buffer(mapping, n_bytes // 2))
+
+
+@linux
+def test_small_pages_are_small_and_huge_ones_come_back():
+    with host_memory.small_pages():
+        mapping, address = written(2**24)
+        assert huge_kib(address) == 0
+    later, after = written(2**24)
+    if huge_kib(after) == 0:
+        pytest.skip("this machine has no huge pages for anybody")
+    assert mapping[0] == later[0] == ord("x")
+
+
+@linux
+def test_who_has_switched_huge_pages_off_keeps_them_off():
+    switch = ctypes.CDLL(None).prctl
+    switch(host_memory._WITHOUT_HUGE_PAGES, 1, 0, 0, 0)
+    try:
+        with host_memory.small_pages():
+            pass
+        assert switch(host_memory._IS_WITHOUT_HUGE_PAGES, 0, 0, 0, 0) == 1
+    finally:
+        switch(host_memory._WITHOUT_HUGE_PAGES, 0, 0, 0, 0)

@@ -3,9 +3,13 @@
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _TUNABLES = "GLIBC_TUNABLES"
 _HUGE_PAGES = "glibc.malloc.hugetlb=1"
+# PR_SET_THP_DISABLE and PR_GET_THP_DISABLE of prctl(2)
+_WITHOUT_HUGE_PAGES, _IS_WITHOUT_HUGE_PAGES = 41, 42
 
 
 def ask_for_huge_pages() -> None:
@@ -18,6 +22,24 @@ def ask_for_huge_pages() -> None:
     if sys.platform == "linux" and _TUNABLES not in os.environ:
         os.environ[_TUNABLES] = _HUGE_PAGES
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+@contextmanager
+def small_pages() -> Iterator[None]:
+    """What is written first meanwhile lies in pages of 4 KiB, where Linux has a say: for arrays that stay.
+
+    They are written once, and small pages are at hand: a huge one is looked for, and under a virtual machine
+    its host may have to give it again, which took 2 s a GB.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
+    if prctl is None or prctl(_IS_WITHOUT_HUGE_PAGES, 0, 0, 0, 0):
+        yield
+        return
+    prctl(_WITHOUT_HUGE_PAGES, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        prctl(_WITHOUT_HUGE_PAGES, 0, 0, 0, 0)
 
 
 def give_back() -> None:

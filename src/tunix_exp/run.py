@@ -8,6 +8,7 @@ import functools
 import io
 import math
 import os
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,7 +49,7 @@ from tunix_exp.models.digest import parameter_count, weight_hash
 from tunix_exp.models.export import write_adapter, write_model
 from tunix_exp.models.kernels import Kernel
 from tunix_exp.models.kernels import choose as choose_kernel
-from tunix_exp.models.weights import Loaded, check_access, load
+from tunix_exp.models.weights import Loaded, begin, check_access
 from tunix_exp.programs import forget_programs_when_many
 from tunix_exp.report.card import model_card
 from tunix_exp.report.curves import draw_curves
@@ -290,7 +291,8 @@ def _eval_record(
 class PlannedStep(NamedTuple):
     """The compiled update for each width of a batch, its scalar inputs, and the number of updates.
 
-    `flops_of_width` are the operations that the model asks of a device, `peak_flops` what it can do a second.
+    `flops_of_width` are the operations that the model asks of a device, `peak_flops` what it can do a second;
+    `weights` waits until they are loaded, and there are none where nothing is computed.
     """
 
     by_width: dict[int, Any]
@@ -300,6 +302,7 @@ class PlannedStep(NamedTuple):
     total_steps: int
     mesh: Any
     attention: Kernel
+    weights: Callable[[], Loaded] | None
 
     def __call__(
         self, state: TrainState, batch: BatchArrays, scalars: optim.Scalars, *frozen: nnx.State
@@ -313,8 +316,9 @@ def _planned_step(
 ) -> PlannedStep:
     """Plan the update from shapes alone, compile it, write plan.json, and refuse what does not fit.
 
-    What the arithmetic finds hopeless is refused before the compiler is asked. The plan is for the widest
-    batch; all others that come are compiled here too, so that training compiles nothing.
+    What the arithmetic finds hopeless is refused before the compiler is asked, and before a weight is read;
+    else weights are loaded while it works. The plan is for the widest batch; all others that come are
+    compiled here too, so that training compiles nothing.
     """
     total_steps = _total_steps(config, texts)
     *narrower, widest = texts.batches.widths(total_steps) if texts else (config.data.max_tokens,)
@@ -337,7 +341,7 @@ def _planned_step(
         batch_size=config.training.batch_size,
         max_tokens=widest,
     )
-    graphdef, arguments = setting.arguments()
+    graphdef, arguments = setting.arguments
     taken = footprint(setting)
     plan = plans.Plan(
         platform=device.platform,
@@ -352,10 +356,21 @@ def _planned_step(
         evaluation=_evaluation_shapes(config, texts, device.platform),
         not_compiled=device.not_compiled,
     )
-    compiled = None
+    compiled = weights = None
     if plan.is_hopeless and config.device.guardrail == "block":
         plan = plan.refused_by(plans.HOPELESS)
     elif isinstance(device.mesh, jax.sharding.Mesh):
+        if config.mode.computes:
+            weights = begin(
+                config.model,
+                config.adapter,
+                param_dtype=config.device.param_dtype,
+                compute_dtype=config.device.compute_dtype,
+                seed=config.seed,
+                mesh=device.mesh,
+                # A GPU's compiler times kernels, and wants it for itself.
+                beside=device.platform != "gpu",
+            )
         try:
             compiled = compile_step(graphdef, optim.structure(config.optim), device.mesh, *arguments)
             plan = replace(plan, step=plans.compiled_figures(compiled, device.platform))
@@ -395,12 +410,14 @@ def _planned_step(
         assert isinstance(device.mesh, jax.sharding.Mesh)  # else the plan was refused
         for width in narrower:
             other = replace(setting, max_tokens=width)
-            _, arguments = other.arguments()
+            _, arguments = other.arguments
             by_width[width] = compile_step(graphdef, optim.structure(config.optim), device.mesh, *arguments)
             flops_of_width[width] = footprint(other).work.model_flops
     scalars = step_scalars(config.optim, config.adapter, total_steps=total_steps, seed=config.seed)
     peak = None if device.speed is None else device.speed.device_peak_flops
-    return PlannedStep(by_width, flops_of_width, peak, scalars, total_steps, device.mesh, attention.kernel)
+    return PlannedStep(
+        by_width, flops_of_width, peak, scalars, total_steps, device.mesh, attention.kernel, weights
+    )
 
 
 def _adapter_record(config: RunConfig, trained_parameter_count: int) -> records.LoRA | None:
@@ -463,14 +480,8 @@ def _evaluation_shapes(config: RunConfig, texts: Texts | None, platform: str) ->
 
 
 def _loaded_model(config: RunConfig, step: PlannedStep, evidence: RunDirectory) -> Loaded:
-    loaded = load(
-        config.model,
-        config.adapter,
-        param_dtype=config.device.param_dtype,
-        compute_dtype=config.device.compute_dtype,
-        seed=config.seed,
-        mesh=step.mesh,
-    )
+    assert step.weights is not None  # else the plan was refused
+    loaded = step.weights()
     _check_kernel(step.attention, loaded.model, evidence)
     params = lora.own_parameters(loaded.model)
     evidence.update(

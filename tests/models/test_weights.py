@@ -1,3 +1,5 @@
+import threading
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -13,6 +15,7 @@ from tunix_exp.hub.snapshot import Snapshot
 from tunix_exp.models import lora, weights
 from tunix_exp.models.adapter import NoAdapterConfig
 from tunix_exp.models.digest import weight_hash
+from tunix_exp.models.sharding import AXES
 from tunix_exp.references import Hub
 
 NONE = NoAdapterConfig(name="none")
@@ -105,3 +108,44 @@ def test_frozen_weights_stored_in_two_dtypes_are_refused(tmp_path):
     mixed = tensors() | {"wte.weight": tensors()["wte.weight"].astype(ml_dtypes.bfloat16)}
     with pytest.raises(UserError, match=r"(?s)stored in bfloat16 and float32.*store them all in float32"):
         load_beside_an_adapter(write(tmp_path, mixed), "float32")
+
+
+def begin(config, *, beside):
+    mesh = jax.make_mesh((1, 1, 1), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3)
+    return weights.begin(config, NONE, **DTYPES, seed=0, mesh=mesh, beside=beside)
+
+
+def thread_that_loads(monkeypatch):
+    """The name of the thread that loaded, once one has."""
+    names, real = [], weights.load
+
+    def load(*arguments, **named):
+        names.append(threading.current_thread().name)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(weights, "load", load)
+    return names
+
+
+@pytest.mark.parametrize(("beside", "thread"), [(True, "weights_0"), (False, "MainThread")])
+def test_weights_are_loaded_beside_other_work_or_when_waited_for(monkeypatch, beside, thread):
+    names = thread_that_loads(monkeypatch)
+    wait = begin(toy_config(), beside=beside)
+    assert weight_hash(nnx.state(wait().model)) == weight_hash(nnx.state(toy_model()))
+    assert names == [thread]
+
+
+def test_what_the_hub_has_to_send_is_not_begun_before_it_is_waited_for(tmp_path, monkeypatch):
+    names = thread_that_loads(monkeypatch)
+    monkeypatch.setattr(weights.snapshot, "resolve", lambda reference: Snapshot("c" * 40, write(tmp_path)))
+    monkeypatch.setattr(weights.snapshot, "is_cached", lambda reference: False)
+    wait = begin(toy_config(weights="hub:org/name@main"), beside=True)
+    assert names == []
+    assert wait().revision == "c" * 40
+    assert names == ["MainThread"]
+
+
+def test_what_fails_beside_other_work_fails_where_it_is_waited_for(tmp_path):
+    wait = begin(toy_config(weights=str(tmp_path / "none")), beside=True)
+    with pytest.raises(UserError, match="none"):
+        wait()

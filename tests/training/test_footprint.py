@@ -152,7 +152,7 @@ def test_a_step_is_compiled_for_a_tpu_that_is_not_here(topology):
     config = validate(composed(*words, "training.batch_size=8", "eval=none"))
     mesh = make_mesh(config.device, compile_only_devices(topology))
     made = setting(*words, "training.batch_size=8", "eval=none", mesh=mesh)
-    graphdef, arguments = made.arguments()
+    graphdef, arguments = made.arguments
     compiled = compile_step(graphdef, optim.structure(config.optim), mesh, *arguments)
     held = footprint(made).parts
     assert compiled_figures(compiled, "tpu").argument_bytes >= held.parameters + held.optimizer_state

@@ -74,10 +74,15 @@ def check_access(reference: Hub, *, endpoint: str | None = None, timeout_s: floa
 
     Raises UserError as `resolve` does, and before anything has cost time.
     """
-    if _cached(reference, "weights") is not None:
+    if is_cached(reference):
         return
     with _told_plainly(reference, "weights", timeout_s):
         _allowed(huggingface_hub.HfApi(endpoint=endpoint), reference, "weights", timeout_s)
+
+
+def is_cached(reference: Hub) -> bool:
+    """Whether the weights of `reference` are here already, so that nobody is asked for them."""
+    return _cached(reference, "weights") is not None
 
 
 def _allowed(api: huggingface_hub.HfApi, reference: Hub, part: Part, timeout_s: float) -> str:

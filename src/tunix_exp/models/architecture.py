@@ -71,6 +71,8 @@ class LanguageModel(Protocol):
 
 
 Model = GPT2 | Gemma
+_PIECE = 2**16
+
 FAMILIES = {"gpt2": GPT2, "gemma": Gemma, "gemma2": Gemma, "gemma3": Gemma}
 
 
@@ -91,10 +93,12 @@ def build(
     flat, treedef = jax.tree_util.tree_flatten_with_path(shapes, is_leaf=_is_param)
     where = jax.tree.leaves(shardings(shapes, mesh)) if mesh is not None else [None] * len(flat)
 
-    def drawn(leaf: tuple[Any, nnx.Param], sharding: Any) -> nnx.Param:
+    def drawn(leaf: tuple[Any, nnx.Param], sharding: Any) -> nnx.Variable:
         keys, param = leaf
         values = initial(path_of(keys), param.shape, param.get_metadata("begin"), seed=seed)
-        return param.replace(jax.device_put(values.astype(param.dtype), sharding, may_alias=False))
+        return param.replace(
+            jax.device_put(values.astype(param.dtype, copy=False), sharding, may_alias=False)
+        )
 
     # NumPy draws without Python's lock: every core its parameter.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -112,10 +116,14 @@ def initial(path: str, shape: tuple[int, ...], begin: Begin, *, seed: int) -> np
     values = np.empty(shape, np.float32)
     parts = [(layer_path(path, layer), values[layer]) for layer in range(shape[0])]
     for name, part in parts if is_stacked(path) else [(path, values)]:
-        stream = np.random.SeedSequence(seed, spawn_key=tuple(name.encode()))
-        np.random.Generator(np.random.SFC64(stream)).standard_normal(dtype=np.float32, out=part)
-    values *= np.float32(begin.std)
-    values += np.float32(begin.mean)
+        key = np.random.SeedSequence(seed, spawn_key=tuple(name.encode()))
+        stream, flat = np.random.Generator(np.random.SFC64(key)), part.reshape(-1)
+        # Pieces that a core's cache holds until they are scaled.
+        for first in range(0, flat.size, _PIECE):
+            piece = flat[first : first + _PIECE]
+            stream.standard_normal(dtype=np.float32, out=piece)
+            np.multiply(piece, np.float32(begin.std), out=piece)
+            np.add(piece, np.float32(begin.mean), out=piece)
     return values
 
 

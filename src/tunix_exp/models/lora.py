@@ -5,7 +5,7 @@ Two more axis letters: R, the adapter's rank, and C, the words of a random key.
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -91,6 +91,8 @@ def attach(
 
 def attached_shapes(model: ModelT, config: AdapterConfig, *, family: str) -> ModelT:
     """What `attach` makes of a model of `jax.ShapeDtypeStruct`s; nothing is allocated."""
+    if isinstance(config, NoAdapterConfig):
+        return model
     return nnx.eval_shape(lambda model: attach(model, config, family=family, seed=0), model)
 
 
@@ -116,7 +118,7 @@ def merged(model: ModelT, *, dtype: DTypeLike | None = None) -> ModelT:
             kernel, lora = node.kernel[...], node.lora
             sharding = None if isinstance(kernel, Tracer) else kernel.sharding
             add = _adding(lora.scale, jnp.dtype(dtype or kernel.dtype), sharding)
-            node.kernel = node.kernel.replace(add(kernel, lora.a[...], lora.b[...]))
+            node.kernel = cast(nnx.Param, node.kernel.replace(add(kernel, lora.a[...], lora.b[...])))
             node.lora = None
     return model
 

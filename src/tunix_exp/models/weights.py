@@ -1,6 +1,9 @@
 """A model with its weights, from wherever the config says, and what can be said of them."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -9,6 +12,7 @@ from jax.typing import DTypeLike
 
 from tunix_exp import references
 from tunix_exp.errors import UserError
+from tunix_exp.host_memory import small_pages
 from tunix_exp.hub import snapshot
 from tunix_exp.models import hf, lora, peft
 from tunix_exp.models.adapter import AdapterConfig, NoAdapterConfig, base_dtype
@@ -47,13 +51,41 @@ def load(
     Raises UserError when they cannot be had or do not fit; never takes others instead.
     """
     dtype = base_dtype(config, adapter, param_dtype)
-    loaded = _load(config, adapter, dtype, compute_dtype, seed, mesh)
-    lora.attach(loaded.model, adapter, family=config.family, seed=seed, mesh=mesh)
+    with small_pages():
+        loaded = _load(config, adapter, dtype, compute_dtype, seed, mesh)
+        lora.attach(loaded.model, adapter, family=config.family, seed=seed, mesh=mesh)
+        jax.block_until_ready(nnx.state(loaded.model))
     if isinstance(adapter, NoAdapterConfig) or adapter.weights == "random":
         return loaded
     folder = Path(adapter.weights).expanduser()
     files = peft.read(loaded.model, folder, adapter, family=config.family, num_layers=config.num_layers)
     return replace(loaded, adapter_files=files)
+
+
+def begin(
+    config: ModelConfig,
+    adapter: AdapterConfig,
+    *,
+    param_dtype: str,
+    compute_dtype: DTypeLike,
+    seed: int,
+    mesh: jax.sharding.Mesh,
+    beside: bool,
+) -> Callable[[], Loaded]:
+    """What waits for `load`, and gives or raises what it does; `beside` begins it now, in its own thread.
+
+    Weights that the Hub has to send first are loaded when they are waited for, with the screen to themselves.
+    """
+    whole = partial(
+        load, config, adapter, param_dtype=param_dtype, compute_dtype=compute_dtype, seed=seed, mesh=mesh
+    )
+    reference = references.parse(config.weights, key="model.weights")
+    if not beside or (isinstance(reference, references.Hub) and not snapshot.is_cached(reference)):
+        return whole
+    pool = ThreadPoolExecutor(1, thread_name_prefix="weights")
+    loading = pool.submit(whole)
+    pool.shutdown(wait=False)
+    return loading.result
 
 
 def _load(

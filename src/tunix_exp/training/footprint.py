@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -64,6 +65,7 @@ class Setting:
     batch_size: int
     max_tokens: int
 
+    @cached_property
     def arguments(self) -> tuple[nnx.GraphDef[Any], Any]:
         """The model's graph, and its step's state, batch, scalars and frozen parameters as placed shapes."""
         model = self._shapes()
@@ -107,7 +109,7 @@ def footprint(setting: Setting) -> Footprint:
       those on queries and keys twice;
     - loss: logits and their gradient, 2·4 bytes each, and the table in the compute dtype.
     """
-    _, (state, batch, _, *frozen) = setting.arguments()
+    _, (state, batch, _, *frozen) = setting.arguments
     model, sizes, compute_dtype = setting.model, setting.mesh.shape, setting.device.compute_dtype
     compute_bytes = _BYTES[compute_dtype]
     is_cast = compute_dtype != base_dtype(model, setting.adapter, setting.device.param_dtype)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from tunix_exp.host_memory import small_pages
 from tunix_exp.models import lora, sharding
 from tunix_exp.models.adapter import AdapterConfig, LoRAConfig
 from tunix_exp.models.loss import count, summed_nll
@@ -72,7 +73,9 @@ def placed_state(
     """The state before the first update, each part where the mesh wants it; `params` lie there already."""
     state = jax.eval_shape(lambda p: init_state(structure, p, state_dtype), params)
     leaves, treedef = jax.tree.flatten(sharding.shardings(state.opt_state, mesh))
-    opt_state = _init(structure, state_dtype, treedef, tuple(leaves))(params)  # pyright: ignore
+    init = _init(structure, state_dtype, treedef, tuple(leaves))  # pyright: ignore[reportArgumentType]
+    with small_pages():
+        opt_state = jax.block_until_ready(init(params))
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     return TrainState(params, opt_state, jax.device_put(jnp.int32(0), everywhere))
 
