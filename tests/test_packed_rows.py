@@ -85,8 +85,11 @@ def test_the_gradient_of_packed_rows_is_that_of_padded_ones(family, loop):
     ]
     ((loss, _), gradient), ((other_loss, _), other_gradient) = results
     np.testing.assert_allclose(loss, other_loss, rtol=1e-5)
+    # Terms are summed in another order: what is left of large ones is as exact as they are.
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), gradient, other_gradient
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max()),
+        gradient,
+        other_gradient,
     )
 
 
