@@ -97,6 +97,7 @@ def main() -> None:
     words.add_argument("--rounds", type=int, default=5)
     words.add_argument("--peers-per-workload", type=int, default=3)
     words.add_argument("--only", help="these peers, and no others")
+    words.add_argument("--once", default="", help="these sides run in the first round alone")
     words.add_argument("--gsm8k", type=Path, help="W6: train.jsonl")
     words.add_argument("--tokenizer", type=Path, help="W6: folder of GPT-2's tokenizer")
     words.add_argument("--timed", help="timed steps or calls, else each script's own")
@@ -129,6 +130,8 @@ def measured(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
             if chosen.only:
                 peers = [name for name in ranked if name in chosen.only.split(",")]
             sides = [OURS, *OTHER_WAYS.get(workload, ()), *peers]
+            if number:
+                sides = [name for name in sides if name not in chosen.once.split(",")]
             for name in reversed(sides) if number % 2 else sides:
                 with tempfile.TemporaryDirectory() as cache:
                     yield place | _measured(name, workload, cache, chosen) | {"peer": name}

@@ -38,7 +38,8 @@ POINTS = {
 }
 # Why an exponent is what it is, where that takes a word; measured with the profiler of the step.
 REASONS = {
-    "length": "products grow with T, attention with T²; the share of the second grows",
+    "length": "attention grows with T², and beside its products it passes over the logits of every head in"
+    " memory, which no FLOPs count: with fewer heads of the same width a long step is faster",
     "batch": "a part does not depend on the batch: the update of every parameter",
     "layers": "a part does not depend on the layers: embedding, unembedding and loss",
     "vocabulary": "a part does not depend on the vocabulary: the blocks",
