@@ -8,8 +8,9 @@ import tempfile
 from collections.abc import Iterator
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Toy programs run once or twice: compiling them is nearly all of the time.
-os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+# Toy programs run once or twice: compiling them is nearly all of the time. What the shell asks for stays,
+# as `XLA_FLAGS=--xla_cpu_max_isa=SSE4_2` asks for another processor's instructions.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
 # What one module or worker compiled the others read back, for as long as the session lasts.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="tunix-exp-tests-")
