@@ -24,12 +24,18 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tunix_exp.programs import forget_programs
 
 # Tests start many processes: each would compile every package again, which takes longer than what they do.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+
+# An example that takes long is no fault: the machine may be slow, or others' work on it.
+settings.register_profile("any pace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any pace")
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.closeness import assert_close, model_roundings
 from tests.data.toys import example
 from tests.models.gemma_toys import gemma_model
-from tests.models.toys import toy_model
+from tests.models.toys import toy_config, toy_model
 from tunix_exp.data.batches import Batch, laid_out
 from tunix_exp.data.tokenize import TokenizedExample
 from tunix_exp.models.loss import response_nll
@@ -18,6 +19,7 @@ WIDTH = 24
 # Among them one of a single response token, and two that fill a row together.
 LENGTHS = ((3, 9), (1, 11), (5, 6), (2, 4), (4, 20), (1, 2))
 ROWS = ((0, 1), (2, 3, 5), (4,))
+FORWARD = model_roundings(toy_config(num_layers=2), WIDTH)
 MODELS = pytest.mark.parametrize(("family", "loop"), [
     ("gpt2", "unroll"), ("gpt2", "scan"), ("gemma2", "unroll"), ("gemma3", "scan"),
 ])  # fmt: skip
@@ -71,7 +73,7 @@ def test_the_loss_of_each_example_is_that_of_the_example_alone(family, loop):
     order = [n for row in ROWS for n in row]
     padded = laid_out([[made[n]] for n in order], width=WIDTH, pad_id=0)
     alone = nll_of_each(family, loop, padded)
-    np.testing.assert_allclose(nll_of_each(family, loop, packed(made)), alone, rtol=1e-5)
+    assert_close(nll_of_each(family, loop, packed(made)), alone, roundings=FORWARD)
 
 
 @MODELS
@@ -83,14 +85,8 @@ def test_the_gradient_of_packed_rows_is_that_of_padded_ones(family, loop):
         call(params, batch.tokens_BT, batch.segment_ids_BT, batch.loss_mask_BT)
         for batch in (packed(made), padded)
     ]
-    ((loss, _), gradient), ((other_loss, _), other_gradient) = results
-    np.testing.assert_allclose(loss, other_loss, rtol=1e-5)
-    # Terms are summed in another order: what is left of large ones is as exact as they are.
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max()),
-        gradient,
-        other_gradient,
-    )
+    together, apart = ((loss, gradient) for (loss, _), gradient in results)
+    assert_close(together, apart, roundings=3 * FORWARD)
 
 
 @MODELS

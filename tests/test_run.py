@@ -11,7 +11,9 @@ from pathlib import Path
 import jax
 import pytest
 
+from tests.closeness import assert_close, model_roundings
 from tests.composing import composed
+from tests.models.toys import toy_config
 from tests.running import TOY, bits, read_json, read_jsonl, run, run_toy
 from tunix_exp import cli
 from tunix_exp.evidence.verify import verify
@@ -82,7 +84,9 @@ def test_predictions_do_not_depend_on_the_evaluation_s_batch_size(toy, tmp_path,
 def test_every_split_into_accumulation_steps_trains_alike(toy, tmp_path):
     assert run_toy(tmp_path / "run", "optim.accumulation_steps=4") == 0
     split, whole = (read_jsonl(folder / "metrics.jsonl") for folder in (tmp_path / "run", toy))
-    assert [row["loss"] for row in split] == pytest.approx([row["loss"] for row in whole], rel=1e-5)
+    split, whole = ([row["loss"] for row in rows] for rows in (split, whole))
+    model = toy_config(width=16, mlp_width=32, num_layers=1, vocab_size=512)
+    assert_close(split, whole, roundings=model_roundings(model, 64, passes=4 * 3))
 
 
 # Examples of 36 to 48 tokens: of three widths, or two to a row.
@@ -249,7 +253,7 @@ def started(folder: Path, *words: str) -> subprocess.Popen[str]:
         *words,
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    until = time.monotonic() + 120
+    until = time.monotonic() + 600
     while not (folder / "metrics.jsonl").exists():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < until
@@ -273,7 +277,7 @@ def test_kill_leaves_running_and_never_completed(tmp_path):
 def test_ctrl_c_leaves_interrupted_with_a_checkpoint(tmp_path, number):
     process = started(tmp_path / "run")
     os.kill(process.pid, number)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=600)
     assert process.returncode == 130
     assert read_json(tmp_path / "run" / "run_manifest.json")["status"] == "interrupted"
     assert any(path.name.isdigit() for path in (tmp_path / "run" / "checkpoints").iterdir())

@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from tests.closeness import assert_close, model_roundings
 from tests.data.toys import TEMPLATE, example
-from tests.models.toys import toy_model
+from tests.models.toys import toy_config, toy_model
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenize import tokenize
 from tunix_exp.data.tokenizer import load_tokenizer
@@ -35,7 +36,8 @@ def test_answers_stop_at_the_end_of_a_response_and_of_a_text(monkeypatch, end_id
 def test_items_of_like_length_are_computed_together_and_come_in_their_own_order(monkeypatch):
     made = [example("?" * (1 + 7 * n % 60), name=f"x-{n}") for n in range(40)]
     items = tokenize(made, Renderer(TEMPLATE), BYTES, 96, "error").kept
-    model = toy_model(vocab_size=257, num_positions=96, num_layers=1)
+    sizes = {"vocab_size": 257, "num_positions": 96, "num_layers": 1}
+    config, model = toy_config(**sizes), toy_model(**sizes)
     assert evaluation.heldout_widths(items) == (80,)
     one_width = evaluation.item_losses(model, items)
     monkeypatch.setattr(evaluation, "_ITEMS_PER_WIDTH", 20)
@@ -43,4 +45,5 @@ def test_items_of_like_length_are_computed_together_and_come_in_their_own_order(
     losses = evaluation.item_losses(model, items)
     assert [loss.id for loss in losses] == [item.example.id for item in items]
     assert [loss.tokens for loss in losses] == [loss.tokens for loss in one_width]
-    assert [loss.nats for loss in losses] == pytest.approx([loss.nats for loss in one_width], rel=1e-5)
+    nats, of_one_width = ([loss.nats for loss in some] for some in (losses, one_width))
+    assert_close(nats, of_one_width, roundings=model_roundings(config, 80))

@@ -130,7 +130,7 @@ def ask(cases, home, endpoint, **environment):
         capture_output=True,
         text=True,
         env=clean | {"HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1"} | environment,
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert TOKEN not in done.stdout + done.stderr

@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
+from tests.closeness import assert_close
 from tests.models import test_gemma_goldens, test_gpt2_goldens
 from tests.models.lora_toys import lora_config
 from tests.models.toys import toy_config
@@ -166,7 +167,7 @@ def test_an_adapter_leaves_merged_into_the_weights(family, layer_loop, tmp_path)
         expected[base] = expected[base] + adapter.scale * (delta_OI.T if family == "gpt2" else delta_OI)
     assert found.keys() == expected.keys()
     for name, values in expected.items():
-        np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-6, err_msg=name)
+        assert_close({name: found[name]}, {name: values}, roundings=adapter.rank)
 
 
 @pytest.mark.parametrize("family", ADAPTERS)

@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
+from tests.closeness import assert_close, model_roundings
 from tests.models.gemma_toys import gemma_config
 from tunix_exp.evaluation.generate import generate
 from tunix_exp.models import hf
@@ -45,6 +46,10 @@ OF_FAMILY = {
 
 def config_of(family):
     return gemma_config(family, **SIZES, **OF_FAMILY[family])
+
+
+def forward(family):
+    return model_roundings(config_of(family), SIZES["num_positions"])
 
 
 def read(family, folder):
@@ -100,7 +105,7 @@ def computed(family):
 
 def assert_logits_are(logits_BTV, expected_BTV, family):
     real_BT = expected(family)["segment_ids"] == 1
-    np.testing.assert_allclose(np.asarray(logits_BTV)[real_BT], expected_BTV[real_BT], rtol=0, atol=2e-5)
+    assert_close(np.asarray(logits_BTV)[real_BT], expected_BTV[real_BT], roundings=forward(family))
 
 
 def norms_by_name(params, family):
@@ -131,9 +136,9 @@ def test_logits_agree(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_losses_and_every_gradient_norm_agree(family):
     _, loss, nll_B, gradients = computed(family)
-    np.testing.assert_allclose(nll_B, expected(family)["nll_per_example"], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(loss, expected(family)["loss"], rtol=0, atol=1e-5)
-    assert norms_by_name(gradients, family) == pytest.approx(expected(family)["gradient_norms"], rel=5e-5)
+    told, roundings = expected(family), forward(family)
+    assert_close((loss, nll_B), (told["loss"], told["nll_per_example"]), roundings=roundings)
+    assert_close(norms_by_name(gradients, family), told["gradient_norms"], roundings=3 * roundings)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -155,10 +160,10 @@ def test_five_steps_agree(family):
         seen.append((float(metrics.loss), float(metrics.grad_norm)))
     losses, gradient_norms = zip(*seen, strict=True)
     expected_losses = [*training["losses_before_each_step"], training["loss_after_last_step"]]
-    np.testing.assert_allclose(losses, expected_losses, rtol=0, atol=1e-4)
-    np.testing.assert_allclose(gradient_norms[:5], training["gradient_norm_before_clipping"], rtol=1e-4)
-    norms = norms_by_name(before, family)
-    assert norms == pytest.approx(training["parameter_norms_after_last_step"], rel=1e-5)
+    found = losses, list(gradient_norms[:5]), norms_by_name(before, family)
+    names = "gradient_norm_before_clipping", "parameter_norms_after_last_step"
+    told = tuple(expected_losses), *(training[name] for name in names)
+    assert_close(found, told, roundings=5 * 3 * forward(family))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.closeness import assert_close, model_roundings
 from tests.models.toys import toy_config
 from tunix_exp.evaluation.generate import generate
 from tunix_exp.models import hf
@@ -27,6 +28,7 @@ SIZES = {
     "num_layers": 2,
     "num_heads": 4,
 }
+FORWARD = model_roundings(toy_config(**SIZES), SIZES["num_positions"])
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +54,7 @@ def test_logits_agree(model, expected):
 
     logits_BTV = logits_of(model, jnp.asarray(expected["tokens"]), jnp.asarray(expected["segment_ids"]))
     real_BT = expected["segment_ids"] == 1
-    np.testing.assert_allclose(
-        np.asarray(logits_BTV)[real_BT], expected["logits"][real_BT], rtol=0, atol=2e-5
-    )
+    assert_close(np.asarray(logits_BTV)[real_BT], expected["logits"][real_BT], roundings=FORWARD)
 
 
 def test_losses_and_every_gradient_norm_agree(model, expected):
@@ -71,8 +71,7 @@ def test_losses_and_every_gradient_norm_agree(model, expected):
         return jax.value_and_grad(loss, has_aux=True)(params)
 
     (loss, nll_B), gradients = losses_and_gradients(params)
-    np.testing.assert_allclose(nll_B, expected["nll_per_example"], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(loss, expected["loss"], rtol=0, atol=1e-5)
+    assert_close((loss, nll_B), (expected["loss"], expected["nll_per_example"]), roundings=FORWARD)
     paths = {}
     for row in GPT2_NAMES.rows:
         paths |= dict(zip(each_layer(row.path, 2), each_layer(row.name, 2), strict=True))
@@ -80,7 +79,7 @@ def test_losses_and_every_gradient_norm_agree(model, expected):
         f"transformer.{paths[path_of(keys)]}": float(np.linalg.norm(np.asarray(leaf, np.float64)))
         for keys, leaf in jax.tree_util.tree_leaves_with_path(gradients)
     }
-    assert norms == pytest.approx(expected["gradient_norms"], rel=1e-5)
+    assert_close(norms, expected["gradient_norms"], roundings=3 * FORWARD)
 
 
 def test_greedy_tokens_are_equal(model, expected):

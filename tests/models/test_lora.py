@@ -6,6 +6,7 @@ from flax import nnx
 from jax.sharding import AbstractMesh
 from jax.sharding import PartitionSpec as P
 
+from tests.closeness import assert_close, model_roundings
 from tests.models.lora_toys import adapted, logits_of, lora_config
 from tests.models.toys import toy_config, toy_model
 from tunix_exp.evaluation.generate import generate
@@ -16,6 +17,7 @@ from tunix_exp.models.digest import path_of, weight_hash
 from tunix_exp.models.sharding import spec_of
 
 TOKENS_BT = jnp.asarray(np.random.default_rng(0).integers(1, 30, (2, 9)), jnp.int32)
+FORWARD = model_roundings(toy_config(), 9)
 
 
 def leaves_by_path(tree):
@@ -69,7 +71,7 @@ def test_both_layer_loops_draw_the_same_and_compute_the_same():
                 node.b[...] = jnp.full_like(node.b[...], 0.1)
         logits.append(logits_of(lora_with_values, TOKENS_BT))
     assert hashes[0] == hashes[1]
-    np.testing.assert_allclose(*logits, atol=1e-5)
+    assert_close(*logits, roundings=FORWARD)
 
 
 def test_what_other_targets_draw_changes_no_target_s_values():
@@ -111,7 +113,7 @@ def test_shapes_are_those_of_the_values():
 def test_merged_or_not_the_model_gives_the_same_tokens(family, loop):
     model = adapted(family, lora_config(targets=("all",)), layer_loop=loop)
     merged = lora.merged(model)
-    np.testing.assert_allclose(logits_of(merged, TOKENS_BT), logits_of(model, TOKENS_BT), atol=2e-5)
+    assert_close(logits_of(merged, TOKENS_BT), logits_of(model, TOKENS_BT), roundings=FORWARD)
     answers = [
         generate(one, [[3, 5, 7], [9, 2]], max_new_tokens=8, eos_ids=(), pad_id=0, batch_size=2)
         for one in (model, merged)
@@ -135,7 +137,7 @@ def test_a_merged_kernel_keeps_its_dtype_or_for_evaluation_is_float32():
     asked = lora.for_evaluation(model, lora_config(merge_for_eval=True))
     assert asked.blocks[0].attention.qkv.kernel.dtype == jnp.float32
     assert asked.blocks[0].mlp.up.kernel.dtype == jnp.bfloat16
-    np.testing.assert_allclose(logits_of(asked, TOKENS_BT), logits_of(model, TOKENS_BT), atol=2e-5)
+    assert_close(logits_of(asked, TOKENS_BT), logits_of(model, TOKENS_BT), roundings=FORWARD)
     assert lora.for_evaluation(model, lora_config()) is model
 
 
@@ -166,8 +168,8 @@ def test_dropout_is_the_same_for_both_layer_loops_and_a_row_s_own():
                 node.b[...] = jnp.full_like(node.b[...], 0.1)
         values.append(logits_of(with_dropout(model, 3), TOKENS_BT))
         turned = logits_of(with_dropout(model, 3, rows=(1, 0)), TOKENS_BT[::-1])
-        np.testing.assert_allclose(turned[::-1], values[-1], atol=1e-5)
-    np.testing.assert_allclose(*values, atol=1e-5)
+        assert_close(turned[::-1], values[-1], roundings=FORWARD)
+    assert_close(*values, roundings=FORWARD)
     twice = np.asarray(logits_of(with_dropout(adapted(config=config), 3), TOKENS_BT[:1].repeat(2, axis=0)))
     assert np.abs(twice[0] - twice[1]).max() > 0.01
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.pace import slowness
 from tunix_exp.scoring.match import RELATIVE_TOLERANCE, matches, normalise
 
 MARKED = st.text(alphabet=st.sampled_from(list("the \"'`*_.,;:!?()[]<>{}$\\-=1½²°−٤ aİßﬁ\n")), max_size=30)
@@ -138,10 +139,10 @@ def test_punctuation_alone_is_compared_as_it_is():
 )
 def test_a_long_answer_is_matched_in_no_time(piece):
     text = piece * (20_000 // len(piece))
-    begin = time.perf_counter()
+    begin = time.process_time()  # not the clock's: other processes share the machine
     matches(text, "1, 2 or 3")
     matches("1, 2", text)
-    assert time.perf_counter() - begin < 1.0
+    assert time.process_time() - begin < 1.0 * slowness()
 
 
 def test_a_number_of_thousands_of_digits_is_compared_as_text():

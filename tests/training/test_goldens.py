@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.closeness import assert_close, model_roundings, relative_bound
 from tests.models.toys import toy_config
 from tests.training.toy import ADAMW
 from tunix_exp.models import hf
@@ -23,6 +24,7 @@ FOLDER = Path(__file__).parents[1] / "goldens" / "gpt2"
 SIZES = {
     "vocab_size": 128, "num_positions": 32, "width": 32, "mlp_width": 128, "num_layers": 2, "num_heads": 4,
 }  # fmt: skip
+STEP = model_roundings(toy_config(**SIZES), SIZES["num_positions"], passes=3)
 
 
 def test_five_adamw_steps_agree_with_pytorch():
@@ -45,14 +47,16 @@ def test_five_adamw_steps_agree_with_pytorch():
         losses.append(float(metrics.loss))
         norms.append(float(metrics.grad_norm))
     wanted = [*training["losses_before_each_step"], training["loss_after_last_step"]]
-    assert losses == pytest.approx(wanted, abs=1e-4)
-    assert norms[:5] == pytest.approx(training["gradient_norm_before_clipping"], rel=1e-4)
+    assert_close(losses, wanted, roundings=5 * STEP)
+    assert_close(norms[:5], training["gradient_norm_before_clipping"], roundings=5 * STEP)
     wanted_norms = training["parameter_norms_after_last_step"]
     assert after.keys() == wanted_norms.keys()
     for name, norm in after.items():
-        # The key third of c_attn.bias has no gradient but rounding, which Adam scales up to full steps.
-        tolerance = 1e-2 if name.endswith("c_attn.bias") else 1e-5
-        assert norm == pytest.approx(wanted_norms[name], rel=tolerance), name
+        # The key third of c_attn.bias has no gradient but rounding, which Adam scales up to full steps, here
+        # in one direction and there in the other.
+        anywhere = 2 * 5 * adamw["lr"] * SIZES["width"] ** 0.5 if name.endswith("c_attn.bias") else 0.0
+        explained = relative_bound(5 * STEP) * wanted_norms[name]
+        assert norm == pytest.approx(wanted_norms[name], rel=0, abs=anywhere + explained), name
 
 
 def test_fifty_adamw_steps_follow_the_curve_of_pytorch_at_every_step():
@@ -77,7 +81,7 @@ def test_fifty_adamw_steps_follow_the_curve_of_pytorch_at_every_step():
         losses.append(float(metrics.loss))
     assert len(losses) == 50
     assert losses[-1] < losses[0] - 1
-    assert losses == pytest.approx(expected["losses"], rel=1e-5)
+    assert_close(losses, expected["losses"], roundings=50 * STEP)
 
 
 def _begun(config):

@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from flax import nnx
 from lm_eval.api.instance import Instance
 
+from tests.closeness import assert_close, model_roundings
 from tests.models.gemma_toys import gemma_config
 from tests.models.toys import toy_config
 from tunix_exp.data.tokenizer import load_tokenizer
@@ -78,7 +78,8 @@ def requests(kind, rows, task="golden"):
 def test_loglikelihoods_are_those_of_the_hf_backend(family):
     rows = expected(family)["loglikelihood"]
     found = bridge(family).loglikelihood(requests("loglikelihood", [row[:2] for row in rows]))
-    np.testing.assert_allclose([one[0] for one in found], [row[2] for row in rows], rtol=0, atol=1e-4)
+    roundings = model_roundings(CONFIGS[family], CONFIGS[family].num_positions)
+    assert_close([one[0] for one in found], [row[2] for row in rows], roundings=roundings)
     assert [one[1] for one in found] == [row[3] for row in rows]
     assert {row[3] for row in rows} == {True, False}
 
@@ -88,7 +89,8 @@ def test_a_rolling_window_gives_the_loglikelihoods_of_the_hf_backend(family):
     rows = expected(family)["loglikelihood_rolling"]
     found = bridge(family).loglikelihood_rolling(requests("loglikelihood_rolling", [row[:1] for row in rows]))
     # a window has 32 tokens: the longest text needs several
-    np.testing.assert_allclose(found, [row[1] for row in rows], rtol=0, atol=1e-4 * 6)
+    roundings = model_roundings(CONFIGS[family], CONFIGS[family].num_positions)
+    assert_close(found, [row[1] for row in rows], roundings=roundings)
     assert min(row[1] for row in rows) < -600
 
 
