@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tests.closeness import assert_clear, model_roundings
 from tests.models.gemma_toys import gemma_model
-from tests.models.toys import toy_model
+from tests.models.toys import toy_config, toy_model
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation import generate as module
 from tunix_exp.evaluation.generate import (
@@ -24,6 +25,7 @@ from tunix_exp.training.compiles import CompileCount
 NEW = 5
 MOST = MOST_ROWS["cpu"]
 SIZES = {"num_positions": 40}
+FORWARD = model_roundings(toy_config(), 40)
 
 
 def model(seed=0, **changes):
@@ -41,10 +43,10 @@ def run(model, prompts, **changes):
 
 
 @nnx.jit
-def next_token(model, tokens_BT, length):
+def next_logits(model, tokens_BT, length):
     one_BT = (jnp.arange(tokens_BT.shape[1])[None] < length).astype(jnp.int32)
     x_BTD, _ = model.hidden(tokens_BT, jnp.arange(tokens_BT.shape[1])[None], one_BT)
-    return model.logits(x_BTD)[0, length - 1].argmax()
+    return model.logits(x_BTD)[0, length - 1]
 
 
 def without_cache(model, prompt, new):
@@ -52,7 +54,9 @@ def without_cache(model, prompt, new):
     tokens = list(prompt)
     for _ in range(new):
         filled = jnp.asarray([tokens + [0] * (30 - len(tokens))])
-        tokens.append(int(next_token(model, filled, len(tokens))))
+        logits_V = next_logits(model, filled, len(tokens))
+        assert_clear(logits_V, roundings=FORWARD)
+        tokens.append(int(logits_V.argmax()))
     return tuple(tokens[len(prompt) :])
 
 
