@@ -56,7 +56,7 @@ def test_initial_values_follow_the_gpt2_scheme():
             assert (values == 1).all(), path
         else:
             std = residual if "/out/" in path or "/down/" in path else 0.02
-            np.testing.assert_allclose(values.std(), std, rtol=0.1, err_msg=path)
+            assert values.std() == pytest.approx(std, rel=0.1), path
             assert abs(values.mean()) < std / 5, path
 
 
