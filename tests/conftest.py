@@ -12,9 +12,9 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 # of fusions. What the shell asks for stands last and wins: `XLA_FLAGS=--xla_cpu_max_isa=SSE4_2` has another
 # processor's instructions, `XLA_FLAGS=--xla_cpu_use_fusion_emitters=true` the emitters.
 os.environ["XLA_FLAGS"] = (
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-    f" {os.environ.get('XLA_FLAGS', '')}"
-)
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    + os.environ.get("XLA_FLAGS", "")
+).strip()
 # What one module or worker compiled the others read back, for as long as the session lasts.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="tunix-exp-tests-")

@@ -96,6 +96,7 @@ def test_the_rows_of_a_batch_are_told_by_their_examples():
         "row 0    one 13 | two 13\n"
         "row 1    two 13 | padding 13\n"
     )
+    assert "one 13 | two 13 | padding 2\n" in rows_text(laid_out([(first, second)], width=28, pad_id=256))
 
 
 def test_an_example_without_reasoning_says_so():

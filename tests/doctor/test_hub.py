@@ -23,7 +23,7 @@ print(json.dumps([asdict(one) for one in hub(sys.argv[1])]))
 
 class Answers(BaseHTTPRequestHandler):
     def do_HEAD(self):
-        self.reply(503 if self.path.startswith("/ill") else 200)
+        self.reply({"/ill": 503, "/elsewhere": 404}.get(self.path, 200))
 
     def do_GET(self):
         self.reply(401 if self.path.startswith("/strict") else 200, b'{"name": "somebody"}')
@@ -41,13 +41,13 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
-    """What is found of a Hub that is well, that refuses the token, that is ill, that is not there."""
+    """What is found of a Hub: well, refusing the token, ill, another server, not there."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     here = f"http://127.0.0.1:{server.server_port}"
     environ = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     environ |= {"HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path_factory.mktemp("home"))}
-    endpoints = [f"{here}/well", f"{here}/strict", f"{here}/ill", "http://127.0.0.1:9"]
+    endpoints = [f"{here}/well", f"{here}/strict", f"{here}/ill", f"{here}/elsewhere", "http://127.0.0.1:9"]
     done = subprocess.run(
         [sys.executable, "-c", CLIENT, *endpoints], capture_output=True, text=True, env=environ, check=True
     )
@@ -55,7 +55,7 @@ def said(tmp_path_factory):
     assert TOKEN not in done.stdout + done.stderr
     assert "somebody" not in done.stdout
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    return dict(zip(("well", "strict", "ill", "absent", "without token"), lines, strict=True))
+    return dict(zip(("well", "strict", "ill", "elsewhere", "absent", "without token"), lines, strict=True))
 
 
 def test_a_hub_that_answers_and_takes_the_token(said):
@@ -68,7 +68,9 @@ def test_a_token_that_is_refused_is_a_warning(said):
     assert said["strict"][1]["says"] == "one is set, but refused (HTTP 401)"
 
 
-@pytest.mark.parametrize(("which", "why"), [("ill", "HTTP 503"), ("absent", "ConnectError")])
+@pytest.mark.parametrize(
+    ("which", "why"), [("ill", "HTTP 503"), ("elsewhere", "HTTP 404"), ("absent", "ConnectError")]
+)
 def test_a_hub_that_does_not_answer_is_a_warning_and_the_token_is_not_judged(said, which, why):
     hub, token = said[which]
     assert hub["level"] == "warn"

@@ -44,9 +44,10 @@ def test_nothing_matches_no_answer():
     assert not matches(None, "")
 
 
-def test_the_tolerance_takes_six_digits_and_refuses_four():
+def test_the_tolerance_takes_six_digits_and_refuses_five():
     assert Fraction(1, 10**6) == RELATIVE_TOLERANCE
     assert matches("0.666667", "2/3")
+    assert not matches("0.66667", "2/3")
     assert not matches("0.6667", "2/3")
     assert not matches("1000001", "1000000")
 
