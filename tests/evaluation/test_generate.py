@@ -137,6 +137,12 @@ def test_the_end_of_sequence_stops_a_row_and_is_not_among_its_tokens():
     assert {answer.stop_reason for answer in expected} == {"eos", "length"}
 
 
+def test_the_loop_reads_matrices_in_the_compute_dtype_and_vectors_as_they_are_held():
+    read = module._decoder(*nnx.split(a_model("gemma3", "scan", compute_dtype=jnp.bfloat16)))
+    kinds = {(leaf.ndim > 1, leaf.dtype.name) for leaf in jax.tree.leaves(nnx.state(read))}
+    assert kinds == {(True, "bfloat16"), (False, "float32")}
+
+
 def test_one_new_token_can_be_asked_for():
     asked = prompts(3)
     assert [a.tokens for a in run(model(), asked, max_new_tokens=1)] == [

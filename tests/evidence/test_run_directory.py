@@ -222,9 +222,9 @@ def test_a_run_that_disagrees_with_itself_fails_and_says_where(
     run = claim_run(tmp_path / "run")
     fill_run(run)
     (run.root / "example.txt").unlink()
-    with pytest.raises(
-        UserError, match=r"the run's files disagree \(1\): example\.txt: is missing"
-    ) as caught:
+    (run.root / "plan.json").unlink()
+    both = r"the run's files disagree \(\d+\): .*example\.txt: is missing.*plan\.json: is missing"
+    with pytest.raises(UserError, match=both) as caught:
         run.complete()
     assert "nothing in it counts as a result" in str(caught.value.remedy)
     manifest = _manifest(run)
@@ -275,6 +275,16 @@ def test_a_failed_run_keeps_its_error_and_its_analysis(tmp_path: Path, claim_run
     }
     assert (run.root / "failure_analysis.md").read_text() == "# The loss became nan\n"
     assert verify(run.root) == []
+
+
+def test_no_part_of_an_error_tells_where_the_home_folder_is(
+    tmp_path: Path, claim_run: ClaimRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    run = claim_run(tmp_path / "run")
+    run.fail("load", UserError("/home/someone/a is cut", where="/home/someone/a"), analysis="text")
+    record = _manifest(run)["error"]
+    assert (record["message"], record["where"]) == ("~/a is cut", "~/a")
 
 
 def test_a_defect_is_recorded_with_the_line_that_raised_it(

@@ -11,7 +11,7 @@ import pytest
 
 from tests.evidence.conftest import png
 from tests.resealing import rehash, reseal, seal
-from tunix_exp.errors import UserError
+from tunix_exp.errors import Interrupted, UserError
 from tunix_exp.evidence.board import Board
 from tunix_exp.evidence.manifest import config_hash
 from tunix_exp.evidence.metrics import UNSEEN, pace
@@ -736,13 +736,17 @@ def test_a_failed_run_needs_its_analysis_and_keeps_its_files(
     assert _says(found, "plan.json", "differs from its hash")
 
 
-def test_the_evidence_of_a_failed_run_may_hold_and_its_status_is_told_with_that(
-    tmp_path: Path, claim_run: Callable[..., RunDirectory], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_the_evidence_of_a_run_that_did_not_complete_may_hold_and_its_status_is_told_with_that(
+    tmp_path: Path, claim_run: Callable[..., RunDirectory], capsys: pytest.CaptureFixture[str], status: str
 ) -> None:
     run = claim_run(tmp_path / "run")
-    run.fail("train", ValueError("no"), analysis="text")
+    if status == "failed":
+        run.fail("train", ValueError("no"), analysis="text")
+    else:
+        run.interrupt("train", Interrupted("stopped after step 7"))
     assert verb.main([str(run.root)]) == 0
-    assert capsys.readouterr().out == f"{run.root}: verified; its status is failed\n"
+    assert capsys.readouterr().out == f"{run.root}: verified; its status is {status}\n"
 
 
 def test_a_resumed_run_holds_the_steps_after_its_checkpoint(run: Path) -> None:

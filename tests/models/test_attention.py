@@ -132,3 +132,16 @@ def test_a_kernel_that_computes_something_else_is_found_out(monkeypatch):
         attention, "_cudnn", lambda *arrays, scale: honest(*arrays, scale=1.1 * scale, implementation="xla")
     )
     assert difference("cudnn", **settings) > 0.02
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_a_kernel_that_is_wrong_in_one_of_a_model_s_windows_is_found_out(wide, monkeypatch):
+    honest = attention._cudnn
+
+    def wrong(*arrays, scale):
+        is_wide = arrays[-1].sum(axis=-1).max() > 50
+        return honest(*arrays, scale=scale, implementation="xla") * jnp.where(is_wide == wide, 1.1, 1.0)
+
+    monkeypatch.setattr(attention, "_cudnn", wrong)
+    settings = {"head_width": 8, "soft_cap": None, "windows": (50, 4096), "dtype": jnp.float32}
+    assert difference("cudnn", **settings) > 0.02

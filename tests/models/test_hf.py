@@ -268,6 +268,15 @@ def test_every_value_can_be_donated(tmp_path, monkeypatch):
     assert jax.jit(lambda x: x + 1, donate_argnums=0)(leaf).unsafe_buffer_pointer() == address
 
 
+def test_a_stack_of_layers_is_filled_in_place():
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    empty, with_layer = hf._stacking((2, 3), np.dtype("float32"), sharding)
+    whole = empty()
+    filled = with_layer(whole, np.ones(3, np.float32), 1)
+    assert filled.tolist() == [[0.0] * 3, [1.0] * 3]
+    assert whole.is_deleted()
+
+
 @pytest.mark.parametrize(
     ("generation", "config", "ids"),
     [
