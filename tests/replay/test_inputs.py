@@ -3,6 +3,7 @@
 import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from tunix_exp.errors import UserError
 from tunix_exp.evidence.layout import file_digest
 from tunix_exp.evidence.manifest import parse_manifest
 from tunix_exp.evidence.verified import VerifiedRun
+from tunix_exp.replay import inputs
 from tunix_exp.replay.inputs import refuse_other_inputs, replayed_config
 
 FIELDS = ("data.fields.category=null", "data.fields.difficulty=null")
@@ -129,3 +131,17 @@ def test_a_config_of_another_version_names_the_code_that_made_it(own, tmp_path, 
     told = capsys.readouterr().err
     assert "this version does not take the run's config:\n`optim.gone` is not a key" in told
     assert "repeat it with the code that made it: version 0.1.0" in told
+
+
+def test_a_file_may_have_another_name_unless_its_rows_go_by_it():
+    def refuse(id_field, source):
+        settings = {"data.source": "there/train.jsonl", "data.fields.id": id_field}
+        inputs._refuse_other_stem(
+            SimpleNamespace(setting=settings.__getitem__), "data.source", "data", source
+        )
+
+    refuse("id", "here/other.jsonl")
+    refuse(None, "here/train.jsonl")
+    with pytest.raises(UserError, match=r"`here/other\.jsonl` has another name") as caught:
+        refuse(None, "here/other.jsonl")
+    assert caught.value.remedy == "call it train.jsonl"
