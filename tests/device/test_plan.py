@@ -78,6 +78,13 @@ def test_the_compiler_s_word_goes_before_the_arithmetic_s():
     assert not plan_of(14, step=program(11), answer=program(15)).fits
 
 
+def test_each_compiled_program_is_told_by_its_own_figures():
+    told = plan_of(14, step=program(11), answer=program(5)).to_json()
+    assert [told[name]["peak_bytes"] // GIB for name in ("compiled", "compiled_answer")] == [11, 5]
+    told = plan_of(14, step=program(11)).to_json()
+    assert (told["compiled"]["peak_bytes"] // GIB, told["compiled_answer"]) == (11, None)
+
+
 def test_a_plan_is_hopeless_when_what_is_certain_is_too_much_or_all_is_twice_too_much():
     assert not plan_of(8.1).is_hopeless
     assert plan_of(7.9).is_hopeless
