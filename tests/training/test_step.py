@@ -1,6 +1,7 @@
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -12,7 +13,7 @@ from tunix_exp.models import lora
 from tunix_exp.models.adapter import NoAdapterConfig
 from tunix_exp.models.architecture import build
 from tunix_exp.models.digest import parameter_count, weight_hash
-from tunix_exp.training import optim
+from tunix_exp.training import optim, step
 from tunix_exp.training.step import BatchArrays, init_state, make_step, step_scalars
 
 LORA = lora_config()
@@ -165,3 +166,13 @@ def test_dropout_differs_from_step_to_step_and_is_the_seed_s():
     _, _, seen = trained_with(batch(3), lora_config(dropout=0.5), still, steps=2)
     assert seen[0, 1] != seen[1, 1]
     np.testing.assert_array_equal(trained_with(batch(3), lora_config(dropout=0.5), still, steps=2)[2], seen)
+
+
+def test_slices_are_summed_in_float32_whatever_the_parameters_are_in():
+    def loss_of(params, part, rows_B):
+        return params["w"].astype(jnp.float32) * jnp.where(rows_B[0] == 0, 1.0, 2.0**-9)
+
+    arrays = batch(3, rows=257)
+    _, grads = step._loss_and_gradients(loss_of, 257, {"w": jnp.bfloat16(1)}, arrays)
+    # in bfloat16, of which eight bits are kept, one stays one whatever small is added
+    assert float(grads["w"]) == 1 + 256 * 2.0**-9
