@@ -9,7 +9,7 @@ from flax import nnx
 from tests.closeness import assert_close, model_roundings
 from tests.models.lora_toys import lora_config
 from tests.training.toy import ADAMW, LION, MODEL, batch, toy
-from tunix_exp.models import lora
+from tunix_exp.models import lora, sharding
 from tunix_exp.models.adapter import NoAdapterConfig
 from tunix_exp.models.architecture import build
 from tunix_exp.models.digest import parameter_count, weight_hash
@@ -90,6 +90,23 @@ def test_the_state_s_buffers_are_donated():
     graphdef, state = toy()
     make_step(graphdef, optim.structure(ADAMW))(state, batch(0), optim.scalars(ADAMW, total_steps=10))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
+
+
+def test_the_step_that_a_run_compiles_takes_its_state_s_buffers():
+    graphdef, state = toy()
+    structure, scalars = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=10)
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:1]).reshape(1, 1, 1), sharding.AXES)
+    arguments = step.abstract_arguments(
+        structure, state.params, scalars, mesh=mesh, batch_shape=(4, 12), state_dtype="float32"
+    )
+    program = step.compile_step(graphdef, structure, mesh, *arguments)
+    placed = [jax.device_put(part, jax.tree.map(lambda leaf: leaf.sharding, shapes))
+              for part, shapes in zip((state, batch(0), scalars), arguments, strict=True)]  # fmt: skip
+    after, _ = program(*placed)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(placed[0]))
+    # and in their place lies the new state, so that the state is held once
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(after))
+    assert program.memory_analysis().alias_size_in_bytes >= held
 
 
 def test_scanned_and_unrolled_layers_train_alike():

@@ -126,11 +126,15 @@ def continuation_scores(
 
 
 def first_best(logits: Float[Array, "... V"]) -> Int[Array, "..."]:
-    """The first of the largest, as `argmax` says it, which takes XLA four times as long on a CPU."""
+    """The first of the largest, as `argmax` says it, which takes XLA four times as long on a CPU.
+
+    It is V, which is no token, where the largest is not finite: then the logits say nothing.
+    """
     V = logits.shape[-1]
-    is_best = logits == logits.max(axis=-1, keepdims=True)
+    largest = logits.max(axis=-1, keepdims=True)
+    is_best = logits == jnp.where(jnp.isfinite(largest), largest, jnp.nan)
     index = jnp.arange(V, dtype=jnp.int32).reshape((1,) * (logits.ndim - 1) + (V,))
-    return jnp.where(is_best, index, V - 1).min(axis=-1)
+    return jnp.where(is_best, index, V).min(axis=-1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
