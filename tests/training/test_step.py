@@ -1,4 +1,5 @@
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +10,11 @@ from flax import nnx
 from tests.closeness import assert_close, model_roundings
 from tests.models.lora_toys import lora_config
 from tests.training.toy import ADAMW, LION, MODEL, batch, toy
-from tunix_exp.models import lora, sharding
+from tunix_exp.models import lora, loss, sharding
 from tunix_exp.models.adapter import NoAdapterConfig
 from tunix_exp.models.architecture import build
 from tunix_exp.models.digest import parameter_count, weight_hash
+from tunix_exp.models.loss import summed_nll
 from tunix_exp.training import optim, step
 from tunix_exp.training.step import BatchArrays, init_state, make_step, step_scalars
 
@@ -160,6 +162,24 @@ def test_no_product_makes_the_gradient_of_a_frozen_weight():
     weights = {f"{a}x{b}" for one in ((16, 48), (16, 32), (31, 16)) for a, b in (one, one[::-1])} | {"16x16"}
     assert len(products(NoAdapterConfig(name="none")) & weights) >= 4
     assert not products(LORA) & weights
+
+
+def carried(adapter, monkeypatch):
+    """How many arrays of the table's shape the loops of a step carry: over chunks, and the words of each."""
+    monkeypatch.setattr(loss, "_WORDS_AT_ONCE", 8)
+    monkeypatch.setattr(step, "summed_nll", partial(summed_nll, chunk_logits=5 * MODEL.vocab_size))
+    graphdef, state, frozen = begun(adapter)
+    in_chunks = jax.jit(partial(step._step, graphdef, optim.structure(ADAMW)))
+    program = in_chunks.lower(state, batch(0), optim.scalars(ADAMW, total_steps=10), *frozen).compile()
+    loops = re.findall(r"= \((.*?)\) while\(", program.as_text())
+    assert loops
+    return max(loop.count(f"f32[{MODEL.vocab_size},{MODEL.width}]") for loop in loops)
+
+
+def test_the_chunks_of_a_loss_carry_no_gradient_of_a_frozen_table(monkeypatch):
+    # the table itself, which each chunk reads
+    assert carried(LORA, monkeypatch) == 1
+    assert carried(NoAdapterConfig(name="none"), monkeypatch) == 2
 
 
 @pytest.mark.parametrize(
