@@ -46,7 +46,9 @@ SMALL_GEMMA = (
     "model.num_positions=1024", "model.layer_loop=unroll", "model.remat=none",
 )  # fmt: skip
 # Generation reads every weight for every token: as the checkpoint has them, not as training holds them.
-GENERATING = ("device.param_dtype=bfloat16", "device.compute_dtype=bfloat16")
+GENERATING = (
+    "device.param_dtype=bfloat16", "device.compute_dtype=bfloat16", "optim.rounding=stochastic",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -163,8 +163,13 @@ CONTRADICTIONS = {
     "eval.heldout_every_steps, mode.name": ["mode=eval", "eval.heldout_every_steps=5"],
     "eval.baseline, eval.baseline_tolerance_points": ["eval.baseline=./run"],
     "mode.name, eval.kind": ["mode=eval", "eval=none"],
+    "device.param_dtype, device.state_dtype, adapter.name, optim.rounding": ["device.param_dtype=bfloat16"],
+    "optim.rounding, device.param_dtype, device.state_dtype, adapter.name": [
+        "adapter=lora", "device.param_dtype=bfloat16", "optim.rounding=stochastic",
+    ],
     "device.param_dtype, device.state_dtype": [
         "optim=sgd", "optim.momentum=0", "optim.nesterov=false", "device.state_dtype=bfloat16",
+        "optim.rounding=stochastic",
     ],
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import jax
@@ -16,7 +17,9 @@ from tests.composing import composed
 from tests.models.toys import toy_config
 from tests.running import TOY, bits, read_json, read_jsonl, run, run_toy
 from tunix_exp import cli
+from tunix_exp import run as run_module
 from tunix_exp.evidence.verify import verify
+from tunix_exp.models.kernels import Choice
 from tunix_exp.report.page.run import run_page
 from tunix_exp.training.compiles import CompileCount
 
@@ -290,3 +293,24 @@ def test_a_preflight_needs_no_text_but_a_run_does(tmp_path):
     assert "data: not checked" in (tmp_path / "plan" / "training_log.txt").read_text()
     assert run_toy(tmp_path / "run", absent) == 1
     assert read_json(tmp_path / "run" / "run_manifest.json")["error"]["stage"] == "data"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["gpt2", "gemma"])
+def test_the_kernel_that_was_chosen_is_the_one_that_training_attends_by(tmp_path, monkeypatch, family):
+    # no other than the einsum runs on a CPU: another is chosen, and what attends says what it was asked for
+    architecture, asked = import_module(f"tunix_exp.models.{family}"), []
+    attend = architecture.attend_rows
+
+    def recording(*arrays, kernel, **settings):
+        asked.append(kernel)
+        return attend(*arrays, kernel="einsum", **settings)
+
+    monkeypatch.setattr(architecture, "attend_rows", recording)
+    monkeypatch.setattr(run_module, "choose_kernel", lambda *_, **__: Choice("splash", "as the test says"))
+    monkeypatch.setattr(run_module, "difference", lambda *_, **__: 0.0)
+    words = [word for word in TOY if not word.startswith(("eval.", "model."))]
+    size = {"gpt2": TOY[2:6], "gemma": ("model=tiny-gemma",)}[family]
+    assert run(tmp_path / "run", "eval=none", *size, *words) == 0
+    assert set(asked) == {"splash"}
+    assert read_json(tmp_path / "run" / "plan.json")["attention"]["kernel"] == "splash"

@@ -68,6 +68,13 @@ def _items(config: RunConfig) -> ItemsEvalConfig | None:
     return config.eval if isinstance(config.eval, ItemsEvalConfig) else None
 
 
+def _updates_bfloat16(config: RunConfig) -> bool:
+    """Whether parameters that are trained, or what the optimizer keeps of them, are held in bfloat16."""
+    device = config.device
+    is_trained = not isinstance(config.adapter, LoRAConfig)
+    return device.state_dtype == "bfloat16" or (is_trained and device.param_dtype == "bfloat16")
+
+
 RULES: tuple[Rule, ...] = (
     Rule(
         "training.steps, training.epochs",
@@ -192,6 +199,17 @@ RULES: tuple[Rule, ...] = (
         "mode.name, eval.kind",
         lambda c: c.mode.name == "eval" and c.eval.kind == "none",
         "mode=eval needs something to score; choose an eval option other than none",
+    ),
+    Rule(
+        "device.param_dtype, device.state_dtype, adapter.name, optim.rounding",
+        lambda c: c.mode.name != "eval" and c.optim.rounding == "nearest" and _updates_bfloat16(c),
+        "bfloat16 keeps eight bits of a number, and an update that is smaller is lost to rounding; choose"
+        " optim.rounding=stochastic, or hold it in float32 and compute in bfloat16 (device.compute_dtype)",
+    ),
+    Rule(
+        "optim.rounding, device.param_dtype, device.state_dtype, adapter.name",
+        lambda c: c.optim.rounding == "stochastic" and not _updates_bfloat16(c),
+        "all that is updated is float32 (an adapter always is), and is not rounded: optim.rounding=nearest",
     ),
     Rule(
         "device.param_dtype, device.state_dtype",

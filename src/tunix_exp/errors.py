@@ -24,5 +24,9 @@ class UserError(Exception):
         return "\n".join(lines)
 
 
+class NonFinite(UserError):
+    """A loss, a gradient or a logit is NaN or infinite."""
+
+
 class Interrupted(Exception):
     """The run was asked to stop, and stopped with its state saved."""

@@ -5,9 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.data.toys import TEMPLATE, example
 from tunix_exp.data.batches import Batch, Batches
+from tunix_exp.data.packing import may_close
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenize import tokenize
 from tunix_exp.data.tokenizer import load_tokenizer
@@ -214,3 +217,54 @@ def test_a_seed_out_of_range_is_refused(seed):
 
 
 GOLDEN = ("x-7", "x-9", "x-0", "x-8")
+
+
+def seen(made: Batches, steps: int) -> tuple[int, ...]:
+    return tuple(sorted({made[step].tokens_BT.shape[1] for step in range(steps)}))
+
+
+@EVERY_KIND
+@pytest.mark.parametrize("batch_size", [3, 4])
+def test_the_widths_are_those_that_the_batches_have(batching, widths, batch_size):
+    made = mixed(batching, widths, batch_size=batch_size)
+    for steps in (1, 2, 7, 13):
+        assert made.widths(steps) == seen(made, steps)
+
+
+def test_the_widths_of_many_steps_are_told_without_shuffling_all_their_epochs():
+    # twelve rows of three lengths, of which a batch of eight may hold any
+    rows = [example("?" * (1 + 12 * (n % 3)), name=f"f-{n}") for n in range(12)]
+    few = tokenize(rows, Renderer(TEMPLATE), load_tokenizer("bundled:bytes", chat="none"), 64, "error")
+    made = Batches(
+        few, seed=7, batch_size=8, max_tokens=64, pad_id=256, batching="buckets", bucket_widths=(16, 28, 40)
+    )
+    shuffled = []
+    see = made._sorted_window
+    made._window = lambda window: shuffled.append(window) or see(window)
+    # that eight of the narrowest come together is the chance of one window in 495
+    assert made.widths(100_000) == (16, 28, 40)
+    assert len(shuffled) < 10
+    assert seen(made, 20) == (28, 40)
+
+
+@given(
+    counts=st.lists(st.integers(0, 4), min_size=2, max_size=4).filter(lambda counts: sum(counts) > 1),
+    batch_size=st.integers(1, 6),
+    windows=st.integers(0, 9),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_no_shuffle_gives_a_width_that_could_not_come(counts, batch_size, windows, seed):
+    rows = sum(counts)
+    size = -(-rows // batch_size) * batch_size
+    bucket_R = np.repeat(np.arange(len(counts)), counts)
+    draw = np.random.default_rng(seed)
+    epochs = np.concatenate([draw.permutation(bucket_R) for _ in range((windows + 2) * size // rows + 2)])
+    taken = np.sort(epochs[windows * size : (windows + 1) * size])
+    ends = set(taken[batch_size - 1 :: batch_size].tolist())
+    assert ends <= may_close(np.array(counts), batch_size, start=windows * size % rows, size=size)
+
+
+def test_a_width_that_no_order_gives_is_not_expected():
+    # eight rows in batches of four, all of an epoch: three narrow rows never fill one
+    assert may_close(np.array([3, 5]), 4, start=0, size=8) == {1}
+    assert may_close(np.array([4, 4]), 4, start=0, size=8) == {0, 1}

@@ -8,6 +8,7 @@ from tests.models.toys import toy_config, toy_model
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenize import tokenize
 from tunix_exp.data.tokenizer import load_tokenizer
+from tunix_exp.errors import NonFinite
 from tunix_exp.evaluation import evaluate as evaluation
 from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.generate import Generation
@@ -47,3 +48,12 @@ def test_items_of_like_length_are_computed_together_and_come_in_their_own_order(
     assert [loss.tokens for loss in losses] == [loss.tokens for loss in one_width]
     nats, of_one_width = ([loss.nats for loss in some] for some in (losses, one_width))
     assert_close(nats, of_one_width, roundings=model_roundings(config, 80))
+
+
+def test_held_out_losses_that_are_no_numbers_are_refused_with_their_items():
+    items = tokenize([example("Q?", name="x-1")], Renderer(TEMPLATE), BYTES, 64, "error").kept
+    model = toy_model(vocab_size=257, num_positions=96, num_layers=1)
+    table = model.token_embedding.embedding
+    table[...] = table[...].at[:, 0].set(float("nan"))
+    with pytest.raises(NonFinite, match=r"held-out losses of 1 items \(x-1 …\) are NaN or infinite"):
+        evaluation.item_losses(model, items)

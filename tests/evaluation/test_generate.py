@@ -9,7 +9,7 @@ from flax import nnx
 from tests.closeness import assert_clear, model_roundings
 from tests.models.gemma_toys import gemma_model
 from tests.models.toys import toy_config, toy_model
-from tunix_exp.errors import UserError
+from tunix_exp.errors import NonFinite, UserError
 from tunix_exp.evaluation import generate as module
 from tunix_exp.evaluation.generate import (
     FEWEST_ROWS,
@@ -20,6 +20,7 @@ from tunix_exp.evaluation.generate import (
     compile_answer,
     generate,
 )
+from tunix_exp.models.loss import first_best
 from tunix_exp.training.compiles import CompileCount
 
 NEW = 5
@@ -249,3 +250,19 @@ def test_a_token_copies_neither_the_cache_nor_a_weight():
     ]
     assert {shape for _, shape, _ in made} == kept
     assert all("dynamic-update-slice" in name for name, _, _ in made), made
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_refused_and_never_become_a_token(value):
+    broken = model()
+    table = broken.token_embedding.embedding
+    table[...] = table[...].at[:, 0].set(value)
+    with pytest.raises(NonFinite, match=r"(?s)logits of prompt \d, new token 0, are NaN.*model\.weights"):
+        run(broken, prompts(3))
+
+
+def test_one_logit_that_is_no_number_makes_the_row_say_nothing():
+    rows = jnp.float32(
+        [[1, 3, 3, 2], [1, jnp.nan, 3, 2], [1, 3, jnp.inf, 2], [-jnp.inf] * 4, [-jnp.inf, 2, 1, 0]]
+    )
+    assert first_best(rows).tolist() == [1, 4, 4, 4, 1]

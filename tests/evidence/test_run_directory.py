@@ -47,6 +47,28 @@ def _manifest(run: RunDirectory) -> dict[str, Any]:
     return json.loads((run.root / "run_manifest.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize("dies_at", ["SHA256SUMS", "run_manifest.json"])
+def test_a_manifest_is_final_only_once_its_hash_is_in_the_seal(
+    tmp_path: Path, opening_manifest: RunManifest, monkeypatch: pytest.MonkeyPatch, dies_at: str
+) -> None:
+    run = RunDirectory.claim(tmp_path / "run", opening_manifest)
+    replace, sealing = run_directory._replace, []
+
+    def dying(path: Path, content: bytes) -> None:
+        final = path.name == "run_manifest.json" and json.loads(content)["status"] != "running"
+        if path.name == "SHA256SUMS" or final:
+            sealing.append(path.name)
+            if path.name == dies_at:
+                raise KeyboardInterrupt
+        replace(path, content)
+
+    monkeypatch.setattr(run_directory, "_replace", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run.interrupt("training", Interrupted("stopped"))
+    assert sealing == ["SHA256SUMS", "run_manifest.json"][: len(sealing)]
+    assert _manifest(run)["status"] == "running"
+
+
 # ── the claim ────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GEMMA = ("model=gemma2b", "mode=preflight")
 ONE_CHIP = (
     *GEMMA, "device=tpu-v5e-8", "device.topology=v5e:1x1", "device.min_devices=1",
-    "device.param_dtype=bfloat16", "device.state_dtype=bfloat16",
+    "device.param_dtype=bfloat16", "device.state_dtype=bfloat16", "optim.rounding=stochastic",
     "training.batch_size=1", "data.max_tokens=64",
 )  # fmt: skip
 EIGHT = (*GEMMA, "device=tpu-v5e-8", "training.batch_size=8", "data.max_tokens=2048")

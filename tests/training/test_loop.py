@@ -1,3 +1,4 @@
+import math
 import os
 import signal
 
@@ -6,10 +7,10 @@ import numpy as np
 import pytest
 
 from tests.training.toy import ADAMW, Batches, toy
-from tunix_exp.errors import Interrupted, UserError
+from tunix_exp.errors import Interrupted, NonFinite, UserError
 from tunix_exp.training import optim
 from tunix_exp.training.checkpoint import Checkpoints
-from tunix_exp.training.loop import NonFinite, Schedule, train
+from tunix_exp.training.loop import Schedule, train
 from tunix_exp.training.meter import Meter
 from tunix_exp.training.step import make_step
 
@@ -26,15 +27,22 @@ def run(
     on_step=lambda row: None,
     heldout=None,
     place=jax.device_put,
+    alter=lambda metrics: metrics,
 ):
     graphdef, state = toy(config)
+    step = make_step(graphdef, optim.structure(config))
+
+    def altered(*arguments):
+        state, metrics = step(*arguments)
+        return state, alter(metrics)
+
     rows = []
     with Checkpoints(folder, keep=3) as checkpoints:
         if resume:
             state = checkpoints.restore(state, step=checkpoints.newest())
         state = train(
             state,
-            make_step(graphdef, optim.structure(config)),
+            altered,
             source or Batches(),
             optim.scalars(config, total_steps=schedule.last_step),
             place=place,
@@ -98,6 +106,24 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_batch(tmp_pat
     config = ADAMW.model_copy(update={"peak_lr": 1e30, "clip_norm": None})
     with pytest.raises(NonFinite, match=r"(?s)at step \d+.*step\d+-row0.*lower optim\.peak_lr"):
         run(tmp_path, config=config)
+
+
+@pytest.mark.parametrize("figure", ["loss", "grad_norm"])
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_figure_that_is_not_finite_stops_the_run_and_nothing_is_saved_of_it(tmp_path, figure, value):
+    count = iter(range(10))
+
+    def broken(metrics):
+        return metrics._replace(**{figure: np.float32(value)}) if next(count) == 2 else metrics
+
+    with pytest.raises(NonFinite, match=r"(?s)at step 3.*lower optim\.peak_lr"):
+        run(tmp_path, alter=broken, schedule=Schedule(10, 1, 1, None, None))
+    assert sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()) == [1, 2]
+
+
+def test_a_first_step_that_is_not_finite_is_the_weights_fault_and_no_update_s(tmp_path):
+    with pytest.raises(NonFinite, match=r"no update came before it: look at model\.weights"):
+        run(tmp_path, alter=lambda metrics: metrics._replace(loss=np.float32(math.nan)))
 
 
 def test_checkpoints_fall_due_and_the_oldest_go(tmp_path):

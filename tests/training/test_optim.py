@@ -6,6 +6,7 @@ import pytest
 
 from tests.closeness import assert_close
 from tests.training.toy import ADAMW, OPTIMIZERS, SGD, batch, toy
+from tunix_exp.models.digest import parameter_count
 from tunix_exp.training import optim
 from tunix_exp.training.step import make_step
 
@@ -131,3 +132,121 @@ def test_clipping_bounds_the_update_by_the_global_norm():
     # each parameter is rounded to its own size as the update is added
     assert_close(float(moved), 1.0, roundings=count, of=max(1.0, largest * count**0.5))
     assert_close(float(update.grad_norm), float(optax.tree.norm(grads)), roundings=count)
+
+
+LAYERS = 9  # more than a factored axis must have
+
+
+def layers(draw):
+    """Parameters, or gradients, of single layers and of what is outside them."""
+    single = {"attention": {"kernel": (16, 24), "bias": (24,)}, "norm": {"scale": (16,)}}
+    outside = {"token_embedding": {"embedding": (31, 16)}, "final_norm": {"scale": (16,)}}
+    shapes = {**outside, "blocks": dict.fromkeys(range(LAYERS), single)}
+    return jax.tree.map(
+        lambda shape: jnp.asarray(draw.normal(size=shape), jnp.float32),
+        shapes,
+        is_leaf=lambda shape: isinstance(shape, tuple),
+    )
+
+
+def stacked(tree):
+    return {**tree, "blocks": jax.tree.map(lambda *leaves: jnp.stack(leaves), *tree["blocks"].values())}
+
+
+def updated(rule, params, gradients):
+    """The parameters after an update by each of the gradients."""
+    s, structure = optim.scalars(rule, total_steps=10), optim.structure(rule)
+    opt_state = optim.init(structure, params, "float32")
+    for step, grads in enumerate(gradients):
+        params, opt_state, _ = jax.jit(optim.apply, static_argnums=0)(
+            structure, s, jnp.int32(step), grads, opt_state, params
+        )
+    return params
+
+
+@pytest.mark.parametrize(("clipping", "mask"), [(None, "matrices"), (0.5, "all")])
+@pytest.mark.parametrize("rule", OPTIMIZERS, ids=lambda rule: rule.name)
+def test_stacked_layers_are_updated_as_single_ones_are(rule, clipping, mask):
+    changes = {"clip_norm": clipping, "decay_mask": mask, "weight_decay": 0.1}
+    if rule.name == "adafactor":
+        changes["clipping_threshold"] = clipping
+    rule = rule.model_copy(update=changes)
+    params, *gradients = map(layers, map(np.random.default_rng, range(4)))
+    unrolled = updated(rule, params, gradients)
+    scanned = updated(rule, stacked(params), map(stacked, gradients))
+    # the sums of clipping by the norm are of all parameters, in another order
+    count = parameter_count(unrolled)
+    assert_close(scanned, stacked(unrolled), roundings=3 * ROUNDINGS + (clipping is not None) * count)
+
+
+def moved(rounding_key, *, updates=400):
+    """The mean of a thousand ones in bfloat16 after so many updates by 2⁻¹²; below one they are 2⁻⁸ apart."""
+    rule = SGD.model_copy(
+        update={
+            "momentum": 0.0,
+            "nesterov": False,
+            "weight_decay": 0.0,
+            "peak_lr": 2.0**-12,
+            "clip_norm": None,
+        }
+    )
+    s, structure = optim.scalars(rule, total_steps=10), optim.structure(rule)
+    params = {"blocks": {"kernel": jnp.ones((2, 500), jnp.bfloat16)}}
+    state = optim.init(structure, params, "float32")
+    grads = jax.tree.map(jnp.ones_like, params)
+    for step in range(updates):
+        key = None if rounding_key is None else jax.random.fold_in(rounding_key, step)
+        params, state, _ = jax.jit(optim.apply, static_argnums=0)(
+            structure, s, jnp.int32(step), grads, state, params, rounding_key=key
+        )
+    return float(jnp.mean(params["blocks"]["kernel"].astype(jnp.float32)))
+
+
+def test_updates_too_small_for_bfloat16_are_lost_to_the_nearest_and_kept_by_chance():
+    assert moved(None) == 1.0
+    due = 400 * 2.0**-12
+    # each update of a number varies by less than half of the 2⁻⁸ between its neighbours
+    spread = (400 / 1000) ** 0.5 * 2.0**-9
+    assert abs(1.0 - moved(jax.random.key(3)) - due) < 4 * spread
+
+
+def test_chance_rounds_between_neighbours_and_leaves_what_needs_no_rounding():
+    exact = jnp.float32([1.0, -2.5, 0.0, jnp.inf, -jnp.inf])
+    between = jnp.float32([1 + 2.0**-9, -1 - 2.0**-9, 3e38])
+    for seed in range(20):
+        key = jax.random.key(seed)
+        assert optim._by_chance(key, exact).astype(jnp.float32).tolist() == exact.tolist()
+        low, high, large = optim._by_chance(key, between).astype(jnp.float32).tolist()
+        assert low in (1.0, 1 + 2.0**-7)
+        assert high in (-1.0, -1 - 2.0**-7)
+        assert abs(large / 3e38 - 1) < 2.0**-7
+    assert jnp.isnan(optim._by_chance(jax.random.key(0), jnp.float32([jnp.nan]))).all()
+
+
+def test_chance_depends_on_no_layer_loop_and_differs_from_place_to_place():
+    params, gradients = (layers(np.random.default_rng(seed)) for seed in (0, 1))
+    half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
+    structure, s = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=10)
+
+    def after(params, grads):
+        state = optim.init(structure, params, "bfloat16")
+        return optim.apply(structure, s, jnp.int32(0), grads, state, params, rounding_key=jax.random.key(5))[
+            :2
+        ]
+
+    single, single_state = after(half, gradients)
+    scanned, scanned_state = after(stacked(half), stacked(gradients))
+    same = jax.tree.map(
+        lambda one, other: float(jnp.mean(one == other)),
+        (scanned, scanned_state.mu, scanned_state.nu),
+        (stacked(single), stacked(single_state.mu), stacked(single_state.nu)),
+    )
+    # the gradient's norm is another sum, so that a few numbers lie on the other side of a draw
+    assert min(jax.tree.leaves(same)) > 0.98
+    kernels = [
+        optim._rounded({"blocks": {n: {"kernel": jnp.full(200, 1 + 2.0**-9)}}}, key=jax.random.key(1),
+                       like={"blocks": {n: {"kernel": jnp.ones(200, jnp.bfloat16)}}})
+        for n in range(2)
+    ]  # fmt: skip
+    one, other = (jax.tree.leaves(kernel)[0] for kernel in kernels)
+    assert (one != other).any()

@@ -1,6 +1,8 @@
 import re
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -8,11 +10,12 @@ from flax import nnx
 from tests.closeness import assert_close, model_roundings
 from tests.models.lora_toys import lora_config
 from tests.training.toy import ADAMW, LION, MODEL, batch, toy
-from tunix_exp.models import lora
+from tunix_exp.models import lora, loss, sharding
 from tunix_exp.models.adapter import NoAdapterConfig
 from tunix_exp.models.architecture import build
 from tunix_exp.models.digest import parameter_count, weight_hash
-from tunix_exp.training import optim
+from tunix_exp.models.loss import summed_nll
+from tunix_exp.training import optim, step
 from tunix_exp.training.step import BatchArrays, init_state, make_step, step_scalars
 
 LORA = lora_config()
@@ -91,6 +94,23 @@ def test_the_state_s_buffers_are_donated():
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
 
 
+def test_the_step_that_a_run_compiles_takes_its_state_s_buffers():
+    graphdef, state = toy()
+    structure, scalars = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=10)
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:1]).reshape(1, 1, 1), sharding.AXES)
+    arguments = step.abstract_arguments(
+        structure, state.params, scalars, mesh=mesh, batch_shape=(4, 12), state_dtype="float32"
+    )
+    program = step.compile_step(graphdef, structure, mesh, *arguments)
+    placed = [jax.device_put(part, jax.tree.map(lambda leaf: leaf.sharding, shapes))
+              for part, shapes in zip((state, batch(0), scalars), arguments, strict=True)]  # fmt: skip
+    after, _ = program(*placed)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(placed[0]))
+    # and in their place lies the new state, so that the state is held once
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(after))
+    assert program.memory_analysis().alias_size_in_bytes >= held
+
+
 def test_scanned_and_unrolled_layers_train_alike():
     scan = MODEL.model_copy(update={"layer_loop": "scan", "remat": "block"})
     _, unrolled = once(ADAMW, batch(2))
@@ -144,6 +164,24 @@ def test_no_product_makes_the_gradient_of_a_frozen_weight():
     assert not products(LORA) & weights
 
 
+def carried(adapter, monkeypatch):
+    """How many arrays of the table's shape the loops of a step carry: over chunks, and the words of each."""
+    monkeypatch.setattr(loss, "_WORDS_AT_ONCE", 8)
+    monkeypatch.setattr(step, "summed_nll", partial(summed_nll, chunk_logits=5 * MODEL.vocab_size))
+    graphdef, state, frozen = begun(adapter)
+    in_chunks = jax.jit(partial(step._step, graphdef, optim.structure(ADAMW)))
+    program = in_chunks.lower(state, batch(0), optim.scalars(ADAMW, total_steps=10), *frozen).compile()
+    loops = re.findall(r"= \((.*?)\) while\(", program.as_text())
+    assert loops
+    return max(loop.count(f"f32[{MODEL.vocab_size},{MODEL.width}]") for loop in loops)
+
+
+def test_the_chunks_of_a_loss_carry_no_gradient_of_a_frozen_table(monkeypatch):
+    # the table itself, which each chunk reads
+    assert carried(LORA, monkeypatch) == 1
+    assert carried(NoAdapterConfig(name="none"), monkeypatch) == 2
+
+
 @pytest.mark.parametrize(
     ("rule", "model"),
     [
@@ -165,3 +203,13 @@ def test_dropout_differs_from_step_to_step_and_is_the_seed_s():
     _, _, seen = trained_with(batch(3), lora_config(dropout=0.5), still, steps=2)
     assert seen[0, 1] != seen[1, 1]
     np.testing.assert_array_equal(trained_with(batch(3), lora_config(dropout=0.5), still, steps=2)[2], seen)
+
+
+def test_slices_are_summed_in_float32_whatever_the_parameters_are_in():
+    def loss_of(params, part, rows_B):
+        return params["w"].astype(jnp.float32) * jnp.where(rows_B[0] == 0, 1.0, 2.0**-9)
+
+    arrays = batch(3, rows=257)
+    _, grads = step._loss_and_gradients(loss_of, 257, {"w": jnp.bfloat16(1)}, arrays)
+    # in bfloat16, of which eight bits are kept, one stays one whatever small is added
+    assert float(grads["w"]) == 1 + 256 * 2.0**-9

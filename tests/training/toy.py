@@ -22,7 +22,7 @@ MODEL = GPT2Config(
 COMMON = {
     "peak_lr": 1e-2, "schedule": "constant", "warmup_steps": 0, "final_lr_ratio": None,
     "wsd_decay_fraction": None, "clip_norm": 1.0, "weight_decay": 0.01, "decay_mask": "matrices",
-    "accumulation_steps": 1,
+    "accumulation_steps": 1, "rounding": "nearest",
 }  # fmt: skip
 ADAMW = AdamWConfig(name="adamw", b1=0.9, b2=0.999, eps=1e-8, **COMMON)
 ADAFACTOR = AdafactorConfig(

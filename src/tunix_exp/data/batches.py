@@ -10,7 +10,7 @@ from typing import Literal, cast
 import grain
 import numpy as np
 
-from tunix_exp.data.packing import best_fit, least_padding
+from tunix_exp.data.packing import best_fit, least_padding, may_close
 from tunix_exp.data.tokenize import Tokenized, TokenizedExample
 from tunix_exp.errors import UserError
 
@@ -20,6 +20,10 @@ Row = Sequence[TokenizedExample]
 
 # Grain takes 32 bits of seed.
 _MOST_SEED = 2**32 - 1
+
+# A quarter of a second of shuffling, to see which widths come; each row costs what twenty draws do besides.
+_MOST_DRAWS = 500_000
+_ROW_DRAWS = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,14 +138,36 @@ class Batches:
         return laid_out(rows, width=int(width_S[within]), pad_id=self._pad_id)
 
     def widths(self, steps: int) -> tuple[int, ...]:
-        """The widths, ascending, that the batches of the first `steps` steps have."""
+        """The widths, ascending, that the batches of the first `steps` steps have.
+
+        Where that would take a shuffle of too many epochs, the widths that their batches may have: those that
+        some order of the rows gives.
+        """
+        rows, in_window = len(self._rows), self._window_steps * self._batch_size
+        bucket_R = np.searchsorted(self._widths, self._row_lengths_R)
+        possible = {self._widths[bucket] for bucket in np.unique(bucket_R)}
+        if len(possible) == 1:
+            return tuple(possible)
         found: set[int] = set()
-        possible = np.unique(np.searchsorted(self._widths, self._row_lengths_R))
-        for window in range(math.ceil(steps / self._window_steps)):
+        windows = range(math.ceil(steps / self._window_steps))
+        # Whole epochs hold the same rows in any order: one window tells of all.
+        alike = in_window % rows == 0
+        to_see = min(len(windows), 1 if alike else max(1, _MOST_DRAWS // self._draws_of(in_window)))
+        for window in windows[:to_see]:
             found |= set(self._window(window)[2][: steps - window * self._window_steps].tolist())
-            if len(found) == len(possible):
+            if found == possible:
                 break
+        else:
+            if not alike:
+                counts_K = np.bincount(bucket_R, minlength=len(self._widths))
+                for start in {window * in_window % rows for window in windows[to_see:]}:
+                    closing = may_close(counts_K, self._batch_size, start=start, size=in_window)
+                    found |= {self._widths[bucket] for bucket in closing}
         return tuple(sorted(found))
+
+    def _draws_of(self, count: int) -> int:
+        """What it costs to shuffle so many rows: Grain draws from 2¹⁶ until a number is one of the rows."""
+        return count * max(_ROW_DRAWS, 2**16 // len(self._rows))
 
     def statistics(self) -> BatchStatistics:
         """How the first epoch goes into batches."""

@@ -64,3 +64,30 @@ def least_padding(lengths: Sequence[int], count: int, limit: int) -> tuple[int, 
             widths.append(int(candidates_C[end - 1]))
             end = below[end - 1]
     return tuple(reversed(widths))
+
+
+def may_close(counts_K: np.ndarray, batch_size: int, *, start: int, size: int) -> set[int]:
+    """The buckets that some shuffle lets a batch end in, so that the batch has the bucket's width.
+
+    Of epochs that hold `counts_K` rows in the buckets, from the narrowest on, `size` rows are taken from the
+    place `start` of an epoch on, sorted by their buckets and cut into batches.
+    """
+    rows = int(counts_K.sum())
+    rest = min(-start % rows, size)
+    epochs, begun = divmod(size - rest, rows)
+    parts = [part for part in (rest, begun) if part]
+    found: set[int] = set()
+    narrower = 0
+    for bucket, count in enumerate(counts_K.tolist()):
+        wider = rows - narrower - count
+        # So many rows of the epochs that are not whole may be narrower, and so many of this bucket then.
+        least = sum(max(0, part - count - wider) for part in parts)
+        most = sum(min(part, narrower) for part in parts)
+        narrower_X = np.arange(least, most + 1)
+        own_X = np.minimum(count * len(parts), sum(parts) - narrower_X)
+        before_X = epochs * narrower + narrower_X
+        through_X = before_X + epochs * count + own_X
+        if (through_X // batch_size * batch_size > before_X).any():
+            found.add(bucket)
+        narrower += count
+    return found

@@ -4,6 +4,7 @@ Base and trained model go through this one function with the same settings and t
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from tunix_exp.data.packing import least_padding, round_up
 from tunix_exp.data.tokenize import TokenizedExample
 from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.evaluation.config import ItemsEvalConfig
-from tunix_exp.evaluation.generate import generate
+from tunix_exp.evaluation.generate import generate, non_finite
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.loss import response_nll
 from tunix_exp.models.sharding import rows_beside
@@ -79,7 +80,7 @@ def item_losses(model: LanguageModel, items: Sequence[TokenizedExample]) -> list
     """Each item's negative log-likelihood (nats) of its response, and the tokens of it, in the items' order.
 
     Items of like length are computed together, in rows no wider than they must be. Every call has the same
-    number of rows, so that the last bits depend on no setting.
+    number of rows, so that the last bits depend on no setting. Raises NonFinite where one is no number.
     """
     graphdef, params = nnx.split(model)
     apart = rows_beside(params, _HELDOUT_ROWS)
@@ -97,6 +98,9 @@ def item_losses(model: LanguageModel, items: Sequence[TokenizedExample]) -> list
         nll_B, count_B = _nll(graphdef)(params, *arrays)
         found = zip(indices, np.asarray(nll_B).tolist(), np.asarray(count_B).tolist(), strict=False)
         losses |= {index: ItemLoss(items[index].example.id, *figures) for index, *figures in found}
+    broken = [loss.id for _, loss in sorted(losses.items()) if not math.isfinite(loss.nats)]
+    if broken:
+        raise non_finite(f"held-out losses of {len(broken)} items ({', '.join(broken[:5])} …)")
     return [losses[index] for index in range(len(items))]
 
 

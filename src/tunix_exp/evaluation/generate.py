@@ -20,7 +20,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Int
 
-from tunix_exp.errors import UserError
+from tunix_exp.errors import NonFinite, UserError
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.cache import Room
 from tunix_exp.models.loss import first_best
@@ -58,7 +58,8 @@ def generate(
 
     `on_batch(done)` is told the number of prompts answered so far, after every `batch_size` prompts
     (rounded up to whole blocks). Raises UserError, naming every such prompt, when one is empty, has a
-    token outside the vocabulary, or does not fit the model together with `max_new_tokens`.
+    token outside the vocabulary, or does not fit the model together with `max_new_tokens`; and NonFinite
+    when the model's logits behind one are NaN or infinite.
     """
     _check(prompts, max_new_tokens=max_new_tokens, model=model)
     graphdef, params = nnx.split(model)
@@ -76,14 +77,27 @@ def generate(
         answers = [answer(*jax.device_put(pair, apart)) for pair in arrays]
         for block, (new_RN, lengths_R, stopped_R) in zip(batch, jax.device_get(answers), strict=True):
             for row, index in enumerate(block):
+                tokens = tuple(new_RN[row, : lengths_R[row]].tolist())
+                if model.vocab_size in tokens:
+                    raise non_finite(f"logits of prompt {index}, new token {tokens.index(model.vocab_size)},")
                 generations[index] = Generation(
-                    tokens=tuple(new_RN[row, : lengths_R[row]].tolist()),
+                    tokens=tokens,
                     stop_reason="eos" if stopped_R[row] else "length",
                 )
             done += len(block)
         if on_batch is not None:
             on_batch(done)
     return [generation for generation in generations if generation is not None]
+
+
+def non_finite(what: str) -> NonFinite:
+    """The refusal of a model that computes NaN or infinity where it is evaluated."""
+    return NonFinite(
+        f"the {what} are NaN or infinite: the weights hold such numbers, or numbers overflow on the way",
+        where="the model that is evaluated",
+        remedy="before training, look at model.weights and adapter.weights, and try"
+        " device.compute_dtype=float32; after it, lower optim.peak_lr, as the last update diverged",
+    )
 
 
 def bucket(length: int) -> int:

@@ -4,6 +4,7 @@ As in `generate`: every call has the same number of rows, and a row's padded len
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from tunix_exp.evaluation.generate import bucket
+from tunix_exp.evaluation.generate import bucket, non_finite
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.loss import continuation_scores
 from tunix_exp.models.sharding import rows_beside
@@ -42,7 +43,8 @@ def loglikelihoods(
     """One for each pair of a context and its continuation, both of at least one token, in their order.
 
     What does not fit the model is cut off at the left; a continuation may have as many tokens as the model
-    has positions. `on_batch(done)` is told after every `batch_size` pairs (rounded up to whole calls).
+    has positions. `on_batch(done)` is told after every `batch_size` pairs (rounded up to whole calls). Raises
+    NonFinite where a log-likelihood is no number.
     """
     limit = model.num_positions
     for context, continuation in pairs:
@@ -64,6 +66,9 @@ def loglikelihoods(
         for block, (nll_B, is_greedy_B) in zip(batch, jax.device_get(calls), strict=True):
             figures = zip(block, nll_B.tolist(), is_greedy_B.tolist(), strict=False)
             found |= {index: (-nll, is_greedy) for index, nll, is_greedy in figures}
+        broken = sum(not math.isfinite(nll) for nll, _ in found.values())
+        if broken:
+            raise non_finite(f"log-likelihoods of {broken} continuations")
         on_batch(len(found))
     return [
         Continuation(*found[index], is_cut=len(context) + len(continuation) > limit + 1)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import CustomVJPPrimal
 from jaxtyping import Array, Bool, Float, Int
 
 from tunix_exp.models.architecture import LanguageModel
@@ -126,11 +127,15 @@ def continuation_scores(
 
 
 def first_best(logits: Float[Array, "... V"]) -> Int[Array, "..."]:
-    """The first of the largest, as `argmax` says it, which takes XLA four times as long on a CPU."""
+    """The first of the largest, as `argmax` says it, which takes XLA four times as long on a CPU.
+
+    It is V, which is no token, where the largest is not finite: then the logits say nothing.
+    """
     V = logits.shape[-1]
-    is_best = logits == logits.max(axis=-1, keepdims=True)
+    largest = logits.max(axis=-1, keepdims=True)
+    is_best = logits == jnp.where(jnp.isfinite(largest), largest, jnp.nan)
     index = jnp.arange(V, dtype=jnp.int32).reshape((1,) * (logits.ndim - 1) + (V,))
-    return jnp.where(is_best, index, V - 1).min(axis=-1)
+    return jnp.where(is_best, index, V).min(axis=-1)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -150,17 +155,22 @@ def _weighted(
 def _weighted_fwd(
     unembedding: Unembedding,
     chunk_logits: int,
-    table_VD: Array,
-    x_BTD: Array,
-    target_BT: Array,
-    weight_BT: Array,
-) -> tuple[Array, tuple[Array, Array]]:
-    """The sum and its gradients, in one pass: so no chunk's logits are computed a second time."""
+    table: CustomVJPPrimal,
+    x: CustomVJPPrimal,
+    target: CustomVJPPrimal,
+    weight: CustomVJPPrimal,
+) -> tuple[Array, tuple[Array | None, Array]]:
+    """The sum and its gradients, in one pass: so no chunk's logits are computed a second time.
+
+    That of a frozen table is not among them: it is a third of the products, and as large as the table.
+    """
+    table_VD, x_BTD, target_BT, weight_BT = (part.value for part in (table, x, target, weight))
+    is_trained: bool = table.perturbed
     chunks = _Chunks.of(x_BTD, target_BT, weight_BT, chunk_logits // table_VD.shape[0])
     dtype = unembedding.compute_dtype
 
     def piece(index: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        total, dtable_VD, dx_SND = carry
+        total, dx_SND, *dtable_VD = carry
         x_KD, target_K, weight_K = chunks[index]
         raw_KV = unembedding.product(x_KD, table_VD)
         soft_max = _soft_max(unembedding, x_KD, table_VD, target_K, unembedding.capped(raw_KV))
@@ -170,53 +180,54 @@ def _weighted_fwd(
         scaled_KD = (x_KD * factor_K1).astype(dtype)
 
         # weight/total times this is the gradient; where nothing stands between, it goes to the narrow side.
-        def in_place(first: Array | int, rows: int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-            """The rows' logits replaced by their gradient, and that of the table added to."""
-            raw_KV, dtable_VD = carry
+        def in_place(first: Array | int, rows: int, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+            """The rows' logits replaced by their gradient, and that of a trained table added to."""
+            raw_KV, *dtable_VD = carry
             raw_KR = jax.lax.dynamic_slice_in_dim(raw_KV, first, rows, axis=1)
             logits_KR, uncapped = jax.vjp(unembedding.capped, raw_KR)
             is_target_KR = _is_target(target_K - first, raw_KR)
             exp_KR = jnp.exp(logits_KR - soft_max.largest_K1)
             d_KR = uncapped(jnp.where(is_target_KR, at_target_K1, exp_KR))[0].astype(dtype)
-            now_RD = jax.lax.dynamic_slice_in_dim(dtable_VD, first, rows, axis=0)
+            raw_KV = jax.lax.dynamic_update_slice_in_dim(raw_KV, d_KR.astype(raw_KV.dtype), first, axis=1)
+            if not is_trained:
+                return (raw_KV,)
+            now_RD = jax.lax.dynamic_slice_in_dim(dtable_VD[0], first, rows, axis=0)
             now_RD = now_RD + tall_product(d_KR, scaled_KD).astype(now_RD.dtype)
-            return (
-                jax.lax.dynamic_update_slice_in_dim(raw_KV, d_KR.astype(raw_KV.dtype), first, axis=1),
-                jax.lax.dynamic_update_slice_in_dim(dtable_VD, now_RD, first, axis=0),
-            )
+            return raw_KV, jax.lax.dynamic_update_slice_in_dim(dtable_VD[0], now_RD, first, axis=0)
 
         # Where one chunk takes all, parts gain nothing: XLA writes the product down as the table's gradient.
         parts = table_VD.shape[0] // _WORDS_AT_ONCE if chunks.order_SN is not None and is_whole() else 1
-        d_KV, dtable_VD = _in_parts(in_place, (raw_KV, dtable_VD), max(parts, 1))
+        d_KV, *dtable_VD = _in_parts(in_place, (raw_KV, *dtable_VD), max(parts, 1))
         dx_KD = jnp.einsum("kv,vd->kd", d_KV.astype(dtype), table_VD.astype(dtype)) * factor_K1
         return (
             total + jnp.sum(soft_max.nll_K * weight_K),
-            dtable_VD,
             chunks.put(dx_SND, dx_KD.astype(dx_SND.dtype), index),
+            *dtable_VD,
         )
 
-    zeros = jnp.float32(0), jnp.zeros_like(table_VD), jnp.zeros_like(chunks.x_SND)
-    total, dtable_VD, dx_SND = chunks.each(piece, zeros)
-    return total, (dtable_VD, chunks.back(dx_SND, x_BTD.shape))
+    of_table = (jnp.zeros_like(table_VD),) if is_trained else ()
+    zeros = jnp.float32(0), jnp.zeros_like(chunks.x_SND), *of_table
+    total, dx_SND, *dtable_VD = chunks.each(piece, zeros)
+    return total, (dtable_VD[0] if is_trained else None, chunks.back(dx_SND, x_BTD.shape))
 
 
 def _weighted_bwd(
-    unembedding: Unembedding, chunk_logits: int, gradients: tuple[Array, Array], cotangent: Array
-) -> tuple[Array, Array, None, None]:
-    dtable_VD, dx_BTD = gradients
-    return dtable_VD * cotangent.astype(dtable_VD.dtype), dx_BTD * cotangent.astype(dx_BTD.dtype), None, None
+    unembedding: Unembedding, chunk_logits: int, gradients: tuple[Array | None, Array], cotangent: Array
+) -> tuple[Array | None, Array, None, None]:
+    dtable_VD, dx_BTD = (None if d is None else d * cotangent.astype(d.dtype) for d in gradients)
+    return dtable_VD, dx_BTD, None, None  # pyright: ignore[reportReturnType]
 
 
-_weighted.defvjp(_weighted_fwd, _weighted_bwd)
+_weighted.defvjp(_weighted_fwd, _weighted_bwd, symbolic_zeros=True)
 
 
 def _in_parts(
-    part: Callable[[Array | int, int, tuple[Array, Array]], tuple[Array, Array]],
-    carry: tuple[Array, Array],
+    part: Callable[[Array | int, int, tuple[Array, ...]], tuple[Array, ...]],
+    carry: tuple[Array, ...],
     parts: int,
-) -> tuple[Array, Array]:
-    """`carry` after `part(first, rows, carry)` on all rows of the table, some after others."""
-    V = carry[1].shape[0]
+) -> tuple[Array, ...]:
+    """`carry`, logits [K, V] first, after `part(first, rows, carry)` on all words, some after others."""
+    V = carry[0].shape[1]
     rows, left = V // parts, V % parts
     if parts == 1:
         return part(0, V, carry)

@@ -70,6 +70,7 @@ class _OptimConfig(Config):
     weight_decay: NonNegativeFloat
     decay_mask: Literal["matrices", "all"]
     accumulation_steps: PositiveInt
+    rounding: Literal["nearest", "stochastic"]  # of what is trained, or kept of it, in bfloat16
 
 
 class AdamWConfig(_OptimConfig):

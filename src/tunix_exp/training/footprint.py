@@ -148,11 +148,12 @@ def footprint(setting: Setting) -> Footprint:
     if not splits or is_cast:
         loss += V * D * compute_bytes / (sizes["fsdp"] * sizes["tensor"] if splits else 1)
     others = [leaf for leaf in jax.tree.leaves((state.params, frozen)) if leaf.dtype != compute_dtype]
-    cast = sum(device_bytes(leaf) // leaf.dtype.itemsize for leaf in others) * compute_bytes
+    cast = _device_size(others) * compute_bytes
     return Footprint(
         Parts(
             parameters=parameters,
-            gradients=trained * (1 if parts_of_batch == 1 else 2),
+            # of the slices there is also a sum, in float32
+            gradients=trained + (0 if parts_of_batch == 1 else 4 * _device_size(state.params)),
             optimizer_state=device_bytes(state.opt_state),
             compute_weights=cast,
             saved_activations=round(L * rows * saved),
@@ -274,6 +275,11 @@ def _work(setting: Setting, dims: _Dims, *, state_bytes: int, block_count: int, 
         flops=(asked + again) * tokens,
         hbm_bytes=2 * 2 * state_bytes + read + moved * tokens,
     )
+
+
+def _device_size(tree: Any) -> int:
+    """How many numbers of the tree lie on one device."""
+    return sum(device_bytes(leaf) // leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _block_parameters(params: Any) -> int:

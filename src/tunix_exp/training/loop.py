@@ -10,16 +10,12 @@ from typing import Any, Protocol
 import jax
 
 from tunix_exp.device.check import peak_memory
-from tunix_exp.errors import Interrupted, UserError
+from tunix_exp.errors import Interrupted, NonFinite
 from tunix_exp.evidence.metrics import is_logged
 from tunix_exp.training.checkpoint import Checkpoints
 from tunix_exp.training.meter import Meter
 from tunix_exp.training.optim import Scalars
 from tunix_exp.training.step import BatchArrays, Metrics, Step, TrainState
-
-
-class NonFinite(UserError):
-    """The loss or the gradient is no number any more."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ def train(
     """
     first = int(state.step)
     batch = place(source.arrays(first))
-    settle = _Settler(source, meter, schedule, on_row=on_row, on_step=on_step)
+    settle = _Settler(source, meter, schedule, first=first, on_row=on_row, on_step=on_step)
     with _stop_requests() as stop:
         for step in range(first, schedule.last_step):
             done = step + 1
@@ -125,9 +121,11 @@ class _Settler:
         meter: Meter,
         schedule: Schedule,
         *,
+        first: int,
         on_row: Callable[[Row], None],
         on_step: Callable[[Row], None],
     ) -> None:
+        self._first = first
         self._source, self._meter, self._schedule = source, meter, schedule
         self._on_row, self._on_step = on_row, on_step
         self._held: tuple[int, Metrics, tuple[int, int]] | None = None
@@ -154,7 +152,10 @@ class _Settler:
             raise NonFinite(
                 f"loss {loss}, gradient norm {norm} at step {done}",
                 where=f"the batch of step {done}: {', '.join(self._source.names(step)[:8])} …",
-                remedy="lower optim.peak_lr, lengthen optim.warmup_steps, or look at these examples",
+                remedy="no update came before it: look at model.weights and at these examples, or try"
+                " device.compute_dtype=float32"
+                if step == self._first
+                else "lower optim.peak_lr, lengthen optim.warmup_steps, or look at these examples",
             )
         self._meter.count(tokens=int(values.tokens), shape=shape)
         held_by, peak_bytes = peak_memory()

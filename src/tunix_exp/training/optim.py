@@ -5,12 +5,15 @@ step: a sweep over rates, decays or warm-ups compiles once (google-deepmind/opta
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from tunix_exp.models.digest import is_stacked, layer_path, path_of
 from tunix_exp.training.config import (
     AdafactorConfig,
     AdamWConfig,
@@ -83,12 +86,20 @@ def init(structure: OptimConfig, params: Tree, state_dtype: str) -> Tree:
 
 
 def apply(
-    structure: OptimConfig, s: Scalars, step: jax.Array, grads: Tree, state: Tree, params: Tree
+    structure: OptimConfig,
+    s: Scalars,
+    step: jax.Array,
+    grads: Tree,
+    state: Tree,
+    params: Tree,
+    *,
+    rounding_key: jax.Array | None = None,
 ) -> tuple[Tree, Tree, Update]:
-    """Parameters and optimizer state after one update; moments are computed in float32.
+    """Parameters and optimizer state after one update; both are computed in float32.
 
     The gradient is clipped by its global norm, turned into a direction, joined by decoupled weight
-    decay on the masked parameters, and scaled by the rate.
+    decay on the masked parameters, and scaled by the rate. What is held in bfloat16 is rounded to the nearest
+    number, or with `rounding_key` by chance.
     """
     grads = _cast(grads, jnp.dtype("float32"))
     grad_norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(grads)))
@@ -96,16 +107,15 @@ def apply(
         grads = jax.tree.map(
             lambda g: g * jnp.minimum(1.0, s["clip_norm"] / jnp.maximum(grad_norm, 1e-30)), grads
         )
-    kinds = jax.tree.map(lambda x: x.dtype, state)
-    updates, new_state = _direction(structure, s).update(grads, _cast(state, jnp.dtype("float32")), params)
-    new_state = jax.tree.map(lambda x, kind: x.astype(kind), new_state, kinds)
+    updates, exact_state = _direction(structure, s).update(grads, _cast(state, jnp.dtype("float32")), params)
+    new_state = _rounded(exact_state, like=state, key=rounding_key)
     lr = learning_rate(structure, s, step)
     mask = decay_mask(structure, params)
     decayed = jax.tree.map(
         lambda u, p, m: u + s["weight_decay"] * p.astype(jnp.float32) if m else u, updates, params, mask
     )
-    new_params = jax.tree.map(lambda p, u: (p.astype(jnp.float32) - lr * u).astype(p.dtype), params, decayed)
-    return new_params, new_state, Update(grad_norm, lr)
+    exact = jax.tree.map(lambda p, u: p.astype(jnp.float32) - lr * u, params, decayed)
+    return _rounded(exact, like=params, key=rounding_key), new_state, Update(grad_norm, lr)
 
 
 def decay_mask(structure: OptimConfig, params: Tree) -> Tree:
@@ -115,6 +125,38 @@ def decay_mask(structure: OptimConfig, params: Tree) -> Tree:
     return jax.tree_util.tree_map_with_path(
         lambda path, _: any(name in jax.tree_util.keystr(path) for name in _MATRICES), params
     )
+
+
+def _rounded(tree: Tree, *, like: Tree, key: jax.Array | None) -> Tree:
+    """`tree` in the types of `like`: the nearest numbers, or with a `key` neighbours in bfloat16 by chance.
+
+    Each neighbour comes by the chance that keeps the expectation (Gupta et al. 2015): an update too small for
+    the type then moves a number rarely, but by enough, where rounding to the nearest always loses it. Chance
+    depends on the key and on the number's place, not on a layer loop or a mesh.
+    """
+    if key is None:
+        return jax.tree.map(lambda x, old: x.astype(old.dtype), tree, like)
+
+    def leaf(keys: Any, x: jax.Array, old: jax.Array) -> jax.Array:
+        if old.dtype != jnp.bfloat16:
+            return x.astype(old.dtype)
+        path = path_of(keys)
+        kind = "".join(str(key) for key in keys if not isinstance(key, jax.tree_util.DictKey))
+        stacked = is_stacked(path)
+        names = [layer_path(path, layer) for layer in range(x.shape[0])] if stacked else [path]
+        words = jnp.array([crc32(f"{kind} {name}".encode()) for name in names], jnp.uint32)
+        keys_L = jax.vmap(lambda word: jax.random.fold_in(key, word))(words)
+        return jax.vmap(_by_chance)(keys_L, x) if stacked else _by_chance(keys_L[0], x)
+
+    return jax.tree_util.tree_map_with_path(leaf, tree, like)
+
+
+def _by_chance(key: jax.Array, x: jax.Array) -> jax.Array:
+    # bfloat16 is the upper half of a float32; the lower half is the chance of the neighbour away from zero.
+    bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
+    noise = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.uint32)
+    upper = jax.lax.bitcast_convert_type(((bits + noise) >> 16).astype(jnp.uint16), jnp.bfloat16)
+    return jnp.where(jnp.isfinite(x), upper, x.astype(jnp.bfloat16))
 
 
 def _direction(structure: OptimConfig, s: Scalars) -> optax.GradientTransformation:
@@ -128,8 +170,9 @@ def _direction(structure: OptimConfig, s: Scalars) -> optax.GradientTransformati
                 epsilon=s["eps"],  # pyright: ignore
             )
             if structure.clipping_threshold is None:
-                return factored
-            return optax.chain(factored, optax.clip_by_block_rms(s["clipping_threshold"]))  # pyright: ignore
+                return _layer_by_layer(factored)
+            clipped = optax.clip_by_block_rms(s["clipping_threshold"])  # pyright: ignore
+            return _layer_by_layer(optax.chain(factored, clipped))
         case LionConfig():
             return optax.scale_by_lion(b1=s["b1"], b2=s["b2"])  # pyright: ignore
         case SGDConfig():
@@ -152,6 +195,40 @@ def _scale_by_adam(b1: jax.Array, b2: jax.Array, eps: jax.Array) -> optax.Gradie
         return updates, optax.ScaleByAdamState(count, mu, nu)
 
     return optax.GradientTransformation(optax.scale_by_adam().init, update)  # pyright: ignore
+
+
+def _layer_by_layer(rule: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`rule`, which looks at shapes, for every layer alone, also where parameters hold all layers stacked."""
+    return optax.GradientTransformation(_over_layers(rule.init), _over_layers(rule.update))  # pyright: ignore
+
+
+def _over_layers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` of trees, mapped over the layers of their stacked leaves; other leaves it sees once."""
+
+    def mapped(*trees: Tree) -> Tree:
+        leaves, treedef = jax.tree.flatten(trees)
+        axes = _layer_axes(trees)
+        if 0 not in axes:
+            return function(*trees)
+        layer = [
+            jax.ShapeDtypeStruct(leaf.shape if axis is None else leaf.shape[1:], leaf.dtype)
+            for leaf, axis in zip(leaves, axes, strict=True)
+        ]
+        made = jax.eval_shape(function, *treedef.unflatten(layer))
+        over_layers = jax.vmap(
+            lambda leaves: jax.tree.leaves(function(*treedef.unflatten(leaves))),
+            in_axes=(axes,),
+            out_axes=_layer_axes(made),
+        )
+        return jax.tree.unflatten(jax.tree.structure(made), over_layers(leaves))
+
+    return mapped
+
+
+def _layer_axes(tree: Tree) -> list[int | None]:
+    """Of every leaf the axis of its layers; `None` where it has none."""
+    paths = [path_of(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    return [0 if is_stacked(path) else None for path in paths]
 
 
 def _cast(tree: Tree, dtype: jnp.dtype) -> Tree:

@@ -51,14 +51,17 @@ class Metrics(NamedTuple):
 
 Step = Callable[[TrainState, BatchArrays, Scalars], tuple[TrainState, Metrics]]
 
-_DROPOUT_KEY = "dropout_key"
+_DROPOUT_KEY, _ROUNDING_KEY = "dropout_key", "rounding_key"
+_ROUNDING = 3  # folded into the seed, as the adapter's numbers are
 
 
 def step_scalars(config: OptimConfig, adapter: AdapterConfig, *, total_steps: int, seed: int) -> Scalars:
-    """The optimizer's numbers and, where the adapter drops inputs, the words of the random key of `seed`."""
+    """The optimizer's numbers and, where chance drops inputs or rounds, the words of the key of `seed`."""
     s = optim.scalars(config, total_steps=total_steps)
     if isinstance(adapter, LoRAConfig) and adapter.dropout > 0:
         s[_DROPOUT_KEY] = jax.random.key_data(jax.random.key(seed))
+    if config.rounding == "stochastic":
+        s[_ROUNDING_KEY] = jax.random.key_data(jax.random.key(seed))
     return s
 
 
@@ -174,7 +177,13 @@ def _step(
         return summed_nll(model, *part, scale)  # pyright: ignore
 
     loss, grads = _loss_and_gradients(loss_of, structure.accumulation_steps, state.params, batch)
-    params, opt_state, update = optim.apply(structure, s, state.step, grads, state.opt_state, state.params)
+    rounding_key = None
+    if _ROUNDING_KEY in s:
+        rounding_key = jax.random.fold_in(jax.random.wrap_key_data(s[_ROUNDING_KEY]), _ROUNDING)
+        rounding_key = jax.random.fold_in(rounding_key, state.step)
+    params, opt_state, update = optim.apply(
+        structure, s, state.step, grads, state.opt_state, state.params, rounding_key=rounding_key
+    )
     tokens = jnp.sum(batch.segment_ids_BT > 0)
     metrics = Metrics(loss, update.grad_norm, update.lr, tokens, response_tokens)
     return TrainState(params, opt_state, state.step + 1), metrics
@@ -196,9 +205,11 @@ def _loss_and_gradients(
         return value_and_grad(params, batch, rows_B)
 
     def add_part(total: Any, part: tuple[BatchArrays, jax.Array]) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, value_and_grad(params, *part)), None
+        of_part = value_and_grad(params, *part)
+        return jax.tree.map(lambda so_far, x: so_far + x.astype(so_far.dtype), total, of_part), None
 
-    zero = jax.tree.map(jnp.zeros_like, params)
+    # In float32 whatever the parameters are in: a sum of slices keeps what each of them adds.
+    zero = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), params)
     slices = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), (batch, rows_B))
     total, _ = jax.lax.scan(add_part, (jnp.float32(0), zero), slices)
     return total
