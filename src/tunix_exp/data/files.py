@@ -11,7 +11,7 @@ from typing import Any
 
 from tunix_exp import json_text, received, references
 from tunix_exp.data.rows import BadRow, did_you_mean
-from tunix_exp.errors import UserError
+from tunix_exp.errors import Interrupted, UserError
 from tunix_exp.json_text import BadJSON
 
 _MOST_SHOWN = 10
@@ -69,6 +69,15 @@ def _open_bundled(name: str, where: str) -> Opened:
 
 def _open_file(path: Path, where: str) -> Opened:
     kinds = " or ".join((*_JSON_LINES, ".parquet"))
+    try:
+        return _open_at(path, where, kinds)
+    except OSError as error:
+        raise UserError(
+            f"`{path}` cannot be read: {error.strerror}", where=where, remedy="make the file readable"
+        ) from error
+
+
+def _open_at(path: Path, where: str, kinds: str) -> Opened:
     if path.is_dir():
         inside = sorted(child.name for child in path.iterdir() if child.suffix in (*_JSON_LINES, ".parquet"))
         found = f" (it holds {', '.join(inside[:_MOST_SHOWN])})" if inside else ""
@@ -88,12 +97,7 @@ def _open_file(path: Path, where: str) -> Opened:
         )
     if not path.is_file():
         raise UserError(f"`{path}` is a device, not a file", where=where, remedy=f"name one file, {kinds}")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"`{path}` cannot be read: {error.strerror}", where=where, remedy="make the file readable"
-        ) from error
+    content = path.read_bytes()
     if content.startswith(received.LFS_POINTER):
         raise received.lfs_pointer(path)
     if path.suffix == ".parquet":
@@ -157,6 +161,8 @@ def _parquet(content: bytes, path: Path, where: str) -> Opened:
 
     try:
         records = pyarrow.parquet.read_table(pyarrow.BufferReader(content)).to_pylist()
+    except Interrupted:
+        raise
     # What a damaged file makes of it is of a dozen types: Arrow's own, OSError, UnicodeDecodeError, …
     except Exception as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
@@ -182,6 +188,8 @@ def _open_hub(reference: references.Hub, source: str, where: str) -> Opened:
         rows = datasets.load_dataset(
             reference.repo, reference.subset, split=reference.split, revision=revision
         )
+    except Interrupted:
+        raise
     # The library lets errors of a dozen packages through; each means that these rows are out of reach.
     except Exception as error:
         raise UserError(
