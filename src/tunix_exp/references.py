@@ -7,6 +7,7 @@ anything else                           a path, relative to where the command wa
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,9 +77,8 @@ def _path(text: str, key: str) -> Path:
     """The path that `text` spells, which the system can be asked for."""
     try:
         path = Path(text).expanduser()
-        path.exists()
-    except PermissionError:
-        return path  # a folder closed to us: told where the path is opened
+        with suppress(PermissionError):  # of a folder closed to us; told where the path is opened
+            path.exists()
     # A user who does not exist, a name too long, half a character.
     except (RuntimeError, OSError, ValueError) as error:
         what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
