@@ -249,5 +249,8 @@ def _stacking(shape: tuple[int, ...], dtype: np.dtype, sharding: Any) -> tuple[A
 
 def sha256(file: Path) -> str:
     """The hash of the file's bytes."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(file, error) from error

@@ -112,7 +112,7 @@ def _refuse_another_kind(found: dict[str, Any], file: Path, weight_map: WeightMa
         )
     if kind is None:
         return  # told with all that differs
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         raise UserError(
             f"the folder holds another kind of model: {what}; {read}",
             where=str(file),
@@ -150,34 +150,30 @@ def _refuse_differences(
     found: dict[str, Any], config: Config, weight_map: WeightMap, file: Path, group: str, tag: str
 ) -> None:
     """Nothing, or UserError with all that is not understood, or else with all that differs."""
-    head, others = (
-        f"the weights are of another {group} than the config:",
-        f"name other weights in {group}.weights",
-    )
-    faults, overrides = _not_understood(found, weight_map), []
+    others = f"name other weights in {group}.weights"
+    # A null says nothing, whatever its key.
+    unknown = [key for key, value in found.items() if key not in weight_map.kinds and value is not None]
+    faults = [
+        f"{named(key)} is {shown(found[key])}, and what that changes is not known here" for key in unknown
+    ]
+    faults += [
+        f"{key} is {shown(found[key])}, not {kind.name}"
+        for key, kind in weight_map.kinds.items()
+        if key in found and not kind.holds(found[key])
+    ]
     if faults:
-        others += f"; a key that changes nothing that is computed can be taken out of {file.name}"
-    else:
-        faults, overrides = _differences(weight_map.normalise(found), config, weight_map, group, tag)
+        if unknown:
+            others += f"; if {', '.join(map(named, unknown))} changes nothing that is computed, take it out"
+        raise _refusal(f"{file.name} holds what is not understood here:", faults, file, others)
+    faults, overrides = _differences(weight_map.normalise(found), config, weight_map, group, tag)
     if faults:
-        raise UserError(
-            "\n".join([head, *(f"  {fault}" for fault in faults)]),
-            where=str(file),
-            remedy=f"type {' '.join(overrides)}, or {others}" if overrides else others,
-        )
+        remedy = f"type {' '.join(overrides)}, or {others}" if overrides else others
+        raise _refusal(f"the weights are of another {group} than the config:", faults, file, remedy)
 
 
-def _not_understood(found: dict[str, Any], weight_map: WeightMap) -> list[str]:
-    """Of every key that is unknown, or whose value is of a kind that it does not have; null says nothing."""
-    faults = []
-    for key, value in found.items():
-        name = named(key)
-        if key not in weight_map.kinds:
-            if value is not None:
-                faults.append(f"{name} is {shown(value)}, and what that changes is not known here")
-        elif not weight_map.kinds[key].holds(value):
-            faults.append(f"{name} is {shown(value)}, not {weight_map.kinds[key].name}")
-    return faults
+def _refusal(head: str, faults: list[str], file: Path, remedy: str) -> UserError:
+    lines = "\n".join([head, *(f"  {fault}" for fault in faults)])
+    return UserError(lines, where=str(file), remedy=remedy)
 
 
 def _differences(

@@ -31,10 +31,14 @@ _FIXED: dict[str, Any] = {
 }
 # What is of another method, or of other layers than whole products, where it is not empty.
 _EMPTY = (
-    "alora_invocation_tokens", "alpha_pattern", "arrow_config", "corda_config", "enable_lora", "eva_config",
-    "exclude_modules", "kasa_config", "layer_replication", "layers_pattern", "layers_to_transform",
-    "loftq_config", "lora_ga_config", "megatron_config", "modules_to_save", "monteclora_config",
-    "rank_pattern", "target_parameters", "trainable_token_indices", "use_bdlora", "velora_config",
+    "alora_invocation_tokens", "alpha_pattern", "enable_lora", "exclude_modules", "layer_replication",
+    "layers_pattern", "layers_to_transform", "loftq_config", "modules_to_save", "rank_pattern",
+    "target_parameters", "trainable_token_indices",
+)  # fmt: skip
+# Whole configs of other methods: by an empty one PEFT means their defaults.
+_NULL = (
+    "arrow_config", "corda_config", "eva_config", "kasa_config", "lora_ga_config", "megatron_config",
+    "monteclora_config", "use_bdlora", "velora_config",
 )  # fmt: skip
 # How A and B began, where that leaves the product's own weights as they were: by their first values.
 _BEGINNINGS = (True, False, "gaussian", "orthogonal")
@@ -57,6 +61,7 @@ _KINDS: dict[str, Kind] = {
     "bias": TEXT,
     **dict.fromkeys(("lora_bias", "use_dora", "use_qalora", "ensure_weight_tying"), FLAG),
     **dict.fromkeys(_EMPTY, Kind("empty, which alone is computed", lambda value: value in (None, {}, []))),
+    **dict.fromkeys(_NULL, Kind("null, which alone is computed", lambda value: value is None)),
     "init_lora_weights": Kind(
         "one of " + ", ".join(json.dumps(one) for one in _BEGINNINGS) + ", which leave the base as it was",
         lambda value: _is_one_of(value, _BEGINNINGS),
