@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from tests.composing import composed
 from tests.models.toys import toy_config
+from tunix_exp import config as configs
 from tunix_exp.errors import UserError
 from tunix_exp.models.hf_config import check_model, end_ids
 
@@ -155,3 +157,53 @@ def test_another_kind_of_checkpoint_is_refused_by_what_it_is(tmp_path, changes, 
     assert says in error.what
     assert remedy in str(error.remedy)
     assert len(error.what.splitlines()) == 1
+
+
+GPT2 = {
+    "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": 0.1,
+    "bos_token_id": 50256, "embd_pdrop": 0.1, "eos_token_id": 50256, "initializer_range": 0.02,
+    "layer_norm_epsilon": 1e-05, "model_type": "gpt2", "n_ctx": 1024, "n_embd": 768, "n_head": 12,
+    "n_layer": 12, "n_positions": 1024, "resid_pdrop": 0.1, "summary_activation": None,
+    "summary_first_dropout": 0.1,
+    "summary_proj_to_labels": True, "summary_type": "cls_index", "summary_use_proj": True,
+    "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}}, "vocab_size": 50257,
+}  # fmt: skip
+DISTILLED = {"_num_labels": 1, "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}, "n_layer": 6}
+OF_GEMMA = {
+    "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": 2, "eos_token_id": 1, "head_dim": 256,
+    "initializer_range": 0.02, "max_position_embeddings": 8192, "pad_token_id": 0, "rms_norm_eps": 1e-06,
+    "rope_theta": 10000.0, "torch_dtype": "bfloat16", "transformers_version": "4.38.0.dev0",
+    "use_cache": True,
+    "vocab_size": 256000,
+}  # fmt: skip
+GEMMA = OF_GEMMA | {
+    "architectures": ["GemmaForCausalLM"], "model_type": "gemma", "hidden_act": "gelu", "hidden_size": 2048,
+    "intermediate_size": 16384, "num_attention_heads": 8, "num_hidden_layers": 18, "num_key_value_heads": 1,
+    "rope_scaling": None,
+}  # fmt: skip
+GEMMA2 = OF_GEMMA | {
+    "architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2", "hidden_act": "gelu_pytorch_tanh",
+    "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 2304, "intermediate_size": 9216,
+    "num_attention_heads": 8, "num_hidden_layers": 26, "num_key_value_heads": 4, "query_pre_attn_scalar": 256,
+    "sliding_window": 4096, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0,
+    "cache_implementation": "hybrid", "torch_dtype": "float32",
+}  # fmt: skip
+GEMMA3 = OF_GEMMA | {
+    "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "vocab_size": 262144,
+    "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 1152, "intermediate_size": 6912,
+    "max_position_embeddings": 32768, "num_attention_heads": 4, "num_hidden_layers": 26,
+    "num_key_value_heads": 1, "query_pre_attn_scalar": 256, "rope_local_base_freq": 10000,
+    "rope_scaling": None, "rope_theta": 1000000, "sliding_window": 512, "sliding_window_pattern": 6,
+    "attn_logit_softcapping": None, "final_logit_softcapping": None, "cache_implementation": "hybrid",
+    "eos_token_id": [1, 106],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "found"),
+    [("gpt2", GPT2), ("distilgpt2", GPT2 | DISTILLED), ("gemma2b", GEMMA), ("gemma2-2b", GEMMA2),
+     ("gemma3-1b", GEMMA3)],
+)  # fmt: skip
+def test_keys_that_published_models_have_are_understood(tmp_path, option, found):
+    (tmp_path / "config.json").write_text(json.dumps(found))
+    check_model(tmp_path, configs.validate(composed(f"model={option}")).model)
