@@ -12,8 +12,8 @@ from tests.data.toys import TURNS, data_config, saved_tokenizer
 from tunix_exp.data import sources
 from tunix_exp.data.tokenizer import END_OF_TEXT, Tokenizer, load_tokenizer
 
-# A few seeds always; more by hand: DAMAGED_SEEDS=6000 pytest tests/data/test_damaged.py
-SEEDS = range(int(os.environ.get("DAMAGED_SEEDS", "40")))
+# A few seeds always; more by hand: DAMAGED_SEEDS=0:6000 pytest tests/data/test_damaged.py
+SEEDS = range(*map(int, os.environ.get("DAMAGED_SEEDS", "0:40").split(":")))
 ROWS = [
     {"id": f"row {number}", "q": f"What is {number} + 1, größer?", "a": str(number + 1), "label": "sum",
      "steps": ["one", "two"], "nested": {"more": [number, 2.5, None, True]}}

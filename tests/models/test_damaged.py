@@ -21,10 +21,11 @@ from tunix_exp.models import hf, lora, peft, weights
 from tunix_exp.models.adapter import NoAdapterConfig
 from tunix_exp.models.architecture import abstract
 from tunix_exp.models.digest import weight_hash
+from tunix_exp.models.safetensors_file import stored
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
-# A few seeds always; more by hand: DAMAGED_SEEDS=200 pytest tests/models/test_damaged.py
-SEEDS = range(int(os.environ.get("DAMAGED_SEEDS", "8")))
+# A few seeds always; more by hand: DAMAGED_SEEDS=0:200 pytest tests/models/test_damaged.py
+SEEDS = range(*map(int, os.environ.get("DAMAGED_SEEDS", "0:8").split(":")))
 NONE = NoAdapterConfig(name="none")
 FORMS = [(family, form) for family in ("gpt2", "gemma", "gemma2", "gemma3") for form in ("single", "shards")]
 
@@ -50,22 +51,20 @@ def checkpoint(folder, family, form):
     if form == "single":
         shutil.copy(GOLDENS / family / "model.safetensors", folder)
         return folder
-    stored = load_file(GOLDENS / family / "model.safetensors")
-    where = {name: f"model-{number % 3}.safetensors" for number, name in enumerate(sorted(stored))}
+    values = load_file(GOLDENS / family / "model.safetensors")
+    where = {name: f"model-{number % 3}.safetensors" for number, name in enumerate(sorted(values))}
     for file in set(where.values()):
-        save_file({name: stored[name] for name in where if where[name] == file}, folder / file)
+        save_file({name: values[name] for name in where if where[name] == file}, folder / file)
     (folder / hf.INDEX).write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": where}))
     return folder
 
 
 def headers(folder):
-    """Of every file of weights its header and size."""
-    found = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        if file.is_file():
-            content = file.read_bytes()
-            found[file.name] = content[: 8 + int.from_bytes(content[:8], "little")], len(content)
-    return found
+    """Of every file of weights its tensors but for where they lie: their bytes are told by nothing."""
+    return {
+        file.name: {(tensor.name, tensor.dtype, tensor.shape) for tensor in stored(file)}
+        for file in folder.glob("*.safetensors")
+    }
 
 
 @pytest.mark.parametrize(("family", "form"), FORMS)
@@ -112,7 +111,7 @@ def test_a_damaged_adapter_is_refused_or_read_as_it_was(tmp_path, family):
 def test_a_change_of_one_value_is_the_one_damage_that_headers_do_not_tell(tmp_path):
     folder = checkpoint(tmp_path / "whole", "gpt2", "single")
     before = headers(folder)
-    stored = load_file(folder / "model.safetensors")
-    stored["transformer.ln_f.bias"] += np.float32(1)
-    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+    values = load_file(folder / "model.safetensors")
+    values["transformer.ln_f.bias"] += np.float32(1)
+    save_file(values, folder / "model.safetensors", metadata={"format": "pt"})
     assert headers(folder) == before
