@@ -7,10 +7,14 @@ anything else                           a path, relative to where the command wa
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunix_exp.errors import UserError
+from tunix_exp.json_text import printable
+
+_MOST_SHOWN = 60
 
 _HUB = re.compile(
     r"hub:(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+?)(#(?P<subset>[\w.-]+)/(?P<split>[\w.-]+))?"
@@ -66,4 +70,22 @@ def parse(text: str, *, key: str) -> Reference:
         return Hub(**found.groupdict())
     if not text:
         raise UserError("the reference is empty", where=key, remedy="name a path, hub:…, bundled:… or random")
-    return Local(Path(text).expanduser())
+    return Local(_path(text, key))
+
+
+def _path(text: str, key: str) -> Path:
+    """The path that `text` spells, which the system can be asked for."""
+    try:
+        path = Path(text).expanduser()
+        with suppress(PermissionError):  # of a folder closed to us; told where the path is opened
+            path.exists()
+    # A user who does not exist, a name too long, half a character.
+    except (RuntimeError, OSError, ValueError) as error:
+        what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        shown = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+        raise UserError(
+            f"`{printable(shown)}` names nothing that can be looked for: {what}",
+            where=key,
+            remedy="mend the path",
+        ) from error
+    return path

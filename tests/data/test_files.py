@@ -1,4 +1,6 @@
 import hashlib
+import json
+import os
 import sys
 from types import ModuleType
 
@@ -79,6 +81,10 @@ def test_other_encodings_are_refused_with_their_line(toy, content, text):
         ('{"q": NaN}', "NaN is not JSON"),
         ("[" * 100_000, "the JSON is nested too deep"),
         ("[1, 2]", "the row is a list, not an object"),
+        ('{"q": "1", "n": ' + "9" * 6000 + "}", "the row holds a number of 6000 digits"),
+        ('{"q": "1", "n": 1e999}', "the row holds 1e999, which is too large a number"),
+        ('{"\\ud800": "1"}', r"the field `a` is missing; the row has \ud800"),
+        ('{"q": "1", "q\\ud800": 1, "q\\ud800": 2}', r"the field `q\ud800` stands twice"),
     ],
 )
 def test_a_line_that_is_no_sound_object_is_refused(toy, line, text):
@@ -175,3 +181,22 @@ def test_local_lines_need_neither_datasets_nor_pyarrow(toy, monkeypatch):
     for name in ("datasets", "pyarrow", "pyarrow.parquet"):
         monkeypatch.setitem(sys.modules, name, ModuleType("absent"))
     assert len(sources.read_items(str(toy({"q": "1?", "a": "x"})), fields(), None)) == 1
+
+
+def test_the_pointer_of_git_lfs_is_named_and_so_is_its_remedy(toy):
+    for name in ("rows.jsonl", "rows.parquet"):
+        message = refusal(toy("version https://git-lfs.github.com/spec/v1", "size 12", name=name))
+        assert f"{name} is a Git LFS pointer" in message
+        assert "git lfs pull" in message
+
+
+def test_a_device_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "rows.jsonl")
+    assert "is a device, not a file" in refusal(tmp_path / "rows.jsonl")
+
+
+def test_an_id_and_a_category_are_texts_that_can_be_written(toy):
+    for field, half in (("id", "i"), ("category", "c")):
+        line = json.dumps({"q": "1", "a": "x", half: "\ud800"})
+        with pytest.raises(UserError, match=f"`{half}` holds half a character"):
+            sources.read(data_config(toy(line), **{field: half}))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.data.toys import TURNS, saved_tokenizer
 from tunix_exp.data.config import Chat
 from tunix_exp.data.tokenizer import END_OF_TEXT, load_tokenizer
-from tunix_exp.errors import UserError
+from tunix_exp.errors import Interrupted, UserError
 from tunix_exp.hub import snapshot
 
 BYTES = load_tokenizer("bundled:bytes", chat="none")
@@ -237,3 +237,47 @@ def test_an_answer_also_ends_where_the_model_s_files_say_so(tmp_path):
     tokenizer = load_tokenizer(saved_tokenizer(tmp_path / "a", *TURNS, eos_token=END_OF_TEXT), chat="none")
     assert tokenizer.stopping_at((256, 259)).stop_ids == (256, 259)
     assert tokenizer.stopping_at(()).stop_ids == (256,)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("tokenizer.json", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
+        ("tokenizer_config.json", b'{"a": 1,\n}', "tokenizer_config.json, line 2"),
+        ("tokenizer_config.json", b"[]", "tokenizer_config.json holds a list"),
+        ("special_tokens_map.json", b'{"a": 1, "a": 2}', "special_tokens_map.json has the key `a` twice"),
+        ("config.json", b"\xff", "config.json is not UTF-8 (byte 0)"),
+        ("config.json", b"\xef\xbb\xbf{}", "config.json begins with a byte-order mark"),
+    ],
+)
+def test_a_broken_file_of_a_folder_is_named_with_its_line(tmp_path, name, content, says):
+    reference = saved_tokenizer(tmp_path / "a", eos_token=END_OF_TEXT)
+    (tmp_path / "a" / name).write_bytes(content)
+    assert says in refusal(reference)
+
+
+def test_code_of_a_stranger_is_neither_run_nor_asked_about(tmp_path):
+    told = {"AutoTokenizer": [None, "theirs.Theirs"]}
+    reference = saved_tokenizer(
+        tmp_path / "a", eos_token=END_OF_TEXT, auto_map=told, tokenizer_class="Theirs"
+    )
+    (tmp_path / "a" / "theirs.py").write_text("raise SystemExit('run')")
+    assert "cannot be loaded" in refusal(reference)
+
+
+def test_a_panic_of_the_library_is_told_plainly_and_an_interrupt_is_left_alone(tmp_path, monkeypatch):
+    from transformers import AutoTokenizer
+
+    reference = saved_tokenizer(tmp_path / "a", eos_token=END_OF_TEXT)
+    panic = type("PanicException", (BaseException,), {})
+    for error in (panic("index out of bounds"), KeyboardInterrupt(), Interrupted("asked to stop")):
+
+        def fail(*arguments, error=error, **named):
+            raise error
+
+        monkeypatch.setattr(AutoTokenizer, "from_pretrained", fail)
+        if isinstance(error, panic):
+            assert "cannot be loaded: PanicException: index out of bounds" in refusal(reference)
+        else:
+            with pytest.raises(type(error)):
+                load_tokenizer(reference, chat="none")

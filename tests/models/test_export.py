@@ -19,6 +19,7 @@ from tunix_exp.models import hf, lora, peft, weights
 from tunix_exp.models.adapter import NoAdapterConfig
 from tunix_exp.models.digest import weight_hash
 from tunix_exp.models.export import write_adapter, write_model
+from tunix_exp.models.stored import INDEX, SINGLE
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 FAMILIES = ("gpt2", "gemma", "gemma2", "gemma3")
@@ -52,7 +53,7 @@ def loaded(family, adapter=NONE, folder=None, param_dtype="float32", **changes):
 def export(target, family, model, *, dtype=None, source="golden", **more):
     source = GOLDENS / family if source == "golden" else source
     write_model(target, model, config_of(family), dtype=dtype, source=source, special_ids=IDS, **more)
-    return load_file(target / hf.SINGLE) if (target / hf.SINGLE).exists() else None
+    return load_file(target / SINGLE) if (target / SINGLE).exists() else None
 
 
 def assert_equal(found, expected):
@@ -65,7 +66,7 @@ def assert_equal(found, expected):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_in_and_out_again_is_the_same_file(family, tmp_path):
     export(tmp_path, family, loaded(family))
-    assert (tmp_path / hf.SINGLE).read_bytes() == (GOLDENS / family / hf.SINGLE).read_bytes()
+    assert (tmp_path / SINGLE).read_bytes() == (GOLDENS / family / SINGLE).read_bytes()
     assert json.loads((tmp_path / hf.CONFIG).read_text()) == json.loads(
         (GOLDENS / family / hf.CONFIG).read_text()
     )
@@ -73,7 +74,7 @@ def test_in_and_out_again_is_the_same_file(family, tmp_path):
 
 def test_the_layer_loop_does_not_matter(tmp_path):
     model = loaded("gemma", layer_loop="unroll")
-    assert_equal(export(tmp_path, "gemma", model), load_file(GOLDENS / "gemma" / hf.SINGLE))
+    assert_equal(export(tmp_path, "gemma", model), load_file(GOLDENS / "gemma" / SINGLE))
 
 
 def test_generation_config_says_what_ends_an_answer_and_else_what_it_said(tmp_path):
@@ -110,7 +111,7 @@ def test_without_a_source_config_json_is_spelled_as_transformers_spells_it(famil
 
 def test_shards_hold_the_same_and_are_read_again(tmp_path):
     export(tmp_path, "gemma2", loaded("gemma2"), shard_bytes=10_000)
-    index = json.loads((tmp_path / hf.INDEX).read_text())
+    index = json.loads((tmp_path / INDEX).read_text())
     files = sorted(set(index["weight_map"].values()))
     assert len(files) > 2
     assert files[0] == f"model-00001-of-{len(files):05d}.safetensors"
@@ -120,7 +121,7 @@ def test_shards_hold_the_same_and_are_read_again(tmp_path):
         assert sum(values.nbytes for values in held.values()) <= 10_000 or len(held) == 1
         assert {index["weight_map"][name] for name in held} == {file}
         together |= held
-    assert_equal(together, load_file(GOLDENS / "gemma2" / hf.SINGLE))
+    assert_equal(together, load_file(GOLDENS / "gemma2" / SINGLE))
     assert index["metadata"]["total_size"] == sum(values.nbytes for values in together.values())
     assert weight_hash(nnx.state(loaded("gemma2", folder=tmp_path))) == weight_hash(
         nnx.state(loaded("gemma2"))
@@ -129,10 +130,8 @@ def test_shards_hold_the_same_and_are_read_again(tmp_path):
 
 def halves(folder, family):
     shutil.copytree(GOLDENS / family, folder)
-    stored = load_file(folder / hf.SINGLE)
-    save_file(
-        {name: values.astype(ml_dtypes.bfloat16) for name, values in stored.items()}, folder / hf.SINGLE
-    )
+    stored = load_file(folder / SINGLE)
+    save_file({name: values.astype(ml_dtypes.bfloat16) for name, values in stored.items()}, folder / SINGLE)
     config = json.loads((folder / hf.CONFIG).read_text())
     del config["dtype"]
     (folder / hf.CONFIG).write_text(json.dumps(config | {"torch_dtype": "bfloat16"}))
@@ -141,7 +140,7 @@ def halves(folder, family):
 
 def test_frozen_weights_leave_as_they_came_and_trained_ones_as_they_are_held_or_as_is_asked(tmp_path):
     source = halves(tmp_path / "in", "gpt2")
-    stored = load_file(source / hf.SINGLE)
+    stored = load_file(source / SINGLE)
     frozen = loaded("gpt2", lora_config(), folder=source, stored_dtype="bfloat16")
     trained = loaded("gpt2", folder=source)
     for number, (model, dtype, kind) in enumerate(
@@ -159,7 +158,7 @@ def test_frozen_weights_leave_as_they_came_and_trained_ones_as_they_are_held_or_
 def test_an_adapter_leaves_merged_into_the_weights(family, layer_loop, tmp_path):
     adapter = ADAPTERS[family]
     found = export(tmp_path, family, loaded(family, adapter, layer_loop=layer_loop))
-    expected = load_file(GOLDENS / family / hf.SINGLE)
+    expected = load_file(GOLDENS / family / SINGLE)
     halves = load_file(GOLDENS / family / "lora" / peft.TENSORS)
     for name in [name for name in halves if "lora_A" in name]:
         delta_OI = halves[name.replace("lora_A", "lora_B")].astype(np.float64) @ halves[name]

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from tests.models.gemma_toys import gemma_config
 from tunix_exp.errors import UserError
-from tunix_exp.models import hf
+from tunix_exp.models import hf, hf_config
 from tunix_exp.models.architecture import abstract
 from tunix_exp.models.digest import path_of
 from tunix_exp.models.gemma_names import GEMMA2_NAMES, GEMMA3_NAMES, GEMMA_NAMES
@@ -21,7 +21,7 @@ LOCAL, GLOBAL = "sliding_attention", "full_attention"
 def check(tmp_path, family, found, **changes):
     """Whether config.json fits the toy model of `family`; raises UserError where it does not."""
     (tmp_path / "config.json").write_text(json.dumps(found))
-    hf.check_config(tmp_path, gemma_config(family, **changes), hf.MAPS[family])
+    hf_config.check_model(tmp_path, gemma_config(family, **changes))
 
 
 def refusal(tmp_path, family, found, **changes):
@@ -71,7 +71,7 @@ NEW = {
         "sliding_window": 3,
         "layer_types": [LOCAL, LOCAL, GLOBAL],
         "final_logit_softcapping": None,
-        "eos_token_id": [1, 106],
+        "eos_token_id": [1, 30],
     },
 }
 EXACT = {"gemma": {"query_pre_attn_scalar": 8.0}, "gemma2": {}, "gemma3": {}}
@@ -146,7 +146,7 @@ def test_the_old_keys_and_left_out_ones_mean_the_same(tmp_path, family, without,
         (
             "gemma3",
             {"rope_parameters": None, "rope_scaling": {"rope_type": "linear", "factor": 8.0}},
-            "rope_type is 'linear'",
+            "rope_type is 'linear with factor'",
             "name other weights",
         ),
         (
@@ -155,7 +155,29 @@ def test_the_old_keys_and_left_out_ones_mean_the_same(tmp_path, family, without,
             "use_bidirectional_attention is True",
             "name other",
         ),
-        ("gemma3", {"model_type": "gemma3"}, "model_type is 'gemma3', model.family=gemma3 computes", "name"),
+        ("gemma3", {"rope_scaling": {"factor": 8.0}}, "rope_type is 'default with factor'", "name other"),
+        (
+            "gemma3",
+            {"rope_parameters": {GLOBAL: {"rope_type": "default", "partial_rotary_factor": 0.5}}},
+            "rope_type is 'default with partial_rotary_factor'",
+            "name other",
+        ),
+        ("gemma3", {"rope_parameters": {"rope_theta": 500.0}}, "rope_parameters is {'rope_theta'", "name"),
+        ("gemma2", {"rope_scaling": {"type": "linear"}}, "rope_type is 'linear'", "name other"),
+        ("gemma3", {"layer_types": [LOCAL, LOCAL]}, "layer_types is ['sliding_attention', 's", "name"),
+        ("gemma3", {"layer_types": [LOCAL, "chunked_attention", GLOBAL]}, "'chunked_attention'", "name"),
+        (
+            "gemma",
+            {"hidden_act": "relu", "hidden_activation": "gelu_pytorch_tanh"},
+            "is 'relu'",
+            "name other",
+        ),
+        (
+            "gemma",
+            {"final_logit_softcapping": 30.0},
+            "final_logit_softcapping is 30.0, and what",
+            "name other",
+        ),
     ],
 )
 def test_what_differs_is_named_with_its_key_and_remedy(tmp_path, family, instead, text, remedy):

@@ -14,6 +14,7 @@ from tunix_exp.errors import UserError
 from tunix_exp.models import hf
 from tunix_exp.models.architecture import abstract
 from tunix_exp.models.digest import weight_hash
+from tunix_exp.models.safetensors_file import Stored
 
 LAYERS, WIDTH = 3, 16
 CONFIG = {
@@ -120,7 +121,7 @@ def test_shards_are_read_through_their_index(tmp_path):
         "two.safetensors",
     ]
     (tmp_path / "two.safetensors").unlink()
-    assert "names files that are not there: two.safetensors" in str(refusal(tmp_path))
+    assert "names files that are not there: 'two.safetensors'" in str(refusal(tmp_path))
 
 
 def test_values_are_cast_to_the_parameters_dtype(tmp_path):
@@ -189,11 +190,11 @@ def test_dimensions_that_differ_are_all_named_with_the_override_to_type(tmp_path
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("model_type", "llama"),
         ("activation_function", "gelu"),
         ("tie_word_embeddings", False),
         ("scale_attn_weights", False),
         ("scale_attn_by_inverse_layer_idx", True),
+        ("reorder_and_upcast_attn", True),
         ("add_cross_attention", True),
     ],
 )
@@ -242,8 +243,8 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
 def test_one_tensor_at_a_time_is_held(tmp_path, monkeypatch):
     """Each parameter is on its way to the device before the next tensor is read."""
     events = []
-    values, put = hf._Tensor.values, jax.device_put
-    monkeypatch.setattr(hf._Tensor, "values", lambda self: events.append("read") or values(self))
+    values, put = Stored.values, jax.device_put
+    monkeypatch.setattr(Stored, "values", lambda self: events.append("read") or values(self))
     monkeypatch.setattr(hf.jax, "device_put", lambda *a, **k: events.append("put") or put(*a, **k))
     read(write(tmp_path))
     assert events == ["read", "put"] * len(tensors())
@@ -252,7 +253,7 @@ def test_one_tensor_at_a_time_is_held(tmp_path, monkeypatch):
 def test_every_value_can_be_donated(tmp_path, monkeypatch):
     """Where a value lives in the reader's memory, a step that takes it as donated needs twice the memory."""
 
-    values_of = hf._Tensor.values
+    values_of = Stored.values
 
     def aligned(self):
         values = values_of(self)
@@ -262,7 +263,7 @@ def test_every_value_can_be_donated(tmp_path, monkeypatch):
         room[...] = values
         return room
 
-    monkeypatch.setattr(hf._Tensor, "values", aligned)
+    monkeypatch.setattr(Stored, "values", aligned)
     leaf = jax.tree.leaves(read(write(tmp_path)).params)[0]
     address = leaf.unsafe_buffer_pointer()
     assert jax.jit(lambda x: x + 1, donate_argnums=0)(leaf).unsafe_buffer_pointer() == address
@@ -280,9 +281,9 @@ def test_a_stack_of_layers_is_filled_in_place():
 @pytest.mark.parametrize(
     ("generation", "config", "ids"),
     [
-        ({"eos_token_id": [1, 106]}, {"eos_token_id": 1}, (1, 106)),
+        ({"eos_token_id": [1, 30]}, {"eos_token_id": 1}, (1, 30)),
         ({"eos_token_id": 1}, {}, (1,)),
-        ({}, {"eos_token_id": [1, 106]}, (1, 106)),
+        ({}, {"eos_token_id": [1, 30]}, (1, 30)),
         (None, {"eos_token_id": 0}, (0,)),
         (None, {"eos_token_id": None}, ()),
     ],

@@ -7,10 +7,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from tests.models.lora_toys import adapted, lora_config
 from tests.models.test_gpt2_goldens import SIZES
+from tests.models.toys import toy_model
 from tunix_exp.errors import UserError
 from tunix_exp.models import lora, peft
 from tunix_exp.models.digest import weight_hash
@@ -84,3 +86,80 @@ def test_stored_values_of_another_dtype_become_float32(folder):
     save_file(halves, folder / peft.TENSORS)
     trained = lora.split(read(folder)[0])[1]
     assert {leaf.dtype for leaf in jax.tree.leaves(trained)} == {np.dtype("float32")}
+
+
+# As PEFT 0.3 saved them; a config that leaves keys out has their plain values.
+OLD = (
+    "base_model_name_or_path", "bias", "fan_in_fan_out", "inference_mode", "init_lora_weights", "lora_alpha",
+    "lora_dropout", "modules_to_save", "peft_type", "r", "target_modules", "task_type",
+)  # fmt: skip
+
+
+def test_adapters_of_old_and_new_versions_are_read(folder):
+    new, _ = read(folder)
+    said = json.loads((folder / peft.CONFIG).read_text())
+    (folder / peft.CONFIG).write_text(json.dumps({key: said[key] for key in OLD} | {"enable_lora": None}))
+    old, _ = read(folder)
+    assert weight_hash(lora.split(old)[1]) == weight_hash(lora.split(new)[1])
+
+
+# Keys of PEFT's own config that tell nothing of what is computed, or are compared with ours.
+HARMLESS = {
+    "auto_mapping", "base_model_name_or_path", "fan_in_fan_out", "inference_mode", "lora_dropout",
+    "megatron_core", "peft_version", "qalora_group_size", "revision",
+}  # fmt: skip
+KEYS = sorted(json.loads((STORED / peft.CONFIG).read_text()).keys() - HARMLESS)
+
+
+@pytest.mark.parametrize("key", [*KEYS, "a_key_of_tomorrow"])
+@pytest.mark.parametrize(
+    "value", [True, 3, "x", ["x"], {"x": 1}], ids=["flag", "number", "text", "list", "object"]
+)
+def test_every_key_with_another_value_than_the_plain_one_is_refused_by_its_name(folder, key, value):
+    if (key, value) in [("target_modules", "x"), ("init_lora_weights", True)]:
+        return  # a pattern of modules, and how A and B begin
+    change(folder / peft.CONFIG, **{key: value})
+    with pytest.raises(UserError, match=rf"\b{key}\b"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    "way", ["pissa", "pissa_niter_4", "olora", "corda", "eva", "loftq", "lora_ga", "mica", 1, None]
+)
+def test_an_adapter_beside_a_base_that_was_changed_is_refused(folder, way):
+    change(folder / peft.CONFIG, init_lora_weights=way)
+    with pytest.raises(UserError, match=f"init_lora_weights is {way!r}, not one of true, false"):
+        read(folder)
+
+
+@pytest.mark.parametrize("way", [True, False, "gaussian", "orthogonal"])
+def test_how_an_adapter_began_changes_nothing(folder, way):
+    change(folder / peft.CONFIG, init_lora_weights=way)
+    read(folder)
+
+
+@pytest.mark.parametrize(
+    ("targets", "says"),
+    [
+        (["attn.c_attn"], "h.0.attn.c_proj' has tensors and is not named"),
+        (["c_attn", "attn.c_proj", "lm_head"], "'lm_head' is named and has no tensors"),
+    ],
+)
+def test_targets_that_are_not_those_of_the_tensors_are_refused(folder, targets, says):
+    change(folder / peft.CONFIG, target_modules=targets)
+    with pytest.raises(UserError, match=says):
+        read(folder)
+
+
+def test_a_pickled_adapter_is_refused_as_one(folder):
+    (folder / peft.TENSORS).rename(folder / "adapter_model.bin")
+    with pytest.raises(UserError, match=r"the weights are pickled \(adapter_model.bin\)"):
+        read(folder)
+
+
+def test_an_adapter_is_checked_against_shapes_alone(folder):
+    shapes = lora.attached_shapes(nnx.eval_shape(lambda: toy_model(**SIZES)), CONFIG, family="gpt2")
+    peft.check(shapes, folder, CONFIG, family="gpt2", num_layers=2)
+    (folder / peft.TENSORS).write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UserError, match=r"adapter_model\.safetensors is a Git LFS pointer"):
+        peft.check(shapes, folder, CONFIG, family="gpt2", num_layers=2)

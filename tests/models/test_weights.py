@@ -149,3 +149,41 @@ def test_what_fails_beside_other_work_fails_where_it_is_waited_for(tmp_path):
     wait = begin(toy_config(weights=str(tmp_path / "none")), beside=True)
     with pytest.raises(UserError, match="none"):
         wait()
+
+
+def refused_before_anything(config, adapter=NONE):
+    with pytest.raises(UserError) as caught:
+        weights.check_access(config, adapter)
+    return str(caught.value)
+
+
+def test_a_folder_is_examined_before_anything_has_cost_time(tmp_path):
+    config = toy_config(weights=str(write(tmp_path)))
+    weights.check_access(config, NONE)
+    assert "no folder" in refused_before_anything(toy_config(weights=str(tmp_path / "absent")))
+    assert "is a file" in refused_before_anything(toy_config(weights=str(tmp_path / "config.json")))
+    assert "n_embd is 16, model.width is 32" in refused_before_anything(
+        toy_config(weights=str(tmp_path), width=32)
+    )
+    write(tmp_path, tensors() | {"lm_head.weight": tensors()["wte.weight"] + 1})
+    assert "lm_head.weight differs from wte.weight" in refused_before_anything(config)
+    write(tmp_path, {name: value for name, value in tensors().items() if name != "h.1.ln_1.bias"})
+    assert "h.1.ln_1.bias is missing" in refused_before_anything(config)
+    write(tmp_path, {f"language_model.{name}": value for name, value in tensors().items()})
+    assert "the weights are of a multimodal checkpoint" in refused_before_anything(config)
+    assert "no weights are bundled" in refused_before_anything(toy_config(weights="bundled:x"))
+
+
+def test_an_adapter_is_examined_before_anything_has_cost_time(tmp_path):
+    adapter = lora_config(weights=str(tmp_path))
+    assert "no adapter_model.safetensors in" in refused_before_anything(toy_config(), adapter)
+    absent = lora_config(weights=str(tmp_path / "absent"))
+    assert "no folder" in refused_before_anything(toy_config(), absent)
+
+
+def test_a_cached_snapshot_is_examined_as_a_folder_is(tmp_path, monkeypatch):
+    write(tmp_path, config={"model_type": "llama", "architectures": ["LlamaForCausalLM"]})
+    monkeypatch.setattr(weights.snapshot, "is_cached", lambda reference: True)
+    monkeypatch.setattr(weights.snapshot, "check_access", lambda reference: None)
+    monkeypatch.setattr(weights.snapshot, "resolve", lambda reference: Snapshot("c" * 40, tmp_path))
+    assert "model_type is 'llama'" in refused_before_anything(toy_config(weights="hub:org/name@main"))

@@ -9,9 +9,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tunix_exp import references
+from tunix_exp import json_text, received, references
 from tunix_exp.data.rows import BadRow, did_you_mean
-from tunix_exp.errors import UserError
+from tunix_exp.errors import Interrupted, UserError
+from tunix_exp.json_text import BadJSON
 
 _MOST_SHOWN = 10
 _JSON_LINES = (".jsonl", ".ndjson")
@@ -68,6 +69,15 @@ def _open_bundled(name: str, where: str) -> Opened:
 
 def _open_file(path: Path, where: str) -> Opened:
     kinds = " or ".join((*_JSON_LINES, ".parquet"))
+    try:
+        return _open_at(path, where, kinds)
+    except OSError as error:
+        raise UserError(
+            f"`{path}` cannot be read: {error.strerror}", where=where, remedy="make the file readable"
+        ) from error
+
+
+def _open_at(path: Path, where: str, kinds: str) -> Opened:
     if path.is_dir():
         inside = sorted(child.name for child in path.iterdir() if child.suffix in (*_JSON_LINES, ".parquet"))
         found = f" (it holds {', '.join(inside[:_MOST_SHOWN])})" if inside else ""
@@ -85,12 +95,11 @@ def _open_file(path: Path, where: str) -> Opened:
             where=where,
             remedy=f"name a file that ends in {kinds}; unpack it first if it is compressed",
         )
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"`{path}` cannot be read: {error.strerror}", where=where, remedy="make the file readable"
-        ) from error
+    if not path.is_file():
+        raise UserError(f"`{path}` is a device, not a file", where=where, remedy=f"name one file, {kinds}")
+    content = path.read_bytes()
+    if content.startswith(received.LFS_POINTER):
+        raise received.lfs_pointer(path)
     if path.suffix == ".parquet":
         return _parquet(content, path, where)
     return _json_lines(content, path.stem, str(path), where)
@@ -126,26 +135,24 @@ def _parsed(line: str) -> Any:
     if not line.strip():
         raise BadRow("the line is empty", "take empty lines out")
     try:
-        return json.loads(line, object_pairs_hook=_distinct_fields, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        raise BadRow(
-            f"bad JSON at column {error.colno}: {error.msg}", "write one whole JSON object on each line"
-        ) from error
-    except RecursionError as error:
-        raise BadRow("the JSON is nested too deep", "write one flat JSON object on each line") from error
+        return json_text.parse(line)
+    except BadJSON as fault:
+        raise _bad_row(fault) from fault
 
 
-def _distinct_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadRow(f"the field `{twice}` stands twice", "keep one of the two")
-    return row
-
-
-def _refuse_constant(constant: str) -> None:
-    raise BadRow(f"{constant} is not JSON", "write null, or leave the field out")
+def _bad_row(fault: BadJSON) -> BadRow:
+    match fault.fault:
+        case "syntax":
+            what = f"bad JSON at column {fault.column}: {fault.subject}"
+            return BadRow(what, "write one whole JSON object on each line")
+        case "key":
+            return BadRow(f"the field `{fault.subject}` stands twice", "keep one of the two")
+        case "constant":
+            return BadRow(f"{fault.subject} is not JSON", "write null, or leave the field out")
+        case "number":
+            return BadRow(f"the row {fault.what}", "write the number as a text, in quotes")
+        case _:
+            return BadRow("the JSON is nested too deep", "write one flat JSON object on each line")
 
 
 def _parquet(content: bytes, path: Path, where: str) -> Opened:
@@ -153,14 +160,17 @@ def _parquet(content: bytes, path: Path, where: str) -> Opened:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
-    except pyarrow.ArrowException as error:
+        records = pyarrow.parquet.read_table(pyarrow.BufferReader(content)).to_pylist()
+    except Interrupted:
+        raise
+    # What a damaged file makes of it is of a dozen types: Arrow's own, OSError, UnicodeDecodeError, …
+    except Exception as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
-            f"`{path}` cannot be read as Parquet: {str(error).splitlines()[0]}",
+            f"`{path}` cannot be read as Parquet: {said[0]}",
             where=where,
             remedy="write the file again, or name it by what it is",
         ) from error
-    records = table.to_pylist()
     return Opened(path.stem, _numbered(records, str(path)), hashlib.sha256(content).hexdigest(), "file bytes")
 
 
@@ -178,6 +188,8 @@ def _open_hub(reference: references.Hub, source: str, where: str) -> Opened:
         rows = datasets.load_dataset(
             reference.repo, reference.subset, split=reference.split, revision=revision
         )
+    except Interrupted:
+        raise
     # The library lets errors of a dozen packages through; each means that these rows are out of reach.
     except Exception as error:
         raise UserError(

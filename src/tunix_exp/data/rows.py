@@ -7,6 +7,7 @@ from typing import Any
 
 from tunix_exp.data.config import FieldsConfig
 from tunix_exp.data.example import Example
+from tunix_exp.json_text import printable
 
 _CALCULATOR_MARK = re.compile(r"<<[^<>\n]*>>")
 _MISSING = object()
@@ -107,6 +108,8 @@ def _label(record: dict[str, Any], part: str, field: str | None, key: str) -> st
     if value is not None and (not isinstance(value, str) or not value):
         shown = "empty" if value == "" else f"{_kind(value)}, not a text"
         raise BadRow(f"`{field}` is {shown}", f"write the {part} as a text, or null")
+    if value is not None:
+        _refuse_half_characters(value, field)
     return value
 
 
@@ -118,6 +121,7 @@ def _id(record: dict[str, Any], field: str, key: str) -> str:
         raise BadRow(
             f"`{field}` is {shown}", f"give the row an id, or set {key}.fields.id=null to number the rows"
         )
+    _refuse_half_characters(str(value), field)
     return str(value)
 
 
@@ -126,7 +130,7 @@ def _value(record: dict[str, Any], part: str, field: str, key: str) -> Any:
     value: Any = record
     for name in [field] if field in record else field.split("."):
         if not isinstance(value, dict) or name not in value:
-            known = [str(known) for known in record]
+            known = [printable(str(known)) for known in record]
             raise BadRow(
                 f"the field `{field}` is missing{did_you_mean(field, known)}; the row has {', '.join(known)}",
                 f"name the row's own field in {key}.fields.{part}",

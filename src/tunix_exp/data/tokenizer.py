@@ -5,7 +5,8 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ import tokenizers
 from tunix_exp import references
 from tunix_exp.data.config import Chat
 from tunix_exp.data.turns import END_OF_TURN, START_OF_TURN
-from tunix_exp.errors import UserError
+from tunix_exp.errors import Interrupted, UserError
 from tunix_exp.hub import snapshot
+from tunix_exp.json_text import printable
+from tunix_exp.received import file_in, read_object, unreadable
 
 END_OF_TEXT = "<|endoftext|>"
 # What transformers may save of a tokenizer, and load it from.
@@ -30,6 +33,9 @@ FILES = (
     "merges.txt",
     "tokenizer.model",
 )
+# Those of them that are small, and the model's own, by whose type transformers chooses a tokenizer's class.
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json")
+_KEY = "model.tokenizer"
 _NEEDLESS_NOTICE = "PyTorch was not found"
 
 
@@ -76,11 +82,13 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of the text, nothing added in front or behind."""
-        return self.backend.encode(text, add_special_tokens=False).ids
+        with _told_plainly(self.reference, _KEY, does="encode a text"):
+            return self.backend.encode(text, add_special_tokens=False).ids
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, as `encode` gives them, on all cores."""
-        encoded = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        with _told_plainly(self.reference, _KEY, does="encode a text"):
+            encoded = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encoded]
 
     def encode_prompt(self, text: str) -> list[int]:
@@ -94,7 +102,8 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], *, special: bool = True) -> str:
         """The text of the ids; special tokens spelled out, or left out with `special=False`."""
-        return self.backend.decode(list(ids), skip_special_tokens=not special)
+        with _told_plainly(self.reference, _KEY, does="decode what it encoded"):
+            return self.backend.decode(list(ids), skip_special_tokens=not special)
 
     def save(self, folder: Path) -> None:
         """`folder` holds what transformers loads the tokenizer from: the files it came from, as they are."""
@@ -119,7 +128,7 @@ class Tokenizer:
             )
 
 
-def load_tokenizer(reference: str, *, chat: Chat, key: str = "model.tokenizer") -> Tokenizer:
+def load_tokenizer(reference: str, *, chat: Chat, key: str = _KEY) -> Tokenizer:
     """The tokenizer that the reference names, ending responses as `chat` does."""
     tokenizer = _loaded(reference, key)
     match chat:
@@ -187,30 +196,61 @@ def _byte_characters() -> list[str]:
 
 
 def _from_folder(path: Path, reference: str, key: str, *, revision: str | None = None) -> Tokenizer:
-    if not path.is_dir():
+    _check_files(path, reference, key)
+    auto_tokenizer = _auto_tokenizer()
+    with _told_plainly(reference, key):
+        pretrained: Any = auto_tokenizer.from_pretrained(
+            str(path), use_fast=True, local_files_only=True, trust_remote_code=False
+        )
+        return _of_pretrained(pretrained, reference, revision, path, key)
+
+
+def _check_files(path: Path, reference: str, key: str) -> None:
+    """The folder holds tokenizer.json, and small files that are JSON; else UserError with file and line."""
+    try:
+        is_there, is_folder = path.exists(), path.is_dir()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if not is_folder:
         raise UserError(
-            f"`{path}` is not a folder" if path.exists() else f"the folder `{path}` does not exist",
+            f"`{path}` is not a folder" if is_there else f"the folder `{path}` does not exist",
             where=key,
             remedy="name the folder that holds tokenizer.json, or bundled:bytes",
         )
-    if not (path / "tokenizer.json").is_file():
+    if file_in(path, "tokenizer.json") is None:
         # From other files transformers builds something close, and Gemma's tabs then encode differently.
         raise UserError(
             f"`{reference}` holds no tokenizer.json",
             where=key,
             remedy="load it once with transformers, and name the folder that its save_pretrained() writes",
         )
-    auto_tokenizer = _auto_tokenizer()
+    for name in FILES[1:]:
+        file_in(path, name)
+    for name in _SETTINGS:
+        file = file_in(path, name)
+        if file is not None:
+            read_object(file)
+
+
+@contextmanager
+def _told_plainly(reference: str, key: str, *, does: str = "be loaded") -> Iterator[None]:
+    """What the libraries raise inside is a UserError: each of it means that the files are no tokenizer's."""
     try:
-        pretrained: Any = auto_tokenizer.from_pretrained(str(path), use_fast=True, local_files_only=True)
-    # The library lets errors of a dozen packages through; each means that there is no tokenizer.
-    except Exception as error:
+        yield
+    # Errors of a dozen packages, and the panic of the one in Rust, which is no Exception.
+    except BaseException as error:
+        is_panic = type(error).__name__ == "PanicException"
+        if isinstance(error, UserError | Interrupted) or not (isinstance(error, Exception) or is_panic):
+            raise
+        said = printable((str(error).strip().splitlines() or [""])[0])
         raise UserError(
-            f"the tokenizer `{reference}` cannot be loaded: {type(error).__name__}: "
-            f"{(str(error).strip().splitlines() or [''])[0]}",
+            f"the tokenizer `{reference}` cannot {does}: {type(error).__name__}: {said}",
             where=key,
             remedy="its files are damaged, or no tokenizer's: save them again with save_pretrained()",
         ) from error
+
+
+def _of_pretrained(pretrained: Any, reference: str, revision: str | None, path: Path, key: str) -> Tokenizer:
     if not pretrained.is_fast:
         raise UserError(
             f"the tokenizer `{reference}` has no tokenizer.json form",

@@ -2,11 +2,13 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
+from tunix_exp import json_text as strict
 from tunix_exp.errors import UserError
+from tunix_exp.json_text import BadJSON
 
 
 class BrokenFile(UserError):
@@ -102,21 +104,10 @@ def read_jsonl(path: Path, *, file: str) -> list[dict[str, Any]]:
 
 
 def _parse(text: str, file: str, line: int | None) -> Any:
-    def refuse_constant(name: str) -> Never:
-        raise BrokenFile(file, f"holds {name}, which is no number", line=line)
-
-    def object_without_repetition(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise BrokenFile(file, f"has the key `{key}` twice", line=line)
-            found[key] = value
-        return found
-
     try:
-        return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=object_without_repetition)
-    except json.JSONDecodeError as error:
-        raise BrokenFile(file, f"is not JSON: {error}", line=line) from error
+        return strict.parse(text)
+    except BadJSON as fault:
+        raise BrokenFile(file, fault.what, line=line) from fault
 
 
 def _non_finite(value: object, key: str) -> Iterable[tuple[str, float]]:

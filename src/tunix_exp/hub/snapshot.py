@@ -16,6 +16,7 @@ from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -53,10 +54,10 @@ def resolve(
     Raises UserError when access is refused, repository or revision do not exist, the Hub does not answer,
     or the weights are only there as a pickle.
     """
-    cached = _cached(reference, part)
-    if cached is not None:
-        return cached
     with _told_plainly(reference, part, timeout_s):
+        cached = _cached(reference, part)
+        if cached is not None:
+            return cached
         api = huggingface_hub.HfApi(endpoint=endpoint)
         commit = _allowed(api, reference, part, timeout_s)
         folder = api.snapshot_download(
@@ -82,7 +83,8 @@ def check_access(reference: Hub, *, endpoint: str | None = None, timeout_s: floa
 
 def is_cached(reference: Hub) -> bool:
     """Whether the weights of `reference` are here already, so that nobody is asked for them."""
-    return _cached(reference, "weights") is not None
+    with _told_plainly(reference, "weights", TIMEOUT_S):
+        return _cached(reference, "weights") is not None
 
 
 def _allowed(api: huggingface_hub.HfApi, reference: Hub, part: Part, timeout_s: float) -> str:
@@ -157,6 +159,12 @@ def _told(error: Exception, reference: Hub, part: Part, timeout_s: float) -> Use
     """
     repo, where = reference.repo, _where(reference, part)
     token = "HF_TOKEN is set" if huggingface_hub.get_token() else "HF_TOKEN is not set"
+    if isinstance(error, HFValidationError):
+        return UserError(
+            f"`{repo}` cannot be the name of a repository",
+            where=where,
+            remedy="write hub:ORG/NAME@REVISION as the Hub spells them",
+        )
     if isinstance(error, GatedRepoError):
         return UserError(
             f"{repo} is gated, and this account has not been let in ({_status(error)}; {token})",
@@ -215,6 +223,12 @@ def _told(error: Exception, reference: Hub, part: Part, timeout_s: float) -> Use
             f"no connection to the Hub when asked for {repo} ({type(error).__name__})",
             where=where,
             remedy="check the connection and HF_ENDPOINT; a commit that the cache holds whole needs neither",
+        )
+    if isinstance(error, OSError) and error.errno is not None:
+        return UserError(
+            f"the cache of {repo} cannot be read or written: {error.strerror}",
+            where=where,
+            remedy="make room, or let HF_HOME name a folder of yours",
         )
     return None
 

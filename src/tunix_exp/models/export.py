@@ -11,13 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from tunix_exp.models import hf, lora, peft
+from tunix_exp.models import lora, peft
 from tunix_exp.models.adapter import LoRAConfig, targeted
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.digest import is_stacked, layer_path, path_of
+from tunix_exp.models.hf_config import CONFIG, GENERATION
 from tunix_exp.models.names import MAPS
 from tunix_exp.models.safetensors_file import Tensor, in_shards, write
+from tunix_exp.models.stored import INDEX, SINGLE
 from tunix_exp.models.weight_map import WeightMap, by_path, spelled, unchanged
+from tunix_exp.received import file_in, read_object
 
 SHARD_BYTES = 5 * 10**9
 
@@ -42,11 +45,10 @@ def write_model(
     tensors = list(_model_tensors(model, config, weight_map, None if dtype is None else jnp.dtype(dtype)))
     _write_weights(folder, tensors, shard_bytes)
     ids = dict(special_ids)
-    found = spelled(config, weight_map) | ids if source is None else _read(source / hf.CONFIG)
+    found = spelled(config, weight_map) | ids if source is None else _read(source, CONFIG)
     held = "torch_dtype" if "torch_dtype" in found else "dtype"
-    _write(folder / hf.CONFIG, found | {held: tensors[0].dtype.name})
-    told = None if source is None else source / hf.GENERATION
-    _write(folder / hf.GENERATION, (_read(told) if told is not None and told.exists() else {}) | ids)
+    _write(folder / CONFIG, found | {held: tensors[0].dtype.name})
+    _write(folder / GENERATION, ({} if source is None else _read(source, GENERATION)) | ids)
 
 
 def write_adapter(
@@ -128,7 +130,7 @@ def _values(
 def _write_weights(folder: Path, tensors: list[Tensor], shard_bytes: int) -> None:
     parts = in_shards(tensors, limit=shard_bytes)
     if len(parts) == 1:
-        write(folder / hf.SINGLE, tensors)
+        write(folder / SINGLE, tensors)
         return
     where: dict[str, str] = {}
     for number, part in enumerate(parts, start=1):
@@ -136,11 +138,13 @@ def _write_weights(folder: Path, tensors: list[Tensor], shard_bytes: int) -> Non
         write(folder / name, part)
         where |= {tensor.name: name for tensor in part}
     total = sum(tensor.num_bytes for tensor in tensors)
-    _write(folder / hf.INDEX, {"metadata": {"total_size": total}, "weight_map": where})
+    _write(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": where})
 
 
-def _read(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8"))
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    """What a file of the folder says; nothing where there is none."""
+    file = file_in(folder, name)
+    return {} if file is None else read_object(file)
 
 
 def _write(file: Path, value: Mapping[str, Any]) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tunix_exp.models.weight_map import Row, WeightMap
+from tunix_exp.models.bookkeeping import BOOKKEEPING
+from tunix_exp.models.weight_map import COUNT, FLAG, NUMBER, SHARE, TEXT, TEXTS, Kind, Row, WeightMap
 
 Found = dict[str, Any]
 
@@ -86,7 +87,7 @@ _DEFAULTS_3 = _DEFAULTS | {
 }
 # Of our normal form alone.
 _INTERNAL = ("rope_type", "layer_types")
-# Gemma 1 has no local layers and no caps, whatever its config.json says of them.
+# Gemma 1 has no local layers and no caps: its config.json may not speak of them.
 _ABSENT_IN_1 = {
     "sliding_window_pattern": 1,
     "sliding_window": None,
@@ -94,17 +95,75 @@ _ABSENT_IN_1 = {
     "attn_logit_softcapping": None,
     "final_logit_softcapping": None,
 }
+_LOCAL, _GLOBAL = "sliding_attention", "full_attention"
+_PLAIN = "default"  # the kind of rotation that is computed
+
+
+def _is_rotation(value: Any) -> bool:
+    """Whether it says a rotation's kind and base as they are said; what else it says is `_rotation`'s."""
+    kinds = {"type": TEXT, "rope_type": TEXT, "rope_theta": NUMBER}
+    return isinstance(value, dict) and all(
+        kind.holds(value[key]) for key, kind in kinds.items() if key in value
+    )
+
+
+def _are_rotations(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        key in (_LOCAL, _GLOBAL) and (part is None or _is_rotation(part)) for key, part in value.items()
+    )
+
+
+_ROTATION = Kind("an object that tells rope_type and rope_theta", _is_rotation).or_null()
+_ROTATIONS = Kind(f"an object of such for {_LOCAL} and {_GLOBAL}", _are_rotations).or_null()
+
+_KINDS = BOOKKEEPING | {
+    **dict.fromkeys(
+        (
+            "vocab_size",
+            "max_position_embeddings",
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "head_dim",
+        ),
+        COUNT,
+    ),
+    "rms_norm_eps": NUMBER,
+    "rope_theta": NUMBER,
+    "rope_scaling": _ROTATION,
+    "rope_parameters": _ROTATION,
+    "hidden_act": TEXT.or_null(),
+    "hidden_activation": TEXT.or_null(),
+    "attention_bias": FLAG,
+    "use_bidirectional_attention": FLAG.or_null(),
+    "attention_dropout": SHARE.or_null(),  # not computed
+}
+_KINDS_2 = _KINDS | {
+    "query_pre_attn_scalar": NUMBER,
+    "layer_types": TEXTS.or_null(),
+    "sliding_window": COUNT.or_null(),
+    "sliding_window_pattern": COUNT.or_null(),
+    "attn_logit_softcapping": NUMBER.or_null(),
+    "final_logit_softcapping": NUMBER.or_null(),
+}
+_KINDS_3 = _KINDS_2 | {
+    "_sliding_window_pattern": COUNT.or_null(),
+    "rope_local_base_freq": NUMBER,
+    "rope_parameters": _ROTATIONS,
+}
 
 
 def _gemma(found: Found) -> Found:
     """Gemma 1's config.json with every key; its `hidden_act: gelu` means the tanh form all the same."""
-    activation = found.get("hidden_activation") or found.get("hidden_act")
-    if activation == "gelu" or activation is None:
-        activation = _DEFAULTS["hidden_activation"]
+    tanh = _DEFAULTS["hidden_activation"]
+    said = [found.get("hidden_activation"), found.get("hidden_act")]
+    others = [activation for activation in said if activation not in (None, "gelu", tanh)]
     found = _complete(_DEFAULTS, found)
-    theta, kind = _rotation(found.get("rope_parameters") or found.get("rope_scaling"), found["rope_theta"])
+    theta, kind = _rotation(found.get("rope_scaling") or found.get("rope_parameters"), found["rope_theta"])
     return found | {
-        "hidden_activation": activation,
+        "hidden_activation": others[0] if others else tanh,
         "query_pre_attn_scalar": found["head_dim"],
         "rope_theta": theta,
         "rope_type": kind,
@@ -115,7 +174,7 @@ def _gemma(found: Found) -> Found:
 def _gemma2(found: Found) -> Found:
     """Gemma 2's config.json with every key; its local layers turn as the global ones do."""
     found = _complete(_DEFAULTS_2, found)
-    theta, kind = _rotation(found.get("rope_parameters") or found.get("rope_scaling"), found["rope_theta"])
+    theta, kind = _rotation(found.get("rope_scaling") or found.get("rope_parameters"), found["rope_theta"])
     return found | {
         "rope_theta": theta,
         "rope_local_base_freq": theta,
@@ -125,32 +184,36 @@ def _gemma2(found: Found) -> Found:
 
 
 def _gemma3(found: Found) -> Found:
-    """Gemma 3's config.json with every key."""
+    """Gemma 3's config.json with every key; its rope_scaling is of the global layers."""
     found = _complete(_DEFAULTS_3, found)
-    kinds = found.get("rope_parameters") or {"full_attention": found.get("rope_scaling")}
-    theta, kind = _rotation(kinds.get("full_attention"), found["rope_theta"])
-    local_theta, local_kind = _rotation(kinds.get("sliding_attention"), found["rope_local_base_freq"])
+    rotations = found.get("rope_parameters") or {}
+    of_global = (rotations.get(_GLOBAL) or {}) | (found.get("rope_scaling") or {})
+    theta, kind = _rotation(of_global, found["rope_theta"])
+    local_theta, local_kind = _rotation(rotations.get(_LOCAL), found["rope_local_base_freq"])
     return found | {
         "rope_theta": theta,
         "rope_local_base_freq": local_theta,
-        "rope_type": local_kind if kind == "default" else kind,
+        "rope_type": local_kind if kind == _PLAIN else kind,
         **_order_of_layers(found),
     }
 
 
 def _complete(defaults: Found, found: Found) -> Found:
-    """`found` and, where it leaves a key out, its default; by a null flag the default is meant, too."""
-    flag = "use_bidirectional_attention"
-    return defaults | {key: value for key, value in found.items() if key != flag or value is not None}
+    """`found` and, where it leaves a key out, its default, which a null means too where it means nothing."""
+    empty = ("use_bidirectional_attention", "sliding_window_pattern")
+    return defaults | {key: value for key, value in found.items() if key not in empty or value is not None}
 
 
 def _rotation(said: Mapping[str, Any] | None, theta: float) -> tuple[float, str]:
-    """Base and kind of the rotation as `said` in the new form or the old, else `theta` and the default."""
-    kind = "default"
-    for key in ("type", "rope_type"):
-        if said is not None and key in said:
-            kind = said[key]
-    return (said["rope_theta"] if said is not None and "rope_theta" in said else theta), kind
+    """Base and kind of the rotation as `said` in the new form or the old, else `theta` and the default.
+
+    What it says beyond that (a factor, a share of the heads that is turned) is told as part of the kind.
+    """
+    said = said or {}
+    kinds = {said[key] for key in ("type", "rope_type") if key in said} or {_PLAIN}
+    more = said.keys() - {"type", "rope_type", "rope_theta"}
+    kind = " and ".join(sorted(kinds)) + (f" with {', '.join(sorted(more))}" if more else "")
+    return ({"rope_theta": theta} | dict(said))["rope_theta"], kind
 
 
 def _order_of_layers(found: Found) -> Found:
@@ -158,16 +221,14 @@ def _order_of_layers(found: Found) -> Found:
     pattern = found["sliding_window_pattern"]
     if found.get("_sliding_window_pattern") is not None:
         pattern = found["_sliding_window_pattern"]
-    if found.get("layer_types") is None:
+    kinds = found.get("layer_types")
+    if kinds is None:
         return {"sliding_window_pattern": pattern, "layer_types": REGULAR}
-    is_global = [kind == "full_attention" for kind in found["layer_types"]]
-    if any(is_global):
-        pattern = is_global.index(True) + 1
-    is_regular = is_global == [(layer + 1) % pattern == 0 for layer in range(len(is_global))]
-    return {
-        "sliding_window_pattern": pattern,
-        "layer_types": REGULAR if is_regular else found["layer_types"],
-    }
+    if _GLOBAL in kinds:
+        pattern = kinds.index(_GLOBAL) + 1
+    is_whole = len(kinds) == found.get("num_hidden_layers")
+    is_regular = is_whole and kinds == _kinds_of_layers(pattern, len(kinds))
+    return {"sliding_window_pattern": pattern, "layer_types": REGULAR if is_regular else kinds}
 
 
 def _spelled_gemma(normal: Found) -> Found:
@@ -183,25 +244,29 @@ def _spelled_gemma(normal: Found) -> Found:
 def _spelled_gemma2(normal: Found) -> Found:
     """config.json of Gemma 2, likewise."""
     found = {key: value for key, value in normal.items() if key not in ("rope_local_base_freq", *_INTERNAL)}
-    return found | _kinds_of_layers(normal) | {"rope_parameters": _rotated(normal["rope_theta"])}
+    return found | _layers_spelled(normal) | {"rope_parameters": _rotated(normal["rope_theta"])}
 
 
 def _spelled_gemma3(normal: Found) -> Found:
     """config.json of Gemma 3 text, likewise."""
     found = {key: value for key, value in normal.items() if key not in _INTERNAL}
-    bases = {"full_attention": normal["rope_theta"], "sliding_attention": normal["rope_local_base_freq"]}
+    bases = {_GLOBAL: normal["rope_theta"], _LOCAL: normal["rope_local_base_freq"]}
     rope = {kind: _rotated(base) for kind, base in bases.items()}
-    return found | _kinds_of_layers(normal) | {"rope_parameters": rope}
+    return found | _layers_spelled(normal) | {"rope_parameters": rope}
 
 
 def _rotated(base: float) -> Found:
-    return {"rope_type": "default", "rope_theta": base}
+    return {"rope_type": _PLAIN, "rope_theta": base}
 
 
-def _kinds_of_layers(normal: Found) -> Found:
-    every, number = normal["sliding_window_pattern"], normal["num_hidden_layers"]
-    kinds = ["sliding_attention" if (layer + 1) % every else "full_attention" for layer in range(number)]
+def _layers_spelled(normal: Found) -> Found:
+    kinds = _kinds_of_layers(normal["sliding_window_pattern"], normal["num_hidden_layers"])
     return {"layer_types": kinds, "query_pre_attn_scalar": _whole(normal["query_pre_attn_scalar"])}
+
+
+def _kinds_of_layers(every: int, number: int) -> list[str]:
+    """The kind of each of `number` layers, every n-th of which is global."""
+    return [_LOCAL if (layer + 1) % every else _GLOBAL for layer in range(number)]
 
 
 def _whole(number: float) -> float:
@@ -212,9 +277,10 @@ def _whole(number: float) -> float:
 def _names(
     model_type: str,
     rows: tuple[Row, ...],
+    kinds: Mapping[str, Kind],
     normalise: Callable[[Found], Found],
     spelled: Callable[[Found], Found],
-    architecture: str,
+    *architectures: str,
 ) -> WeightMap:
     return WeightMap(
         rows=_COMMON + rows,
@@ -229,18 +295,27 @@ def _names(
             "tie_word_embeddings": True,
             "attention_bias": False,
             "use_bidirectional_attention": False,
-            "rope_type": "default",
+            "rope_type": _PLAIN,
             "layer_types": REGULAR,
         },
         optional=frozenset({"layer_types"}),
+        kinds=kinds,
         normalise=normalise,
         spelled=spelled,
-        architecture=architecture,
+        architectures=architectures,
     )
 
 
-GEMMA_NAMES = _names("gemma", _TWO_NORMS, _gemma, _spelled_gemma, "GemmaForCausalLM")
-GEMMA2_NAMES = _names("gemma2", _FOUR_NORMS, _gemma2, _spelled_gemma2, "Gemma2ForCausalLM")
+GEMMA_NAMES = _names("gemma", _TWO_NORMS, _KINDS, _gemma, _spelled_gemma, "GemmaForCausalLM", "GemmaModel")
+GEMMA2_NAMES = _names(
+    "gemma2", _FOUR_NORMS, _KINDS_2, _gemma2, _spelled_gemma2, "Gemma2ForCausalLM", "Gemma2Model"
+)
 GEMMA3_NAMES = _names(
-    "gemma3_text", _FOUR_NORMS + _QUERY_KEY_NORMS, _gemma3, _spelled_gemma3, "Gemma3ForCausalLM"
+    "gemma3_text",
+    _FOUR_NORMS + _QUERY_KEY_NORMS,
+    _KINDS_3,
+    _gemma3,
+    _spelled_gemma3,
+    "Gemma3ForCausalLM",
+    "Gemma3TextModel",
 )

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tunix_exp.models.weight_map import Row, WeightMap
+from tunix_exp.models.bookkeeping import BOOKKEEPING
+from tunix_exp.models.weight_map import ANYTHING, COUNT, FLAG, NUMBER, SHARE, TEXT, Row, WeightMap
 
 
 def _with_mlp_width(found: dict[str, Any]) -> dict[str, Any]:
@@ -16,6 +17,37 @@ def _without_dropout(normal: dict[str, Any]) -> dict[str, Any]:
     """`normal` with dropout off, as this family is computed; left out, transformers would take a tenth."""
     return normal | dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)
 
+
+_KINDS = BOOKKEEPING | {
+    "vocab_size": COUNT,
+    "n_positions": COUNT,
+    "n_embd": COUNT,
+    "n_inner": COUNT.or_null(),
+    "n_layer": COUNT,
+    "n_head": COUNT,
+    "layer_norm_epsilon": NUMBER,
+    "activation_function": TEXT,
+    "scale_attn_weights": FLAG,
+    "scale_attn_by_inverse_layer_idx": FLAG,
+    "reorder_and_upcast_attn": FLAG,
+    # Without effect: the length of the masks that early versions saved, and dropout, which is not computed.
+    "n_ctx": COUNT,
+    "attn_pdrop": SHARE,
+    "embd_pdrop": SHARE,
+    "resid_pdrop": SHARE,
+    # Of a head for classes that is not there.
+    **dict.fromkeys(
+        (
+            "summary_activation",
+            "summary_first_dropout",
+            "summary_hidden_size",
+            "summary_proj_to_labels",
+            "summary_type",
+            "summary_use_proj",
+        ),
+        ANYTHING,
+    ),
+}
 
 GPT2_NAMES = WeightMap(
     rows=(
@@ -55,6 +87,7 @@ GPT2_NAMES = WeightMap(
         "tie_word_embeddings": True,
         "scale_attn_weights": True,
         "scale_attn_by_inverse_layer_idx": False,
+        "reorder_and_upcast_attn": False,
         "add_cross_attention": False,
     },
     optional=frozenset(
@@ -62,10 +95,12 @@ GPT2_NAMES = WeightMap(
             "tie_word_embeddings",
             "scale_attn_weights",
             "scale_attn_by_inverse_layer_idx",
+            "reorder_and_upcast_attn",
             "add_cross_attention",
         }
     ),
+    kinds=_KINDS,
     normalise=_with_mlp_width,
     spelled=_without_dropout,
-    architecture="GPT2LMHeadModel",
+    architectures=("GPT2LMHeadModel", "GPT2Model"),
 )

@@ -5,7 +5,6 @@ parameter filled. All that does not fit is told at once.
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,19 +16,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from safetensors import safe_open
 
 from tunix_exp.errors import UserError
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.digest import is_stacked, layer_path, path_of
+from tunix_exp.models.hf_config import CONFIG, GENERATION, check_kind, check_model, end_ids
 from tunix_exp.models.names import MAPS
+from tunix_exp.models.safetensors_file import Stored
+from tunix_exp.models.stored import INDEX, tensors, weight_files
 from tunix_exp.models.weight_map import WeightMap, by_path, each_layer
-from tunix_exp.schema import Config
+from tunix_exp.received import file_in, named, unreadable
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-CONFIG, GENERATION = "config.json", "generation_config.json"
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 FLOATS = {"F16": np.float16, "BF16": jnp.bfloat16, "F32": np.float32, "F64": np.float64}
+_OTHERS = "name weights in model.weights that are whole and of this family"
+_OF_OTHER_PARTS = ("language_model.", "model.language_model.", "vision_tower.", "multi_modal_projector.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,116 +48,73 @@ def read(folder: Path, config: ModelConfig, params: nnx.State) -> Contents:
     Every value gets its struct's dtype and sharding. At any time one tensor is held on the host.
     Raises UserError with every misfit of config.json, or else of the tensors.
     """
-    if not folder.is_dir():
-        raise UserError(
-            f"no folder {folder}", where="model.weights", remedy="name an existing folder, or hub:… or random"
-        )
-    files = _weight_files(folder)
-    weight_map = MAPS[config.family]
-    check_config(folder, config, weight_map)
-    filled, stored = filled_from(files, weight_map, params, config.num_layers)
-    files += [file for name in (CONFIG, GENERATION, INDEX) if (file := folder / name).exists()]
+    check_folder(folder)
+    check_kind(folder, config)
+    files = weight_files(folder)
+    check_model(folder, config)
+    filled, stored = filled_from(files, MAPS[config.family], params, config.num_layers)
+    files += [file for name in (CONFIG, GENERATION, INDEX) if (file := file_in(folder, name)) is not None]
     return Contents(
         params=filled,
         files={file.name: sha256(file) for file in sorted(files)},
         stored_dtypes=stored,
-        end_ids=end_ids(folder),
+        end_ids=end_ids(folder, config.vocab_size),
     )
 
 
+def check(folder: Path, config: ModelConfig, params: nnx.State) -> None:
+    """`read` will take `folder`, as configs and headers tell; values are read of tied tables alone.
+
+    Raises UserError as `read` does.
+    """
+    check_folder(folder)
+    check_kind(folder, config)
+    files = weight_files(folder)
+    check_model(folder, config)
+    check_tensors(files, MAPS[config.family], params, config.num_layers)
+
+
+def check_folder(folder: Path, key: str = "model.weights") -> None:
+    """`folder` is one; else UserError."""
+    try:
+        is_there, is_folder = folder.exists(), folder.is_dir()
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    if not is_folder:
+        raise UserError(
+            f"{folder} is a file, not a folder" if is_there else f"no folder {folder}",
+            where=key,
+            remedy=f"name an existing folder, or {'hub:… or ' if key == 'model.weights' else ''}random",
+        )
+
+
 def filled_from(
-    files: list[Path],
-    weight_map: WeightMap,
-    params: nnx.State,
-    num_layers: int,
-    *,
-    remedy: str = "name weights in model.weights that are whole and of this family",
+    files: list[Path], weight_map: WeightMap, params: nnx.State, num_layers: int, *, remedy: str = _OTHERS
 ) -> tuple[nnx.State, tuple[str, ...]]:
     """`params`, a state of `jax.ShapeDtypeStruct`s, filled from `files`, and the dtypes stored in.
 
-    Raises UserError with every misfit of the tensors and the `remedy`, before any value is read.
+    Raises UserError with every misfit of the tensors and the `remedy`, before any value is kept.
     """
-    tensors = _listed(files, weight_map.prefix)
     sources = _sources(weight_map, params, num_layers)
-    _check_tensors(tensors, sources, weight_map, files[0].parent, num_layers, remedy)
-    stored = {tensors[part.name].dtype for parts in sources.values() for part in parts}
-    return _fill(tensors, sources, params), tuple(sorted(stored))
+    found = _fitting(files, sources, weight_map, num_layers, remedy)
+    kinds = {found[part.name].dtype for parts in sources.values() for part in parts}
+    return _fill(found, sources, params), tuple(sorted(kinds))
+
+
+def check_tensors(
+    files: list[Path], weight_map: WeightMap, params: nnx.State, num_layers: int, *, remedy: str = _OTHERS
+) -> dict[str, Stored]:
+    """The tensors of `files`, whose headers fit `params`; else UserError as of `filled_from`."""
+    return _fitting(files, _sources(weight_map, params, num_layers), weight_map, num_layers, remedy)
 
 
 def stored_dtypes(folder: Path, config: ModelConfig) -> tuple[str, ...]:
     """The dtypes that the parameters in `folder` are stored in, by our names; read from headers alone."""
     weight_map = MAPS[config.family]
-    tensors = _listed(_weight_files(folder), weight_map.prefix)
+    found = tensors(weight_files(folder), weight_map.prefix)
     names = [name for row in weight_map.rows for name in each_layer(row.name, config.num_layers)]
-    kinds = {tensors[name].dtype for name in names if name in tensors}
+    kinds = {found[name].dtype for name in names if name in found}
     return tuple(sorted(jnp.dtype(FLOATS[kind]).name for kind in kinds & FLOATS.keys()))
-
-
-def end_ids(folder: Path) -> tuple[int, ...]:
-    """The tokens that `eos_token_id` names, one or several, in generation_config.json, else config.json."""
-    for name in (GENERATION, CONFIG):
-        if (folder / name).exists():
-            said = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
-            if said is not None:
-                return tuple(said) if isinstance(said, list) else (said,)
-    return ()
-
-
-def check_config(
-    folder: Path,
-    config: Config,
-    weight_map: WeightMap,
-    *,
-    name: str = CONFIG,
-    group: str = "model",
-    tag: str = "family",
-) -> None:
-    """The folder's config.json has the config's dimensions; else UserError with every difference.
-
-    `name`, `group` and `tag` are the file's name, the config's group, and the key that tells its kind.
-    """
-    file, computes = folder / name, f"{group}.{tag}={getattr(config, tag)} computes"
-    if not file.exists():
-        raise UserError(
-            f"no {name} in {folder}", where=f"{group}.weights", remedy="name a complete Hugging Face folder"
-        )
-    found = weight_map.normalise(json.loads(file.read_text(encoding="utf-8")))
-    faults, overrides = [], []
-    for key, ours in weight_map.dimensions:
-        expected = getattr(config, ours)
-        if key not in found:
-            faults.append(f"{key} is missing, {group}.{ours} is {expected}")
-        elif found[key] != expected:
-            faults.append(f"{key} is {found[key]}, {group}.{ours} is {expected}")
-            overrides.append(f"{group}.{ours}={json.dumps(found[key])}")
-    for key, only in weight_map.fixed.items():
-        if key not in found and key not in weight_map.optional:
-            faults.append(f"{key} is missing, {computes} {only!r} alone")
-        elif key in found and found[key] != only:
-            faults.append(f"{key} is {found[key]!r}, {computes} {only!r} alone")
-    if faults:
-        raise UserError(
-            "\n".join([f"the weights are of another {group} than the config:", *(f"  {f}" for f in faults)]),
-            where=str(file),
-            remedy=f"type {' '.join(overrides)}, or name other weights in {group}.weights"
-            if overrides
-            else f"name other weights in {group}.weights",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Tensor:
-    """A stored tensor: its file, its name there, and what can be said of it without reading it."""
-
-    file: Path
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-
-    def values(self) -> np.ndarray:
-        """All of it, on the host; the file is mapped for this one alone, else what was read would stay."""
-        with safe_open(self.file, framework="numpy") as file:
-            return file.get_tensor(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,55 +124,6 @@ class _Source:
     name: str
     shape: tuple[int, ...]
     transform: Callable[[Any], Any]
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    if (folder / INDEX).exists():
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        files = [folder / name for name in sorted(set(index["weight_map"].values()))]
-        absent = [file.name for file in files if not file.exists()]
-        if absent:
-            raise UserError(
-                f"{INDEX} names files that are not there: {', '.join(absent)}",
-                where=str(folder),
-                remedy="fetch the folder again, whole",
-            )
-        return files
-    if (folder / SINGLE).exists():
-        return [folder / SINGLE]
-    pickles = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
-    if pickles:
-        raise UserError(
-            f"the weights are pickled ({', '.join(pickles)}), and a pickle can run any code when it is read",
-            where=str(folder),
-            remedy="convert them where you trust them (transformers: save_pretrained writes safetensors),"
-            " or set model.weights=random",
-        )
-    raise UserError(
-        f"neither {SINGLE} nor {INDEX} in the folder",
-        where=str(folder),
-        remedy="name a folder with safetensors in model.weights, or set model.weights=random",
-    )
-
-
-def _listed(files: list[Path], prefix: str) -> dict[str, _Tensor]:
-    """Every stored tensor under its name without the prefix."""
-    tensors: dict[str, _Tensor] = {}
-    twice = []
-    for path in files:
-        with safe_open(path, framework="numpy") as file:
-            for name in file.keys():  # noqa: SIM118 (a safetensors file is no dict)
-                short, view = name.removeprefix(prefix), file.get_slice(name)
-                if short in tensors:
-                    twice.append(name)
-                tensors[short] = _Tensor(path, name, tuple(view.get_shape()), view.get_dtype())
-    if twice:
-        raise UserError(
-            f"tensors are stored twice: {', '.join(sorted(twice))}",
-            where=str(files[0].parent),
-            remedy="name other weights in model.weights",
-        )
-    return tensors
 
 
 def _sources(weight_map: WeightMap, params: nnx.State, num_layers: int) -> dict[str, list[_Source]]:
@@ -235,22 +143,40 @@ def _sources(weight_map: WeightMap, params: nnx.State, num_layers: int) -> dict[
     return sources
 
 
-def _check_tensors(
-    tensors: dict[str, _Tensor],
-    sources: dict[str, list[_Source]],
-    weight_map: WeightMap,
-    folder: Path,
-    num_layers: int,
-    remedy: str,
-) -> None:
+def _fitting(
+    files: list[Path], sources: dict[str, list[_Source]], weight_map: WeightMap, num_layers: int, remedy: str
+) -> dict[str, Stored]:
+    """The tensors of `files` by their names without the prefix; UserError where they do not fit."""
+    found, folder = tensors(files, weight_map.prefix), files[0].parent
+    others = sorted(name for name in found if name.startswith(_OF_OTHER_PARTS))
+    if others:
+        raise UserError(
+            f"the weights are of a multimodal checkpoint: they hold {named(others[0])}",
+            where=str(folder),
+            remedy="name a text-only checkpoint in model.weights",
+        )
+    faults = _faults(found, sources, weight_map, num_layers) + _untied(found, weight_map)
+    if faults:
+        raise UserError(
+            "\n".join(["the stored tensors do not fit the model:", *(f"  {fault}" for fault in faults)]),
+            where=str(folder),
+            remedy=remedy,
+        )
+    return found
+
+
+def _faults(
+    found: dict[str, Stored], sources: dict[str, list[_Source]], weight_map: WeightMap, num_layers: int
+) -> list[str]:
+    """What does not fit between the stored tensors and the parameters, as headers tell it."""
     faults = []
     for path, parts in sources.items():
         for part in parts:
-            if part.name not in tensors:
+            if part.name not in found:
                 faults.append(f"{part.name} is missing, so {path} stays unfilled")
                 continue
-            tensor = tensors[part.name]
-            shape = jax.eval_shape(part.transform, jax.ShapeDtypeStruct(tensor.shape, np.float32)).shape
+            tensor = found[part.name]
+            shape = _turned(part, tensor.shape)
             if shape != part.shape:
                 as_ours = "" if shape == tensor.shape else f" (as {list(shape)})"
                 faults.append(
@@ -262,21 +188,24 @@ def _check_tensors(
                 )
     used = {part.name for parts in sources.values() for part in parts}
     without_effect = {name for row in weight_map.not_parameters for name in each_layer(row, num_layers)}
+    for name in sorted(found.keys() - used - without_effect - {weight_map.tied[0]}):
+        faults.append(f"{named(found[name].name)} is not used by the model")
+    return faults
+
+
+def _turned(part: _Source, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return jax.eval_shape(part.transform, jax.ShapeDtypeStruct(shape, np.float32)).shape
+
+
+def _untied(found: dict[str, Stored], weight_map: WeightMap) -> list[str]:
+    """Whether an output table is stored beside the embedding and is not it."""
     output, embedding = weight_map.tied
-    for name in sorted(set(tensors) - used - without_effect):
-        if name != output:
-            faults.append(f"{tensors[name].name} is not used by the model")
-        elif embedding in tensors and not np.array_equal(tensors[name].values(), tensors[embedding].values()):
-            faults.append(f"{output} differs from {embedding}, to which the model ties it")
-    if faults:
-        raise UserError(
-            "\n".join(["the stored tensors do not fit the model:", *(f"  {fault}" for fault in faults)]),
-            where=str(folder),
-            remedy=remedy,
-        )
+    if output not in found or embedding not in found or found[output].equals(found[embedding]):
+        return []
+    return [f"{output} differs from {embedding}, to which the model ties it"]
 
 
-def _fill(tensors: dict[str, _Tensor], sources: dict[str, list[_Source]], params: nnx.State) -> nnx.State:
+def _fill(found: dict[str, Stored], sources: dict[str, list[_Source]], params: nnx.State) -> nnx.State:
     """Every parameter from its tensors, one of them on the host at a time, the largest ones first."""
     leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
     filled: list[jax.Array | None] = [None] * len(leaves)
@@ -285,7 +214,7 @@ def _fill(tensors: dict[str, _Tensor], sources: dict[str, list[_Source]], params
         keys, struct = leaves[index]
         path = path_of(keys)
         values = (
-            part.transform(tensors[part.name].values()).astype(struct.dtype, copy=False)
+            part.transform(found[part.name].values()).astype(struct.dtype, copy=False)
             for part in sources[path]
         )
         filled[index] = _stacked(values, struct) if is_stacked(path) else _placed(next(values), struct)
@@ -320,5 +249,8 @@ def _stacking(shape: tuple[int, ...], dtype: np.dtype, sharding: Any) -> tuple[A
 
 def sha256(file: Path) -> str:
     """The hash of the file's bytes."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(file, error) from error

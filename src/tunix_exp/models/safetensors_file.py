@@ -1,6 +1,6 @@
-"""Safetensors files written one tensor at a time, in the bytes that the safetensors library writes.
+"""Safetensors files, written tensor by tensor in the bytes that the safetensors library writes, and read.
 
-The library itself wants all tensors of a file in memory at once.
+The library itself wants all tensors of a file in memory at once, and tells of a damaged one in its own words.
 """
 
 import json
@@ -8,12 +8,29 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from tunix_exp import json_text
+from tunix_exp.errors import UserError
+from tunix_exp.json_text import BadJSON
+from tunix_exp.received import AGAIN, shown, unreadable
 
 _KINDS = {"float16": "F16", "bfloat16": "BF16", "float32": "F32"}
 _ALIGNMENT = 8
+_LENGTH = 8  # bytes that tell the header's
+_MOST_HEADER = 10**8  # the library's own limit
+_PIECE = 2**24
+_BITS = {
+    **dict.fromkeys(("F4",), 4),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
+    **dict.fromkeys(("U32", "I32", "F32"), 32),
+    **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +88,110 @@ def in_shards(tensors: Sequence[Tensor], *, limit: int) -> list[list[Tensor]]:
         parts[-1].append(tensor)
         taken += tensor.num_bytes
     return parts
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stored tensor: its file, its name there, what the header says of it, and where its bytes begin."""
+
+    file: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    begin: int
+
+    def values(self) -> np.ndarray:
+        """All of it, on the host; the file is mapped for this one alone, else what was read would stay."""
+        try:
+            with safe_open(self.file, framework="numpy") as file:
+                return file.get_tensor(self.name)
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"{self.name} cannot be read: {error}", where=str(self.file), remedy=AGAIN
+            ) from error
+
+    def equals(self, other: "Stored") -> bool:
+        """Whether the two hold the same values; read piece by piece, as far as they are the same."""
+        if (self.shape, self.dtype) != (other.shape, other.dtype):
+            return self.shape == other.shape and np.array_equal(self.values(), other.values())
+        size = math.prod(self.shape) * _BITS[self.dtype] // 8
+        try:
+            with self.file.open("rb") as ours, other.file.open("rb") as theirs:
+                ours.seek(self.begin)
+                theirs.seek(other.begin)
+                pieces = (min(_PIECE, size - done) for done in range(0, size, _PIECE))
+                return all(ours.read(piece) == theirs.read(piece) for piece in pieces)
+        except OSError as error:
+            raise unreadable(self.file, error) from error
+
+
+def stored(file: Path) -> list[Stored]:
+    """The tensors that `file` holds, by its header, to the last byte; raises UserError for anything else."""
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(_LENGTH), "little")
+            if size == 0:
+                raise _broken(file, "it is empty")
+            if size < _LENGTH or length > size - _LENGTH:
+                follow = max(size - _LENGTH, 0)
+                raise _broken(file, f"its header is said to take {length} bytes, and {follow} follow")
+            if length > _MOST_HEADER:
+                raise _broken(file, f"its header is said to take {length} bytes")
+            text = stream.read(length)
+    except OSError as error:
+        raise unreadable(file, error) from error
+    try:
+        header = json_text.parse(text.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise _broken(file, f"its header is not UTF-8 (byte {_LENGTH + error.start})") from error
+    except BadJSON as fault:
+        raise _broken(file, f"its header {fault.what}") from fault
+    if not isinstance(header, dict) or not text.startswith(b"{"):
+        raise _broken(file, f"its header is {shown(header)}, not an object")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise _broken(file, "its header's __metadata__ is not an object of texts")
+    spans = sorted((_span(file, name, entry), name) for name, entry in header.items())
+    end = 0
+    for (begin, stop), name in spans:
+        if begin != end:
+            what = (
+                "overlaps the tensor before it" if begin < end else "does not begin where the last one ends"
+            )
+            raise _broken(file, f"{shown(name)} {what} (byte {_LENGTH + length + begin})")
+        end = stop
+    if end != size - _LENGTH - length:
+        follow = size - _LENGTH - length
+        raise _broken(file, f"its tensors are said to take {end} bytes, and {follow} follow")
+    return [
+        Stored(file, name, tuple(entry["shape"]), entry["dtype"], _LENGTH + length + entry["data_offsets"][0])
+        for name, entry in header.items()
+    ]
+
+
+def _span(file: Path, name: str, entry: Any) -> tuple[int, int]:
+    """The bytes that a tensor's header names, which are as many as its type and shape take."""
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise _broken(file, f"the header of {shown(name)} is {shown(entry)}")
+    kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
+        raise _broken(file, f"the header of {shown(name)} is {shown(entry)}")
+    if not isinstance(kind, str) or kind not in _BITS:
+        raise UserError(
+            f"{shown(name)} is stored as {shown(kind)}, a type that is not known",
+            where=str(file),
+            remedy="store the weights in float32, bfloat16 or float16",
+        )
+    begin, end = offsets
+    if (end - begin) * 8 != math.prod(shape) * _BITS[kind]:
+        raise _broken(file, f"{shown(name)}, {kind}{shape}, is said to lie at bytes {begin} to {end}")
+    return begin, end
+
+
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) is int and 0 <= item < 2**63 for item in value)
+
+
+def _broken(file: Path, what: str) -> UserError:
+    return UserError(f"{file.name} is no whole safetensors file: {what}", where=str(file), remedy=AGAIN)

@@ -24,15 +24,46 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Kind:
+    """What the value of a key may be: `name` says it, `holds` tells it of a value."""
+
+    name: str
+    holds: Callable[[Any], bool]
+
+    def or_null(self) -> "Kind":
+        """The same, or null."""
+        return Kind(f"{self.name} or null", lambda value: value is None or self.holds(value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+COUNT = Kind("a whole number above 0", lambda value: type(value) is int and value > 0)
+NUMBER = Kind("a number above 0", lambda value: _is_number(value) and value > 0)
+SHARE = Kind("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
+FLAG = Kind("true or false", lambda value: isinstance(value, bool))
+TEXT = Kind("a text", lambda value: isinstance(value, str))
+TEXTS = Kind(
+    "a list of texts",
+    lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+)
+OBJECT = Kind("an object", lambda value: isinstance(value, dict))
+ANYTHING = Kind("anything", lambda value: True)
+
+
+@dataclass(frozen=True, slots=True)
 class WeightMap:
     """What a folder of one family holds, in its tensors and in its config.json.
 
     `prefix` starts the names of some checkpoints and is dropped. `not_parameters` are stored by some
     versions and have no effect. `tied` is the name of the output table that may be stored beside the
-    embedding, and the embedding's, which it must equal. `normalise` turns the older and shorter forms of
-    config.json into the one that `dimensions` (their key, our key) and `fixed` (the only value that is
-    computed; not asked for where the key is missing and listed in `optional`) are written for; `spelled`
-    turns that form into one that transformers reads, for its class `architecture`.
+    embedding, and the embedding's, which it must equal. `kinds` are the keys of config.json that are
+    understood: those that are read, and those that change nothing that is computed; no other may stand there.
+    `normalise` turns the older and shorter forms of config.json into the one that `dimensions` (their key,
+    our key) and `fixed` (the only value that is computed; not asked for where the key is missing and listed
+    in `optional`) are written for; `spelled` turns that form into one that transformers reads, for the first
+    of its classes `architectures`, which are those whose weights are these.
     """
 
     rows: tuple[Row, ...]
@@ -42,15 +73,16 @@ class WeightMap:
     dimensions: tuple[tuple[str, str], ...]
     fixed: Mapping[str, Any]
     optional: frozenset[str]
+    kinds: Mapping[str, Kind]
     normalise: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
     spelled: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
-    architecture: str = ""
+    architectures: tuple[str, ...] = ()
 
 
 def spelled(config: Any, weight_map: WeightMap) -> dict[str, Any]:
     """config.json of a model whose weights came from no folder; it lacks the dtype that they leave in."""
     found = {theirs: getattr(config, ours) for theirs, ours in weight_map.dimensions}
-    begun = {"architectures": [weight_map.architecture], "initializer_range": config.init_std}
+    begun = {"architectures": list(weight_map.architectures[:1]), "initializer_range": config.init_std}
     return begun | weight_map.spelled(found | dict(weight_map.fixed))
 
 

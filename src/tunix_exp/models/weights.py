@@ -15,7 +15,7 @@ from tunix_exp.errors import UserError
 from tunix_exp.host_memory import small_pages
 from tunix_exp.hub import snapshot
 from tunix_exp.models import hf, lora, peft
-from tunix_exp.models.adapter import AdapterConfig, NoAdapterConfig, base_dtype
+from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, NoAdapterConfig, base_dtype
 from tunix_exp.models.architecture import Model, abstract, build
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.sharding import shardings
@@ -107,11 +107,8 @@ def _load(
         case references.Local(folder):
             revision = None
         case references.Bundled(name):
-            raise UserError(
-                f"no weights are bundled, so bundled:{name} names none",
-                where="model.weights",
-                remedy="set random, hub:ORG/NAME@REVISION or a folder",
-            )
+            raise _no_bundled(name)
+    hf.check_folder(folder)
     _check_stored_dtype(config, adapter, folder)
     graphdef, shapes = nnx.split(abstract(config, param_dtype=param_dtype, compute_dtype=compute_dtype))
     if mesh is not None:
@@ -133,15 +130,45 @@ def _load(
 
 
 def check_access(config: ModelConfig, adapter: AdapterConfig) -> None:
-    """The weights of `config` can be had: the Hub gives them to this account, a folder's fit the adapter.
+    """The weights of `config` and of the adapter can be had and fit the config, as configs and headers tell.
 
-    Asked before anything has cost time; nothing is fetched, and what the cache holds is not asked for.
+    Of the Hub's it is known, before they are here, that they are given to this account. Asked before
+    anything has cost time; nothing is fetched, and what the cache holds is not asked for.
     """
     match references.parse(config.weights, key="model.weights"):
         case references.Hub() as reference:
             snapshot.check_access(reference)
-        case references.Local(folder) if folder.is_dir():
-            _check_stored_dtype(config, adapter, folder)
+            if snapshot.is_cached(reference):
+                _check_folder(config, adapter, snapshot.resolve(reference).folder)
+        case references.Local(folder):
+            _check_folder(config, adapter, folder)
+        case references.Bundled(name):
+            raise _no_bundled(name)
+        case references.Random():
+            pass
+    if isinstance(adapter, LoRAConfig) and adapter.weights != "random":
+        model = lora.attached_shapes(_shapes(config), adapter, family=config.family)
+        folder = Path(adapter.weights).expanduser()
+        peft.check(model, folder, adapter, family=config.family, num_layers=config.num_layers)
+
+
+def _check_folder(config: ModelConfig, adapter: AdapterConfig, folder: Path) -> None:
+    hf.check(folder, config, nnx.state(_shapes(config)))
+    _check_stored_dtype(config, adapter, folder)
+
+
+def _shapes(config: ModelConfig) -> Model:
+    """The model as shapes, its layers stacked, as that takes the same time however many there are."""
+    stacked = config.model_copy(update={"layer_loop": "scan"})
+    return abstract(stacked, param_dtype="float32", compute_dtype="float32")
+
+
+def _no_bundled(name: str) -> UserError:
+    return UserError(
+        f"no weights are bundled, so bundled:{name} names none",
+        where="model.weights",
+        remedy="set random, hub:ORG/NAME@REVISION or a folder",
+    )
 
 
 def _check_stored_dtype(config: ModelConfig, adapter: AdapterConfig, folder: Path) -> None:
