@@ -32,13 +32,14 @@ from tunix_exp.device.check import Device, check, peak_memory
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import HarnessEvalConfig, ItemsEvalConfig
 from tunix_exp.evaluation.evaluate import evaluate, heldout_loss, heldout_widths
-from tunix_exp.evaluation.generate import MOST_ROWS, block_rows, compile_answer
+from tunix_exp.evaluation.generate import MOST_ROWS, block_rows, check_prompts, compile_answer
 from tunix_exp.evidence import layout, surroundings
 from tunix_exp.evidence import manifest as records
 from tunix_exp.evidence.board import HELDOUT, sample_table
 from tunix_exp.evidence.metrics import heldout_line, step_line
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
+from tunix_exp.evidence.strict_json import read_json_object
 from tunix_exp.evidence.summary import Baseline, eval_summary, headline
 from tunix_exp.host_memory import give_back
 from tunix_exp.models import lora, sharding
@@ -89,6 +90,10 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
     if forget_programs_when_many():
         evidence.log.say("the programs of earlier jobs are forgotten, as a process can hold only so many")
     compiles = CompileCount()
+    parent = None
+    if config.mode.trains and config.training.resume != "never":
+        with stages("resume"):
+            parent = _found_parent(config, evidence)
     with stages("device"):
         device = _checked_device(config, evidence)
     if config.mode.computes:
@@ -97,12 +102,14 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
     with stages("data"):
         tokenizer = _loaded_tokenizer(config, evidence)
         texts = None if tokenizer is None else _prepared_texts(config, tokenizer, evidence)
+        if parent is not None and texts is not None:
+            resume.check_same(parent, _read_facts(texts, evidence))
     with stages("plan"):
-        step = _planned_step(config, texts, device, evidence)
+        step = _planned_step(config, texts, device, parent, evidence)
         give_back()
     if config.mode.computes:
         assert texts is not None
-        _compute(config, texts, step, baseline, evidence, stages)
+        _compute(config, texts, step, parent, baseline, evidence, stages)
     with stages("report"):
         held_by, peak_bytes = peak_memory()
         evidence.update(
@@ -111,7 +118,7 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
             peak_memory_of=held_by,
             peak_memory_bytes=peak_bytes,
         )
-        if config.mode.trains:
+        if config.mode.trains and not evidence.manifest.took_no_step:
             draw_curves(evidence.root, evidence.path("curves.png"))
         evidence.write_text("README.md", readme(evidence.root))
         evidence.write_text(layout.REPORT, run_page(evidence.root))
@@ -124,6 +131,7 @@ def _compute(
     config: RunConfig,
     texts: "Texts",
     step: "PlannedStep",
+    parent: resume.Parent | None,
     baseline: Baseline | None,
     evidence: RunDirectory,
     stages: Stages,
@@ -135,6 +143,8 @@ def _compute(
     )
     with stages("weights"):
         loaded = _loaded_model(config, step, evidence)
+        if parent is not None:
+            resume.check_same(parent, _loaded_facts(evidence))
     model: LanguageModel = loaded.model
     texts = _ending_as_the_model_says(texts, loaded, evidence)
     base = trained = None
@@ -144,7 +154,7 @@ def _compute(
             base = _evaluated("base", model, config, texts, evidence)
     if config.mode.trains:
         with stages("training"):
-            model = _trained_model(model, config, texts, step, evidence)
+            model = _trained_model(model, config, texts, step, parent, evidence)
             steps_done = step.total_steps
         if texts.is_asked:
             with stages("trained evaluation"):
@@ -194,6 +204,35 @@ class BatchSource:
         return tuple(self._batches[step].example_ids)
 
 
+def _found_parent(config: RunConfig, evidence: RunDirectory) -> resume.Parent | None:
+    plain = read_json_object(evidence.root / layout.CONFIG, file=layout.CONFIG)
+    parent = resume.find(config.training.resume, plain, evidence.root)
+    if parent is None:
+        evidence.log.say("training.resume=auto found no unfinished run with this config; begins at step 0")
+        return None
+    evidence.update(resumed_from=records.ResumedFrom(run_id=parent.run_id, step=parent.step))
+    evidence.log.say(f"training.resume={config.training.resume} {parent.describe()}")
+    return parent
+
+
+def _read_facts(texts: "Texts", evidence: RunDirectory) -> dict[str, object]:
+    """What was read, by the keys of the manifest: a resumed run reads what its parent did."""
+    data, items = evidence.manifest.data, evidence.manifest.eval
+    assert data is not None
+    facts: dict[str, object] = {"data.sha256": data.sha256, "data.rows": data.rows}
+    if isinstance(items, records.ItemsEval | records.HarnessEval):
+        facts["eval.sha256"] = items.sha256
+    return facts | {"model.tokenizer_digest": texts.tokenizer.digest}
+
+
+def _loaded_facts(evidence: RunDirectory) -> dict[str, object]:
+    """What was loaded, in the same way."""
+    model, adapter = evidence.manifest.model, evidence.manifest.adapter
+    assert model is not None
+    facts: dict[str, object] = {"model.base_weight_hash": model.base_weight_hash}
+    return facts if adapter is None else facts | {"adapter.files": adapter.files}
+
+
 def _checked_device(config: RunConfig, evidence: RunDirectory) -> Device:
     evidence.write_text("env_info.txt", surroundings.environment_text(os.environ))
     device = check(config.device, preflight=not config.mode.computes)
@@ -234,6 +273,12 @@ def _prepared_texts(config: RunConfig, tokenizer: Tokenizer, evidence: RunDirect
         held_out = read_items(config.eval.source, config.eval.fields, config.eval.max_items)
         shared = overlap(examples, held_out, allowed=data.allow_eval_overlap)
         items = tokenize(held_out, renderer, tokenizer, config.model.num_positions, "error", key="eval").kept
+        check_prompts(
+            [item.tokens_T[: item.prompt_length].tolist() for item in items],
+            max_new_tokens=config.eval.max_new_tokens,
+            num_positions=config.model.num_positions,
+            vocab_size=config.model.vocab_size,
+        )
     elif isinstance(config.eval, HarnessEvalConfig):
         from tunix_exp.evaluation.harness.stage import prepare
 
@@ -312,7 +357,11 @@ class PlannedStep(NamedTuple):
 
 
 def _planned_step(
-    config: RunConfig, texts: Texts | None, device: Device, evidence: RunDirectory
+    config: RunConfig,
+    texts: Texts | None,
+    device: Device,
+    parent: resume.Parent | None,
+    evidence: RunDirectory,
 ) -> PlannedStep:
     """Plan the update from shapes alone, compile it, write plan.json, and refuse what does not fit.
 
@@ -342,6 +391,9 @@ def _planned_step(
         max_tokens=widest,
     )
     graphdef, arguments = setting.arguments
+    if parent is not None:
+        with Checkpoints(parent.checkpoints, keep=None) as saved:
+            saved.check(arguments[0], step=parent.step)
     taken = footprint(setting)
     plan = plans.Plan(
         platform=device.platform,
@@ -552,7 +604,12 @@ def _evaluated(
 
 
 def _trained_model(
-    model: LanguageModel, config: RunConfig, texts: Texts, step: PlannedStep, evidence: RunDirectory
+    model: LanguageModel,
+    config: RunConfig,
+    texts: Texts,
+    step: PlannedStep,
+    parent: resume.Parent | None,
+    evidence: RunDirectory,
 ) -> LanguageModel:
     if config.optim.warmup_steps >= step.total_steps:
         evidence.log.say(
@@ -563,16 +620,10 @@ def _trained_model(
     structure = optim.structure(config.optim)
     rows_apart = NamedSharding(step.mesh, sharding.rows(step.mesh, config.training.batch_size))
     state = placed_state(structure, params, config.device.state_dtype, step.mesh)
-    parent = resume.find(config.training.resume, config.model_dump(mode="json"), evidence.root)
     if parent is not None:
-        if frozen:
-            resume.check_frozen(parent, weight_hash(frozen[0]))
-        with Checkpoints(parent.folder / "checkpoints", keep=None) as saved:
+        with Checkpoints(parent.checkpoints, keep=None) as saved:
             state = saved.restore(state, step=parent.step)
-        evidence.update(resumed_from=records.ResumedFrom(run_id=parent.run_id, step=parent.step))
         evidence.log.say(f"resumed from {parent.folder} at step {parent.step}")
-    elif config.training.resume == "auto":
-        evidence.log.say("training.resume=auto found no unfinished run with this config; begins at step 0")
     first = int(jax.block_until_ready(state).step)
     give_back()
     rows: list[Row] = []
@@ -623,13 +674,17 @@ def _trained_model(
     whole = meter.whole()
     evidence.update(
         steps_done=int(state.step),
-        tokens_per_s=whole.pop("tokens_per_s"),
-        throughput=whole,
+        tokens_per_s=None if whole is None else whole.pop("tokens_per_s"),
+        throughput=records.NoStep(kind="no step") if whole is None else whole,
         model={"trained_weight_hash": weight_hash(state.params)},
     )
     if frozen:
         evidence.update(adapter={"frozen_weight_hash_after": weight_hash(frozen[0])})
-    evidence.log.say(f"trained {len(rows)} logged steps: loss {rows[0].loss:.4f} → {rows[-1].loss:.4f}")
+    if rows:
+        evidence.log.say(f"trained {len(rows)} logged steps: loss {rows[0].loss:.4f} → {rows[-1].loss:.4f}")
+    else:
+        evidence.write_text(layout.METRICS, "")
+        evidence.log.say(f"no step was left to take: {first} of {step.total_steps} were done")
     return nnx.merge(graphdef, state.params, *frozen)
 
 

@@ -60,7 +60,12 @@ def generate(
     (rounded up to whole blocks). Raises UserError, naming every such prompt, when one is empty, has a
     token outside the vocabulary, or does not fit the model together with `max_new_tokens`.
     """
-    _check(prompts, max_new_tokens=max_new_tokens, model=model)
+    check_prompts(
+        prompts,
+        max_new_tokens=max_new_tokens,
+        num_positions=model.num_positions,
+        vocab_size=model.vocab_size,
+    )
     graphdef, params = nnx.split(model)
     answer = partial(_answer, graphdef, params, np.asarray(eos_ids, np.int32), max_new_tokens=max_new_tokens)
     rows = block_rows([len(prompt) for prompt in prompts], jax.default_backend())
@@ -222,8 +227,11 @@ def _decoder(graphdef: nnx.GraphDef, params: nnx.State) -> LanguageModel:
     return nnx.merge(graphdef, cast)
 
 
-def _check(prompts: Sequence[Sequence[int]], *, max_new_tokens: int, model: LanguageModel) -> None:
-    limit, vocabulary = model.num_positions, model.vocab_size
+def check_prompts(
+    prompts: Sequence[Sequence[int]], *, max_new_tokens: int, num_positions: int, vocab_size: int
+) -> None:
+    """A model of these sizes can answer every prompt; else a UserError that names every one it cannot."""
+    limit, vocabulary = num_positions, vocab_size
     faults = []
     for index, prompt in enumerate(prompts):
         if not len(prompt):

@@ -48,13 +48,8 @@ def read(folder: Path, config: ModelConfig, params: nnx.State) -> Contents:
     Every value gets its struct's dtype and sharding. At any time one tensor is held on the host.
     Raises UserError with every misfit of config.json, or else of the tensors.
     """
-    if not folder.is_dir():
-        raise UserError(
-            f"no folder {folder}", where="model.weights", remedy="name an existing folder, or hub:… or random"
-        )
-    files = _weight_files(folder)
+    files = _fitting_files(folder, config)
     weight_map = MAPS[config.family]
-    check_config(folder, config, weight_map)
     filled, stored = filled_from(files, weight_map, params, config.num_layers)
     files += [file for name in (CONFIG, GENERATION, INDEX) if (file := folder / name).exists()]
     return Contents(
@@ -65,21 +60,46 @@ def read(folder: Path, config: ModelConfig, params: nnx.State) -> Contents:
     )
 
 
-def filled_from(
+def check(folder: Path, config: ModelConfig, params: nnx.State) -> None:
+    """`read` would fill `params` from `folder`: asked of config.json and of the files' headers alone.
+
+    Raises UserError as `read` does. Values are read only where two tensors must be equal.
+    """
+    files = _fitting_files(folder, config)
+    checked(files, MAPS[config.family], params, config.num_layers)
+    end_ids(folder)
+
+
+def checked(
     files: list[Path],
     weight_map: WeightMap,
     params: nnx.State,
     num_layers: int,
     *,
     remedy: str = "name weights in model.weights that are whole and of this family",
-) -> tuple[nnx.State, tuple[str, ...]]:
-    """`params`, a state of `jax.ShapeDtypeStruct`s, filled from `files`, and the dtypes stored in.
+) -> tuple[dict[str, "_Tensor"], dict[str, list["_Source"]]]:
+    """The stored tensors, and for every parameter's path those that fill it.
 
     Raises UserError with every misfit of the tensors and the `remedy`, before any value is read.
     """
     tensors = _listed(files, weight_map.prefix)
     sources = _sources(weight_map, params, num_layers)
     _check_tensors(tensors, sources, weight_map, files[0].parent, num_layers, remedy)
+    return tensors, sources
+
+
+def filled_from(
+    files: list[Path],
+    weight_map: WeightMap,
+    params: nnx.State,
+    num_layers: int,
+    **named: str,
+) -> tuple[nnx.State, tuple[str, ...]]:
+    """`params`, a state of `jax.ShapeDtypeStruct`s, filled from `files`, and the dtypes stored in.
+
+    Raises UserError as `checked` does.
+    """
+    tensors, sources = checked(files, weight_map, params, num_layers, **named)
     stored = {tensors[part.name].dtype for parts in sources.values() for part in parts}
     return _fill(tensors, sources, params), tuple(sorted(stored))
 
@@ -167,6 +187,24 @@ class _Source:
     name: str
     shape: tuple[int, ...]
     transform: Callable[[Any], Any]
+
+
+def _fitting_files(folder: Path, config: ModelConfig) -> list[Path]:
+    """The files with the weights of `folder`, whose config.json is that of `config`."""
+    if not _is_folder(folder):
+        raise UserError(
+            f"no folder {folder}", where="model.weights", remedy="name an existing folder, or hub:… or random"
+        )
+    files = _weight_files(folder)
+    check_config(folder, config, MAPS[config.family])
+    return files
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long for the system names nothing
+        return False
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -61,7 +61,28 @@ def read(
 
     Raises UserError with every misfit of the config, or else of the tensors.
     """
-    if not (folder / TENSORS).is_file():
+    names = _fitting_names(folder, config, family)
+    values, _ = hf.filled_from([folder / TENSORS], names, _shapes(model), num_layers, remedy=_OTHERS)
+    nnx.update(model, values)
+    return {name: hf.sha256(folder / name) for name in (CONFIG, TENSORS)}
+
+
+def check(model: nnx.Module, folder: Path, config: LoRAConfig, *, family: str, num_layers: int) -> None:
+    """`read` would give `model`'s adapter, which may be of shapes alone, the values stored in `folder`.
+
+    Raises UserError as `read` does.
+    """
+    names = _fitting_names(folder, config, family)
+    hf.checked([folder / TENSORS], names, _shapes(model), num_layers, remedy=_OTHERS)
+
+
+def _fitting_names(folder: Path, config: LoRAConfig, family: str) -> WeightMap:
+    """The names in the adapter of `folder`, which is there and whose config is `config`."""
+    try:
+        is_there = (folder / TENSORS).is_file()
+    except OSError:  # a name that is too long for the system names nothing
+        is_there = False
+    if not is_there:
         raise UserError(
             f"no {TENSORS} in {folder}",
             where="adapter.weights",
@@ -69,11 +90,12 @@ def read(
         )
     names = weight_map(family)
     hf.check_config(folder, config, names, name=CONFIG, group="adapter", tag="name")
+    return names
+
+
+def _shapes(model: nnx.Module) -> nnx.State:
     _, trained, _ = lora.split(model)
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), trained)
-    values, _ = hf.filled_from([folder / TENSORS], names, shapes, num_layers, remedy=_OTHERS)
-    nnx.update(model, values)
-    return {name: hf.sha256(folder / name) for name in (CONFIG, TENSORS)}
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), trained)
 
 
 def _normalised(found: dict[str, Any]) -> dict[str, Any]:

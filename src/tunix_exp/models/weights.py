@@ -15,9 +15,10 @@ from tunix_exp.errors import UserError
 from tunix_exp.host_memory import small_pages
 from tunix_exp.hub import snapshot
 from tunix_exp.models import hf, lora, peft
-from tunix_exp.models.adapter import AdapterConfig, NoAdapterConfig, base_dtype
+from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, NoAdapterConfig, base_dtype
 from tunix_exp.models.architecture import Model, abstract, build
 from tunix_exp.models.config import ModelConfig
+from tunix_exp.models.names import MAPS
 from tunix_exp.models.sharding import shardings
 
 
@@ -107,11 +108,7 @@ def _load(
         case references.Local(folder):
             revision = None
         case references.Bundled(name):
-            raise UserError(
-                f"no weights are bundled, so bundled:{name} names none",
-                where="model.weights",
-                remedy="set random, hub:ORG/NAME@REVISION or a folder",
-            )
+            raise _not_bundled(name)
     _check_stored_dtype(config, adapter, folder)
     graphdef, shapes = nnx.split(abstract(config, param_dtype=param_dtype, compute_dtype=compute_dtype))
     if mesh is not None:
@@ -133,15 +130,43 @@ def _load(
 
 
 def check_access(config: ModelConfig, adapter: AdapterConfig) -> None:
-    """The weights of `config` can be had: the Hub gives them to this account, a folder's fit the adapter.
+    """The weights of `config` and of its adapter can be had, and fit: `load` will not refuse them.
 
-    Asked before anything has cost time; nothing is fetched, and what the cache holds is not asked for.
+    Asked before anything has cost time: of a folder, or of what the cache holds, config and headers are read.
+    Of what the Hub has to send first its config alone is fetched, once it is known that it would send it.
     """
+    model = lora.attached_shapes(
+        abstract(config, param_dtype="float32", compute_dtype="float32"), adapter, family=config.family
+    )
     match references.parse(config.weights, key="model.weights"):
+        case references.Hub() as reference if snapshot.is_cached(reference):
+            _check_folder(config, adapter, model, snapshot.resolve(reference).folder)
         case references.Hub() as reference:
             snapshot.check_access(reference)
-        case references.Local(folder) if folder.is_dir():
-            _check_stored_dtype(config, adapter, folder)
+            folder = snapshot.fetch_config(reference)
+            hf.check_config(folder, config, MAPS[config.family])
+        case references.Local(folder):
+            _check_folder(config, adapter, model, folder)
+        case references.Bundled(name):
+            raise _not_bundled(name)
+        case references.Random():
+            pass
+    if isinstance(adapter, LoRAConfig) and adapter.weights != "random":
+        folder = Path(adapter.weights).expanduser()
+        peft.check(model, folder, adapter, family=config.family, num_layers=config.num_layers)
+
+
+def _check_folder(config: ModelConfig, adapter: AdapterConfig, model: Model, folder: Path) -> None:
+    hf.check(folder, config, lora.own_parameters(model))
+    _check_stored_dtype(config, adapter, folder)
+
+
+def _not_bundled(name: str) -> UserError:
+    return UserError(
+        f"no weights are bundled, so bundled:{name} names none",
+        where="model.weights",
+        remedy="set random, hub:ORG/NAME@REVISION or a folder",
+    )
 
 
 def _check_stored_dtype(config: ModelConfig, adapter: AdapterConfig, folder: Path) -> None:
