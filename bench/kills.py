@@ -27,9 +27,7 @@ def main() -> int:
         os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(place / "programs")}
         timeline(place / "warm")
         seconds = timeline(place / "whole")
-        print(
-            f"never killed: last step saved after {seconds.saved_s:.1f} s, ended after {seconds.ended_s:.1f} s"
-        )
+        print(f"never killed: last step saved after {seconds.saved_s:.1f} s, end at {seconds.ended_s:.1f} s")
         for one in outcomes(
             place / "killed", place / "whole", seconds,
             seed=chosen.seed, before=chosen.before, after=chosen.after,

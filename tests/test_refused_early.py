@@ -200,10 +200,8 @@ def test_weights_that_changed_since_are_refused_before_the_base_model_is_evaluat
     shutil.copytree(trained / "export" / "hf", tmp_path / "hf")
     words = (f"model.weights={tmp_path / 'hf'}", "training.stop_at_step=2")
     assert run_toy(tmp_path / "half", *words) == 130
-    change_tensors(
-        tmp_path / "hf" / "model.safetensors",
-        lambda t: t.update({"transformer.ln_f.bias": np.ones(16, np.float32)}),
-    )
+    other = {"transformer.ln_f.bias": np.ones(16, np.float32)}
+    change_tensors(tmp_path / "hf" / "model.safetensors", lambda tensors: tensors.update(other))
     forbid(monkeypatch, "evaluate")
     said = refused(
         tmp_path / "run", f"model.weights={tmp_path / 'hf'}", f"training.resume={tmp_path / 'half'}"

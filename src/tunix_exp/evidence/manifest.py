@@ -137,7 +137,7 @@ class ResumedFrom(_Section):
 
 
 class NoStep(_Section):
-    """In the place of rates: the run took no step itself, as the one that it went on from had done the last."""
+    """Instead of rates: the run took no step itself, as the one that it went on from had done the last."""
 
     kind: Literal["no step"]
 
@@ -233,7 +233,7 @@ class RunManifest(_Section):
 
     @property
     def took_no_step(self) -> bool:
-        """Whether the run went on from one that had done the last step, and finished what else was missing."""
+        """Whether the run went on from one that had done the last step, and finished what was missing."""
         return isinstance(self.throughput, NoStep)
 
     @classmethod

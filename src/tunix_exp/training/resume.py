@@ -103,7 +103,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 
 
 def newest_step(folder: Path) -> int | None:
-    """The step of the newest complete checkpoint of the run in `folder`; what is still written has a suffix."""
+    """The step of the newest complete checkpoint of the run in `folder`; one still written has a suffix."""
     steps = [int(p.name) for p in (folder / CHECKPOINTS).glob("*") if p.name.isdigit()]
     return max(steps, default=None)
 
@@ -171,7 +171,7 @@ def _unfinished(own: Path, plain: Mapping[str, Any]) -> Parent | None:
         run_id = manifest.run_id if manifest.status == "completed" else None
         while run_id is not None and run_id not in finished:
             finished.add(run_id)
-            run_id = went_on[run_id] if run_id in went_on else None
+            run_id = went_on.get(run_id)
     for folder, manifest in sorted(others, key=lambda one: one[1].started_at, reverse=True):
         step = newest_step(folder)
         if manifest.run_id not in finished and step is not None and _has_config(folder, plain):
