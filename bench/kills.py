@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.killing import outcomes, timeline
+from tests.killing import finish, outcomes
 
 
 def main() -> int:
@@ -25,17 +25,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(place / "programs")}
-        timeline(place / "warm")
-        seconds = timeline(place / "whole")
-        print(f"never killed: last step saved after {seconds.saved_s:.1f} s, end at {seconds.ended_s:.1f} s")
+        whole = place / "whole"
+        said = finish(whole)
+        assert said is None, said
         for one in outcomes(
-            place / "killed", place / "whole", seconds,
-            seed=chosen.seed, before=chosen.before, after=chosen.after,
-        ):  # fmt: skip
+            place / "killed", whole, seed=chosen.seed, before=chosen.before, after=chosen.after
+        ):
             good += not one.faults
             side = "after" if one.is_after_last_step else "before"
             end = "; ".join(one.faults) or "the same bits"
-            print(f"{side:6} at {one.moment_s:6.2f} s ({one.kills} kills; {one.stood}): {end}", flush=True)
+            print(f"{side:6} {one.moment} ({one.kills} kills; {one.stood}): {end}", flush=True)
     asked = chosen.before + chosen.after
     print(f"{good} of {asked} end with the bits of the run never killed; {time.monotonic() - begun_s:.0f} s")
     return 0 if good == asked else 1

@@ -1,5 +1,6 @@
 """Kill the program with SIGKILL at a seeded moment, go on from what it left, and compare the bits."""
 
+import itertools
 import random
 import subprocess
 import sys
@@ -22,19 +23,25 @@ LAST_STEP = 12
 LIMIT_S = 300.0
 
 
-@dataclass(frozen=True)
-class Timeline:
-    """The seconds from a run's start to its last step's checkpoint, and to its end."""
-
-    saved_s: float
-    ended_s: float
+# A moment is so many seconds at most after the run has left a file: then a busy machine moves none.
+STARTS = (("", 6.0),)
+EARLY = (
+    ("data_card.json", 0.5), ("plan.json", 1.0), ("predictions/base.jsonl", 0.3), ("metrics.jsonl", 0.1),
+    ("checkpoints/5", 0.05), ("checkpoints/10", 0.03),
+)  # fmt: skip
+LATE = (
+    (f"checkpoints/{LAST_STEP}", 0.5), ("predictions/trained.jsonl", 0.2), ("eval_summary.json", 0.1),
+    ("export/hf/config.json", 0.1), ("export/hf/README.md", 0.5), ("curves.png", 0.1), ("report.html", 0.3),
+    ("SHA256SUMS", 0.01),
+)  # fmt: skip
+LANDMARKS = (*(name for name, _ in EARLY if "/" not in name or "base" in name), *(name for name, _ in LATE))
 
 
 @dataclass(frozen=True)
 class Outcome:
     """One run that was killed: where it stood, what went on from it, and what was wrong at the end."""
 
-    moment_s: float
+    moment: str
     stood: str
     is_after_last_step: bool
     kills: int
@@ -57,34 +64,18 @@ def finish(folder: Path, *words: str) -> str | None:
     return None if done.returncode == 0 else f"exit {done.returncode}: {(done.stdout + done.stderr)[-800:]}"
 
 
-def timeline(folder: Path) -> Timeline:
-    """How long the run takes that is never killed; it lies in `folder` afterwards."""
-    begun, saved_s = time.monotonic(), None
-    process = start(folder)
-    while process.poll() is None:
-        if saved_s is None and is_saved(folder):
-            saved_s = time.monotonic() - begun
-        time.sleep(0.01)
-    assert process.returncode == 0
-    assert saved_s is not None
-    return Timeline(saved_s, time.monotonic() - begun)
-
-
 def is_saved(folder: Path) -> bool:
     """Whether the checkpoint of the last step is there."""
     return (folder / "checkpoints" / str(LAST_STEP)).is_dir()
 
 
-def kill_after(seconds: float, folder: Path, *words: str, from_last_step: bool) -> bool:
-    """The program is killed so many seconds after its start, or after its last step's checkpoint.
-
-    Returns whether there was anything to kill.
-    """
+def kill_after(landmark: str, seconds: float, folder: Path, *words: str) -> bool:
+    """The program is killed so many seconds after it left the file, or began; whether it was still there."""
     process = start(folder, *words)
     until = time.monotonic() + LIMIT_S
-    while from_last_step and not is_saved(folder) and process.poll() is None:
+    while landmark and not (folder / landmark).exists() and process.poll() is None:
         assert time.monotonic() < until
-        time.sleep(0.005)
+        time.sleep(0.002)
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -101,53 +92,44 @@ def stands(folder: Path) -> str:
     return f"step {saved[-1] if saved else 0}, {last[-1] if last else 'before the plan'}"
 
 
-LANDMARKS = (
-    "data_card.json", "plan.json", "predictions/base.jsonl", "metrics.jsonl", "predictions/trained.jsonl",
-    "eval_summary.json", "export/hf/config.json", "export/hf/README.md", "curves.png", "README.md",
-    "report.html", "SHA256SUMS",
-)  # fmt: skip
-
-
-def outcomes(
-    place: Path, whole: Path, seconds: Timeline, *, seed: int, before: int, after: int
-) -> Iterator[Outcome]:
+def outcomes(place: Path, whole: Path, *, seed: int, before: int, after: int) -> Iterator[Outcome]:
     """So many runs that were killed before their last step's checkpoint, and so many after it.
 
     Each is gone on from by its name or by `auto`, and one in three of these is killed as well.
     """
     draw = random.Random(seed)
     wanted = {False: before, True: after}
-    number = 0
-    while any(wanted.values()):
-        number += 1
-        late = wanted[True] >= wanted[False]
-        span = seconds.ended_s - seconds.saved_s if late else seconds.saved_s
-        moment_s = draw.random() * span
-        beside, twice, by_name = place / f"{number}", draw.random() < 1 / 3, draw.random() < 0.5
-        second_s = draw.random() * seconds.ended_s
-        if not kill_after(moment_s, beside / "1", from_last_step=late):
+    for number in itertools.count(1):
+        if not any(wanted.values()):
+            return
+        is_late = wanted[True] > wanted[False]
+        landmark, most_s = draw.choice(LATE if is_late else STARTS + EARLY)
+        delay_s, second_s = draw.random() * most_s, draw.random() * 8
+        twice, by_name = draw.random() < 1 / 3, draw.random() < 0.5
+        beside = place / f"{number}"
+        beside.mkdir(parents=True)
+        if not kill_after(landmark, delay_s, beside / "1"):
             continue  # it had ended
         is_after, stood = is_saved(beside / "1"), stands(beside / "1")
         if not wanted[is_after]:
             continue
         wanted[is_after] -= 1
-        kills, attempt = 1, 2
-        if twice:
-            kill_after(second_s, beside / "2", _resume(beside, by_name), from_last_step=False)
-            kills, attempt = 2, 3
-            stood += f"; then {stands(beside / '2')}"
-        said = finish(beside / str(attempt), _resume(beside, by_name))
+        kills, said = 1, None
+        if twice and kill_after("", second_s, beside / "2", _resume(beside, by_name)):
+            kills, stood = 2, f"{stood}; then {stands(beside / '2')}"
+        if not (beside / "2").exists() or kills == 2:
+            said = finish(beside / "3", _resume(beside, by_name))
         ended = _completed(beside)
         faults = [said] if said is not None else list(unlike(whole, ended)) if ended else ["none completed"]
-        yield Outcome(round(moment_s, 3), stood, is_after, kills, tuple(faults))
+        moment = f"{delay_s:.2f} s after {landmark or 'the start'}"
+        yield Outcome(moment, stood, is_after, kills, tuple(faults))
 
 
 def _resume(beside: Path, by_name: bool) -> str:
-    """By the name of the newest run where there is a checkpoint to name, else `auto`."""
-    runs = sorted(beside.iterdir(), key=lambda run: int(run.name))
-    named = [run for run in runs if (run / "run_manifest.json").exists()]
-    has_saved = any(p.name.isdigit() for run in named for p in (run / "checkpoints").glob("*"))
-    return f"training.resume={named[-1]}" if by_name and has_saved else "training.resume=auto"
+    """By the name of the newest run that has a checkpoint, where there is one, else `auto`."""
+    runs = sorted(beside.iterdir(), key=lambda run: int(run.name), reverse=True)
+    saved = [run for run in runs if any(p.name.isdigit() for p in (run / "checkpoints").glob("*"))]
+    return f"training.resume={saved[0]}" if by_name and saved else "training.resume=auto"
 
 
 def _completed(beside: Path) -> Path | None:

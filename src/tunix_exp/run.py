@@ -30,6 +30,7 @@ from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer
 from tunix_exp.device import plan as plans
 from tunix_exp.device.check import Device, check, peak_memory
 from tunix_exp.errors import UserError
+from tunix_exp.evaluation import footprint as evaluating
 from tunix_exp.evaluation.config import HarnessEvalConfig, ItemsEvalConfig
 from tunix_exp.evaluation.evaluate import evaluate, heldout_loss, heldout_widths
 from tunix_exp.evaluation.generate import MOST_ROWS, block_rows, check_prompts, compile_answer
@@ -44,7 +45,7 @@ from tunix_exp.evidence.summary import Baseline, eval_summary, headline
 from tunix_exp.host_memory import give_back
 from tunix_exp.models import lora, sharding
 from tunix_exp.models.adapter import LoRAConfig, targeted
-from tunix_exp.models.architecture import LanguageModel
+from tunix_exp.models.architecture import LanguageModel, abstract
 from tunix_exp.models.attention import difference
 from tunix_exp.models.digest import parameter_count, weight_hash
 from tunix_exp.models.export import write_adapter, write_model
@@ -105,11 +106,15 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
         if parent is not None and texts is not None:
             resume.check_same(parent, _read_facts(texts, evidence))
     with stages("plan"):
-        step = _planned_step(config, texts, device, parent, evidence)
+        if config.mode.name == "eval":
+            assert texts is not None
+            planned = _planned_evaluation(config, texts, device, evidence)
+        else:
+            planned = _planned_step(config, texts, device, parent, evidence)
         give_back()
     if config.mode.computes:
         assert texts is not None
-        _compute(config, texts, step, parent, baseline, evidence, stages)
+        _compute(config, texts, planned, parent, baseline, evidence, stages)
     with stages("report"):
         held_by, peak_bytes = peak_memory()
         evidence.update(
@@ -130,7 +135,7 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
 def _compute(
     config: RunConfig,
     texts: "Texts",
-    step: "PlannedStep",
+    planned: "PlannedStep | PlannedEvaluation",
     parent: resume.Parent | None,
     baseline: Baseline | None,
     evidence: RunDirectory,
@@ -142,7 +147,7 @@ def _compute(
         started_at_s=datetime.fromisoformat(evidence.manifest.started_at).timestamp(),
     )
     with stages("weights"):
-        loaded = _loaded_model(config, step, evidence)
+        loaded = _loaded_model(config, planned.weights, evidence)
         if parent is not None:
             resume.check_same(parent, _loaded_facts(evidence))
     model: LanguageModel = loaded.model
@@ -152,10 +157,10 @@ def _compute(
     if texts.is_asked:
         with stages("base evaluation"):
             base = _evaluated("base", model, config, texts, evidence)
-    if config.mode.trains:
+    if isinstance(planned, PlannedStep):
         with stages("training"):
-            model = _trained_model(model, config, texts, step, parent, evidence)
-            steps_done = step.total_steps
+            model = _trained_model(model, config, texts, planned, parent, evidence)
+            steps_done = planned.total_steps
         if texts.is_asked:
             with stages("trained evaluation"):
                 trained = _evaluated("trained", model, config, texts, evidence)
@@ -346,7 +351,6 @@ class PlannedStep(NamedTuple):
     scalars: optim.Scalars
     total_steps: int
     mesh: Any
-    attention: Kernel
     weights: Callable[[], Loaded] | None
 
     def __call__(
@@ -354,6 +358,12 @@ class PlannedStep(NamedTuple):
     ) -> tuple[TrainState, Metrics]:
         """One update by the program for the batch's width."""
         return self.by_width[batch.tokens_BT.shape[1]](state, batch, scalars, *frozen)
+
+
+class PlannedEvaluation(NamedTuple):
+    """Where nothing is trained: `weights` waits until they are loaded."""
+
+    weights: Callable[[], Loaded] | None
 
 
 def _planned_step(
@@ -394,35 +404,16 @@ def _planned_step(
     if parent is not None:
         with Checkpoints(parent.checkpoints, keep=None) as saved:
             saved.check(arguments[0], step=parent.step)
+    if config.mode.computes:
+        _check_kernel(attention.kernel, config, evidence)
     taken = footprint(setting)
-    plan = plans.Plan(
-        platform=device.platform,
-        topology=device.topology,
-        topology_reason=device.topology_reason,
-        mesh=dict(device.mesh.shape),
-        device_memory_bytes=device.memory_bytes,
-        parts=taken.parts,
-        work=taken.work,
-        attention=asdict(attention),
-        speed=device.speed,
-        evaluation=_evaluation_shapes(config, texts, device.platform),
-        not_compiled=device.not_compiled,
-    )
+    plan = _plan(config, texts, device, parts=taken.parts, work=taken.work, attention=asdict(attention))
     compiled = weights = None
     if plan.is_hopeless and config.device.guardrail == "block":
         plan = plan.refused_by(plans.HOPELESS)
     elif isinstance(device.mesh, jax.sharding.Mesh):
         if config.mode.computes:
-            weights = begin(
-                config.model,
-                config.adapter,
-                param_dtype=config.device.param_dtype,
-                compute_dtype=config.device.compute_dtype,
-                seed=config.seed,
-                mesh=device.mesh,
-                # A GPU's compiler times kernels, and wants it for itself.
-                beside=device.platform != "gpu",
-            )
+            weights = _begun(config, device)
         try:
             compiled = compile_step(graphdef, optim.structure(config.optim), device.mesh, *arguments)
             plan = replace(plan, step=plans.compiled_figures(compiled, device.platform))
@@ -430,33 +421,13 @@ def _planned_step(
                 answer = _compiled_answer(config, texts, *setting.answering(), device.mesh)
                 plan = replace(plan, answer=plans.compiled_figures(answer, device.platform))
         except jax.errors.JaxRuntimeError as error:
-            words = plans.out_of_memory(error)
-            if words is None:
-                raise
-            plan = plan.refused_by(words)
-    evidence.write_json("plan.json", plan.to_json())
-    evidence.log.say(_as_text(plan.table()))
-    evidence.log.say(f"plan: {plan.describe()}")
+            plan = _refused(plan, error)
     # Without a program nothing can go on, whatever the guardrail says.
-    guardrail = "block" if compiled is None and config.mode.computes else config.device.guardrail
-    warning = plans.guard(plan, guardrail, lambda: remedies(setting, device.memory_bytes))
-    if warning:
-        evidence.log.say(f"warning: {warning}")
+    is_stuck = compiled is None and config.mode.computes
+    _settle(plan, config, lambda: remedies(setting, device.memory_bytes), evidence, is_stuck=is_stuck)
     state, _, _, *frozen = arguments
-    evidence.update(
-        model=records.Model(
-            name=config.model.name,
-            family=config.model.family,
-            weights=config.model.weights,
-            revision=None,
-            parameter_count=parameter_count(frozen[0] if frozen else state.params),
-            base_weight_hash=None,
-            trained_weight_hash=None,
-            tokenizer_digest=texts.tokenizer.digest if texts else None,
-            files={},
-        ),
-        adapter=_adapter_record(config, parameter_count(state.params)),
-    )
+    _record_model(config, texts, parameter_count(frozen[0] if frozen else state.params), evidence)
+    evidence.update(adapter=_adapter_record(config, parameter_count(state.params)))
     by_width, flops_of_width = {widest: compiled}, {widest: taken.work.model_flops}
     if config.mode.trains:
         assert isinstance(device.mesh, jax.sharding.Mesh)  # else the plan was refused
@@ -467,8 +438,124 @@ def _planned_step(
             flops_of_width[width] = footprint(other).work.model_flops
     scalars = step_scalars(config.optim, config.adapter, total_steps=total_steps, seed=config.seed)
     peak = None if device.speed is None else device.speed.device_peak_flops
-    return PlannedStep(
-        by_width, flops_of_width, peak, scalars, total_steps, device.mesh, attention.kernel, weights
+    return PlannedStep(by_width, flops_of_width, peak, scalars, total_steps, device.mesh, weights)
+
+
+def _planned_evaluation(
+    config: RunConfig, texts: Texts, device: Device, evidence: RunDirectory
+) -> PlannedEvaluation:
+    """Plan what the evaluation alone takes, compile it, write plan.json, and refuse what does not fit.
+
+    As `_planned_step` does for training. What the harness will ask, nobody knows yet: then the weights alone
+    are planned, and nothing is compiled.
+    """
+    assert isinstance(device.mesh, jax.sharding.Mesh)  # the device is here, as the mode computes
+    asked = _asked(config, texts)
+    setting = evaluating.Setting(config.model, config.adapter, config.device, device.mesh, asked)
+    attention = {"kernel": "einsum", "reason": "evaluation takes it everywhere"}
+    plan = _plan(config, texts, device, parts=evaluating.footprint(setting), work=None, attention=attention)
+    if asked is None:
+        plan = replace(plan, not_compiled="the harness tells the shapes of its requests when it asks")
+    weights = None
+    if plan.is_hopeless and config.device.guardrail == "block":
+        plan = plan.refused_by(plans.HOPELESS)
+    else:
+        weights = _begun(config, device)
+        try:
+            programs = setting.compiled()
+            figures = {name: plans.compiled_figures(one, device.platform) for name, one in programs.items()}
+            plan = replace(plan, **figures)
+        except jax.errors.JaxRuntimeError as error:
+            plan = _refused(plan, error)
+    _settle(
+        plan,
+        config,
+        lambda: evaluating.remedies(setting, device.memory_bytes),
+        evidence,
+        is_stuck=plan.refused,
+    )
+    _record_model(config, texts, parameter_count(lora.own_parameters(setting.loaded)), evidence)
+    _, trained, frozen = lora.split(setting.loaded)
+    evidence.update(adapter=_adapter_record(config, parameter_count(trained) if frozen else 0))
+    return PlannedEvaluation(weights)
+
+
+def _plan(
+    config: RunConfig,
+    texts: Texts | None,
+    device: Device,
+    *,
+    parts: plans.Parts | plans.EvaluationParts,
+    work: plans.Work | None,
+    attention: dict[str, str],
+) -> plans.Plan:
+    return plans.Plan(
+        platform=device.platform,
+        topology=device.topology,
+        topology_reason=device.topology_reason,
+        mesh=dict(device.mesh.shape),
+        device_memory_bytes=device.memory_bytes,
+        parts=parts,
+        work=work,
+        attention=attention,
+        speed=device.speed,
+        evaluation=_evaluation_shapes(config, texts, device.platform),
+        not_compiled=device.not_compiled,
+    )
+
+
+def _begun(config: RunConfig, device: Device) -> Callable[[], Loaded]:
+    assert isinstance(device.mesh, jax.sharding.Mesh)
+    return begin(
+        config.model,
+        config.adapter,
+        param_dtype=config.device.param_dtype,
+        compute_dtype=config.device.compute_dtype,
+        seed=config.seed,
+        mesh=device.mesh,
+        # A GPU's compiler times kernels, and wants it for itself.
+        beside=device.platform != "gpu",
+    )
+
+
+def _refused(plan: plans.Plan, error: Exception) -> plans.Plan:
+    """The plan that the compiler has refused for its memory; any other error goes on."""
+    words = plans.out_of_memory(error)
+    if words is None:
+        raise error
+    return plan.refused_by(words)
+
+
+def _settle(
+    plan: plans.Plan,
+    config: RunConfig,
+    find_remedies: Callable[[], list[plans.Remedy]],
+    evidence: RunDirectory,
+    *,
+    is_stuck: bool,
+) -> None:
+    """The plan is in the run directory and in the log, and what does not fit is refused."""
+    evidence.write_json("plan.json", plan.to_json())
+    evidence.log.say(_as_text(plan.table()))
+    evidence.log.say(f"plan: {plan.describe()}")
+    warning = plans.guard(plan, "block" if is_stuck else config.device.guardrail, find_remedies)
+    if warning:
+        evidence.log.say(f"warning: {warning}")
+
+
+def _record_model(config: RunConfig, texts: Texts | None, count: int, evidence: RunDirectory) -> None:
+    evidence.update(
+        model=records.Model(
+            name=config.model.name,
+            family=config.model.family,
+            weights=config.model.weights,
+            revision=None,
+            parameter_count=count,
+            base_weight_hash=None,
+            trained_weight_hash=None,
+            tokenizer_digest=texts.tokenizer.digest if texts else None,
+            files={},
+        )
     )
 
 
@@ -511,6 +598,17 @@ def _compiled_answer(
     )
 
 
+def _asked(config: RunConfig, texts: Texts) -> evaluating.Asked | None:
+    if not isinstance(config.eval, ItemsEvalConfig):
+        return None
+    return evaluating.Asked(
+        tuple(_prompt_lengths(texts)),
+        config.eval.max_new_tokens,
+        n_eos=len(texts.tokenizer.stop_ids),
+        heldout_tokens=heldout_widths(texts.items)[-1],
+    )
+
+
 def _prompt_lengths(texts: Texts) -> list[int]:
     return [item.prompt_length for item in texts.items]
 
@@ -531,10 +629,9 @@ def _evaluation_shapes(config: RunConfig, texts: Texts | None, platform: str) ->
 # ── the experiment ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _loaded_model(config: RunConfig, step: PlannedStep, evidence: RunDirectory) -> Loaded:
-    assert step.weights is not None  # else the plan was refused
-    loaded = step.weights()
-    _check_kernel(step.attention, loaded.model, evidence)
+def _loaded_model(config: RunConfig, weights: Callable[[], Loaded] | None, evidence: RunDirectory) -> Loaded:
+    assert weights is not None  # else the plan was refused
+    loaded = weights()
     params = lora.own_parameters(loaded.model)
     evidence.update(
         model={
@@ -560,10 +657,12 @@ def _ending_as_the_model_says(texts: Texts, loaded: Loaded, evidence: RunDirecto
     return texts._replace(tokenizer=tokenizer)
 
 
-def _check_kernel(kernel: Kernel, model: LanguageModel, evidence: RunDirectory) -> None:
+def _check_kernel(kernel: Kernel, config: RunConfig, evidence: RunDirectory) -> None:
     """`kernel`, by which training attends, computes here what the einsum does; evaluation takes that."""
     if kernel == "einsum":
         return
+    device = config.device
+    model = abstract(config.model, param_dtype=device.param_dtype, compute_dtype=device.compute_dtype)
     error = difference(
         kernel,
         head_width=model.head_width,
