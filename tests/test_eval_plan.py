@@ -1,4 +1,4 @@
-"""`mode=eval` is planned, compiled and refused by what an evaluation takes, not by a training step's memory."""
+"""`mode=eval` is planned, compiled and refused by what an evaluation takes, not by a training step."""
 
 import shutil
 from pathlib import Path
