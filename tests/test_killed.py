@@ -41,9 +41,7 @@ def die_at_second(whole: Callable[..., Any]) -> Callable[..., Any]:
 LATE: dict[str, tuple[object, str, Callable[[Any], Any]]] = {
     "the hash of what was trained": (tunix_exp.run, "Meter", lambda whole: lambda *a: _whole_dies(whole(*a))),
     "the trained evaluation": (tunix_exp.run, "evaluate", die_at_second),
-    "the comparison": (tunix_exp.run, "eval_summary", lambda _: die),
     "the export": (tunix_exp.run, "write_model", lambda _: die),
-    "the card of the export": (tunix_exp.run, "model_card", lambda _: die),
     "the curves": (tunix_exp.run, "draw_curves", lambda _: die),
     "the page": (tunix_exp.run, "run_page", lambda _: die),
     "the verification": (RunDirectory, "complete", lambda _: die),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,16 @@ def test_an_answer_that_leaves_no_room_for_the_prompt_is_refused_first(tmp_path,
     assert said.startswith("data | prompt 0 has ")
     assert "the model has 64 positions" in said
     assert "lower eval.max_new_tokens" in said
+
+
+def test_a_kernel_that_computes_something_else_here_is_refused_first(tmp_path, nothing_costly, monkeypatch):
+    choose = tunix_exp.run.choose_kernel
+    monkeypatch.setattr(
+        tunix_exp.run, "choose_kernel", lambda *a, **named: replace(choose(*a, **named), kernel="cudnn")
+    )
+    monkeypatch.setattr(tunix_exp.run, "difference", lambda *a, **named: 0.5)
+    said = refused(tmp_path / "run")
+    assert said.startswith("plan | cudnn attention differs from the einsum by 0.5 of the largest number")
 
 
 # ── training.resume ──────────────────────────────────────────────────────────────────────────────────
