@@ -3,12 +3,20 @@
 import shutil
 from pathlib import Path
 
+import jax
 import pytest
 
 import tunix_exp.run
+from tests.composing import composed
+from tests.models.toys import toy_config
 from tests.running import read_json, run_toy
+from tunix_exp.device.config import DeviceConfig
 from tunix_exp.device.plan import GIB
+from tunix_exp.evaluation.footprint import Setting, footprint
 from tunix_exp.evidence.verify import verify
+from tunix_exp.models.adapter import NoAdapterConfig
+from tunix_exp.models.sharding import AXES
+from tunix_exp.training.compiles import CompileCount
 
 # Sizes at which a training step takes several times what an evaluation does.
 WIDE = ("model.width=32", "model.mlp_width=1024", "training.batch_size=32")
@@ -88,10 +96,31 @@ def test_a_warning_lets_an_evaluation_go_on_that_does_not_fit(evaluated, tmp_pat
     assert "warning: the evaluation does not fit" in (tmp_path / "run" / "training_log.txt").read_text()
 
 
-def test_the_programs_of_the_plan_are_those_that_answer(evaluated):
-    # The longest prompts and the widest rows are compiled once, before the weights are waited for.
-    log = (evaluated / "training_log.txt").read_text()
-    assert log.index("plan: the evaluation fits") < log.index("model: ")
+def test_the_programs_of_the_plan_are_those_that_answer(tmp_path, monkeypatch):
+    counts = []
+    whole = tunix_exp.run.evaluate
+
+    def counted(*arguments, **named):
+        compiles = CompileCount()
+        try:
+            return whole(*arguments, **named)
+        finally:
+            counts.append(compiles.count)
+            compiles.close()
+
+    monkeypatch.setattr(tunix_exp.run, "evaluate", counted)
+    # not compiled by another test: the width is this one's own
+    assert run_toy(tmp_path / "run", "mode=eval", "eval.max_items=1", "model.mlp_width=28") == 0
+    assert counts == [0]
+
+
+def test_what_the_harness_will_ask_is_not_known_so_that_the_weights_alone_are_planned():
+    device = DeviceConfig.model_validate(composed("device=cpu")["device"])
+    mesh = jax.make_mesh((1, 1, 1), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3)
+    setting = Setting(toy_config(), NoAdapterConfig(name="none"), device, mesh, asked=None)
+    parts = footprint(setting)
+    assert parts.parameters == 4 * sum(leaf.size for leaf in jax.tree.leaves(setting.evaluated[1]))
+    assert (parts.total, setting.compiled()) == (parts.parameters + parts.compute_weights, {})
 
 
 @pytest.mark.parametrize("is_merged", [False, True], ids=["beside", "merged"])

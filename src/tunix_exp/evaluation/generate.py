@@ -148,8 +148,8 @@ def compile_answer(
     max_new_tokens: int,
 ) -> jax.stages.Compiled:
     """The program by which `generate` answers the longest prompts, from shapes with shardings alone."""
-    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    eos_E = jax.ShapeDtypeStruct((n_eos,), jnp.int32, sharding=everywhere)
+    # Of no device, as `generate` hands them over: else that would not be the program which it calls.
+    eos_E = jax.ShapeDtypeStruct((n_eos,), jnp.int32)
     rows = block_rows(prompt_lengths, mesh.devices.flat[0].platform)
     shape = rows, bucket(max(prompt_lengths))
     apart = jax.sharding.NamedSharding(mesh, rows_of_mesh(mesh, rows))
