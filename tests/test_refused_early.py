@@ -202,7 +202,7 @@ def test_data_that_changed_since_is_refused_first(tmp_path, monkeypatch):
     forbid(monkeypatch, "compile_step", "begin", "evaluate")
     file.write_text(file.read_text().replace("Add 3", "Sum 3"))
     said = refused(tmp_path / "run", *words, f"training.resume={tmp_path / 'half'}")
-    assert said.startswith("data | the training data changed since the run to resume: data.sha256 is ")
+    assert said.startswith("data | the training examples are not those of the run to resume: data.sha256 is ")
 
 
 def test_weights_that_changed_since_are_refused_before_the_base_model_is_evaluated(
@@ -217,4 +217,4 @@ def test_weights_that_changed_since_are_refused_before_the_base_model_is_evaluat
     said = refused(
         tmp_path / "run", f"model.weights={tmp_path / 'hf'}", f"training.resume={tmp_path / 'half'}"
     )
-    assert said.startswith("weights | the weights before training changed since the run to resume: ")
+    assert said.startswith("weights | the weights before training are not those of the run to resume: ")

@@ -55,7 +55,7 @@ class Checkpoints:
         reader = ocp.CheckpointManager(
             self._manager.directory,
             item_handlers=ocp.StandardCheckpointHandler(),
-            options=ocp.CheckpointManagerOptions(read_only=True),
+            options=ocp.CheckpointManagerOptions(create=False),
         )
         try:
             listed = reader.item_metadata(step)

@@ -20,12 +20,12 @@ _MAY_DIFFER = frozenset(
 
 # What the runs stand on beside the config: by the manifest's key, in words, and the key that names it.
 _STOOD_ON = {
-    "data.sha256": ("the training data", "data.source"),
+    "data.sha256": ("the training examples", "data.source"),
     "data.rows": ("the rows to train on", "data.source"),
     "eval.sha256": ("the held-out items", "eval.source"),
-    "model.tokenizer_digest": ("the tokenizer", "model.tokenizer"),
+    "model.tokenizer_digest": ("the tokenizer's tokens", "model.tokenizer"),
     "model.base_weight_hash": ("the weights before training", "model.weights"),
-    "adapter.files": ("the adapter before training", "adapter.weights"),
+    "adapter.files": ("the adapter's files", "adapter.weights"),
 }
 
 
@@ -83,7 +83,7 @@ def check_same(parent: Parent, found: Mapping[str, object]) -> None:
         if before != value:
             what, named_by = _STOOD_ON[key]
             raise UserError(
-                f"{what} changed since the run to resume: {key} is {value} here, {before} there",
+                f"{what} are not those of the run to resume: {key} is {value} here, {before} there",
                 where=named_by,
                 remedy="give back what that run had, or begin a new one with training.resume=never",
             )
