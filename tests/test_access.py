@@ -213,6 +213,18 @@ def test_what_is_refused_is_told_in_time_and_nothing_is_fetched(case, endpoint, 
 
 
 @pytest.mark.slow
+def test_weights_of_another_size_are_refused_before_they_are_fetched(endpoint, tmp_path):
+    StandIn.requests.clear()
+    words = (f"model.weights={GATED}", f"model.tokenizer={GATED}", "model.num_layers=2")
+    done = command(tmp_path / "run", tmp_path / "home", *words, HF_ENDPOINT=endpoint, HF_TOKEN=ACCEPTED)
+    assert done.status == 1
+    assert done.manifest["error"]["stage"] == "weights"
+    assert "n_layer is 1, model.num_layers is 2" in done.said
+    assert "type model.num_layers=1" in done.said
+    assert {path.split("/")[-1] for path in StandIn.requests if "/resolve/" in path} == {"config.json"}
+
+
+@pytest.mark.slow
 def test_a_refused_tokenizer_is_told_like_refused_weights(endpoint, tmp_path):
     StandIn.requests.clear()
     done = command(tmp_path / "run", tmp_path / "home", f"model.tokenizer={GATED}", HF_ENDPOINT=endpoint)

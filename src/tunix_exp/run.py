@@ -30,20 +30,22 @@ from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer
 from tunix_exp.device import plan as plans
 from tunix_exp.device.check import Device, check, peak_memory
 from tunix_exp.errors import UserError
+from tunix_exp.evaluation import footprint as evaluating
 from tunix_exp.evaluation.config import HarnessEvalConfig, ItemsEvalConfig
 from tunix_exp.evaluation.evaluate import evaluate, heldout_loss, heldout_widths
-from tunix_exp.evaluation.generate import MOST_ROWS, block_rows, compile_answer
+from tunix_exp.evaluation.generate import MOST_ROWS, block_rows, check_prompts, compile_answer
 from tunix_exp.evidence import layout, surroundings
 from tunix_exp.evidence import manifest as records
 from tunix_exp.evidence.board import HELDOUT, sample_table
 from tunix_exp.evidence.metrics import heldout_line, step_line
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
+from tunix_exp.evidence.strict_json import read_json_object
 from tunix_exp.evidence.summary import Baseline, eval_summary, headline
 from tunix_exp.host_memory import give_back
 from tunix_exp.models import lora, sharding
 from tunix_exp.models.adapter import LoRAConfig, targeted
-from tunix_exp.models.architecture import LanguageModel
+from tunix_exp.models.architecture import LanguageModel, abstract
 from tunix_exp.models.attention import difference
 from tunix_exp.models.digest import parameter_count, weight_hash
 from tunix_exp.models.export import write_adapter, write_model
@@ -89,6 +91,10 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
     if forget_programs_when_many():
         evidence.log.say("the programs of earlier jobs are forgotten, as a process can hold only so many")
     compiles = CompileCount()
+    parent = None
+    if config.mode.trains and config.training.resume != "never":
+        with stages("resume"):
+            parent = _found_parent(config, evidence)
     with stages("device"):
         device = _checked_device(config, evidence)
     if config.mode.computes:
@@ -97,12 +103,18 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
     with stages("data"):
         tokenizer = _loaded_tokenizer(config, evidence)
         texts = None if tokenizer is None else _prepared_texts(config, tokenizer, evidence)
+        if parent is not None and texts is not None:
+            resume.check_same(parent, _read_facts(texts, evidence))
     with stages("plan"):
-        step = _planned_step(config, texts, device, evidence)
+        if config.mode.name == "eval":
+            assert texts is not None
+            planned = _planned_evaluation(config, texts, device, evidence)
+        else:
+            planned = _planned_step(config, texts, device, parent, evidence)
         give_back()
     if config.mode.computes:
         assert texts is not None
-        _compute(config, texts, step, baseline, evidence, stages)
+        _compute(config, texts, planned, parent, baseline, evidence, stages)
     with stages("report"):
         held_by, peak_bytes = peak_memory()
         evidence.update(
@@ -111,7 +123,7 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
             peak_memory_of=held_by,
             peak_memory_bytes=peak_bytes,
         )
-        if config.mode.trains:
+        if config.mode.trains and not evidence.manifest.took_no_step:
             draw_curves(evidence.root, evidence.path("curves.png"))
         evidence.write_text("README.md", readme(evidence.root))
         evidence.write_text(layout.REPORT, run_page(evidence.root))
@@ -123,7 +135,8 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
 def _compute(
     config: RunConfig,
     texts: "Texts",
-    step: "PlannedStep",
+    planned: "PlannedStep | PlannedEvaluation",
+    parent: resume.Parent | None,
     baseline: Baseline | None,
     evidence: RunDirectory,
     stages: Stages,
@@ -134,7 +147,9 @@ def _compute(
         started_at_s=datetime.fromisoformat(evidence.manifest.started_at).timestamp(),
     )
     with stages("weights"):
-        loaded = _loaded_model(config, step, evidence)
+        loaded = _loaded_model(config, planned.weights, evidence)
+        if parent is not None:
+            resume.check_same(parent, _loaded_facts(evidence))
     model: LanguageModel = loaded.model
     texts = _ending_as_the_model_says(texts, loaded, evidence)
     base = trained = None
@@ -142,10 +157,10 @@ def _compute(
     if texts.is_asked:
         with stages("base evaluation"):
             base = _evaluated("base", model, config, texts, evidence)
-    if config.mode.trains:
+    if isinstance(planned, PlannedStep):
         with stages("training"):
-            model = _trained_model(model, config, texts, step, evidence)
-            steps_done = step.total_steps
+            model = _trained_model(model, config, texts, planned, parent, evidence)
+            steps_done = planned.total_steps
         if texts.is_asked:
             with stages("trained evaluation"):
                 trained = _evaluated("trained", model, config, texts, evidence)
@@ -194,6 +209,35 @@ class BatchSource:
         return tuple(self._batches[step].example_ids)
 
 
+def _found_parent(config: RunConfig, evidence: RunDirectory) -> resume.Parent | None:
+    plain = read_json_object(evidence.root / layout.CONFIG, file=layout.CONFIG)
+    parent = resume.find(config.training.resume, plain, evidence.root)
+    if parent is None:
+        evidence.log.say("training.resume=auto found no unfinished run with this config; begins at step 0")
+        return None
+    evidence.update(resumed_from=records.ResumedFrom(run_id=parent.run_id, step=parent.step))
+    evidence.log.say(f"training.resume={config.training.resume} {parent.describe()}")
+    return parent
+
+
+def _read_facts(texts: "Texts", evidence: RunDirectory) -> dict[str, object]:
+    """What was read, by the keys of the manifest: a resumed run reads what its parent did."""
+    data, items = evidence.manifest.data, evidence.manifest.eval
+    assert data is not None
+    facts: dict[str, object] = {"data.sha256": data.sha256, "data.rows": data.rows}
+    if isinstance(items, records.ItemsEval | records.HarnessEval):
+        facts["eval.sha256"] = items.sha256
+    return facts | {"model.tokenizer_digest": texts.tokenizer.digest}
+
+
+def _loaded_facts(evidence: RunDirectory) -> dict[str, object]:
+    """What was loaded, in the same way."""
+    model, adapter = evidence.manifest.model, evidence.manifest.adapter
+    assert model is not None
+    facts: dict[str, object] = {"model.base_weight_hash": model.base_weight_hash}
+    return facts if adapter is None else facts | {"adapter.files": adapter.files}
+
+
 def _checked_device(config: RunConfig, evidence: RunDirectory) -> Device:
     evidence.write_text("env_info.txt", surroundings.environment_text(os.environ))
     device = check(config.device, preflight=not config.mode.computes)
@@ -234,6 +278,12 @@ def _prepared_texts(config: RunConfig, tokenizer: Tokenizer, evidence: RunDirect
         held_out = read_items(config.eval.source, config.eval.fields, config.eval.max_items)
         shared = overlap(examples, held_out, allowed=data.allow_eval_overlap)
         items = tokenize(held_out, renderer, tokenizer, config.model.num_positions, "error", key="eval").kept
+        check_prompts(
+            [item.tokens_T[: item.prompt_length].tolist() for item in items],
+            max_new_tokens=config.eval.max_new_tokens,
+            num_positions=config.model.num_positions,
+            vocab_size=config.model.vocab_size,
+        )
     elif isinstance(config.eval, HarnessEvalConfig):
         from tunix_exp.evaluation.harness.stage import prepare
 
@@ -301,7 +351,6 @@ class PlannedStep(NamedTuple):
     scalars: optim.Scalars
     total_steps: int
     mesh: Any
-    attention: Kernel
     weights: Callable[[], Loaded] | None
 
     def __call__(
@@ -311,8 +360,18 @@ class PlannedStep(NamedTuple):
         return self.by_width[batch.tokens_BT.shape[1]](state, batch, scalars, *frozen)
 
 
+class PlannedEvaluation(NamedTuple):
+    """Where nothing is trained: `weights` waits until they are loaded."""
+
+    weights: Callable[[], Loaded] | None
+
+
 def _planned_step(
-    config: RunConfig, texts: Texts | None, device: Device, evidence: RunDirectory
+    config: RunConfig,
+    texts: Texts | None,
+    device: Device,
+    parent: resume.Parent | None,
+    evidence: RunDirectory,
 ) -> PlannedStep:
     """Plan the update from shapes alone, compile it, write plan.json, and refuse what does not fit.
 
@@ -342,35 +401,19 @@ def _planned_step(
         max_tokens=widest,
     )
     graphdef, arguments = setting.arguments
+    if parent is not None:
+        with Checkpoints(parent.checkpoints, keep=None) as saved:
+            saved.check(arguments[0], step=parent.step)
+    if config.mode.computes:
+        _check_kernel(attention.kernel, config, evidence)
     taken = footprint(setting)
-    plan = plans.Plan(
-        platform=device.platform,
-        topology=device.topology,
-        topology_reason=device.topology_reason,
-        mesh=dict(device.mesh.shape),
-        device_memory_bytes=device.memory_bytes,
-        parts=taken.parts,
-        work=taken.work,
-        attention=asdict(attention),
-        speed=device.speed,
-        evaluation=_evaluation_shapes(config, texts, device.platform),
-        not_compiled=device.not_compiled,
-    )
+    plan = _plan(config, texts, device, parts=taken.parts, work=taken.work, attention=asdict(attention))
     compiled = weights = None
     if plan.is_hopeless and config.device.guardrail == "block":
         plan = plan.refused_by(plans.HOPELESS)
     elif isinstance(device.mesh, jax.sharding.Mesh):
         if config.mode.computes:
-            weights = begin(
-                config.model,
-                config.adapter,
-                param_dtype=config.device.param_dtype,
-                compute_dtype=config.device.compute_dtype,
-                seed=config.seed,
-                mesh=device.mesh,
-                # A GPU's compiler times kernels, and wants it for itself.
-                beside=device.platform != "gpu",
-            )
+            weights = _begun(config, device)
         try:
             compiled = compile_step(graphdef, optim.structure(config.optim), device.mesh, *arguments)
             plan = replace(plan, step=plans.compiled_figures(compiled, device.platform))
@@ -378,33 +421,13 @@ def _planned_step(
                 answer = _compiled_answer(config, texts, *setting.answering(), device.mesh)
                 plan = replace(plan, answer=plans.compiled_figures(answer, device.platform))
         except jax.errors.JaxRuntimeError as error:
-            words = plans.out_of_memory(error)
-            if words is None:
-                raise
-            plan = plan.refused_by(words)
-    evidence.write_json("plan.json", plan.to_json())
-    evidence.log.say(_as_text(plan.table()))
-    evidence.log.say(f"plan: {plan.describe()}")
+            plan = _refused(plan, error)
     # Without a program nothing can go on, whatever the guardrail says.
-    guardrail = "block" if compiled is None and config.mode.computes else config.device.guardrail
-    warning = plans.guard(plan, guardrail, lambda: remedies(setting, device.memory_bytes))
-    if warning:
-        evidence.log.say(f"warning: {warning}")
+    is_stuck = compiled is None and config.mode.computes
+    _settle(plan, config, lambda: remedies(setting, device.memory_bytes), evidence, is_stuck=is_stuck)
     state, _, _, *frozen = arguments
-    evidence.update(
-        model=records.Model(
-            name=config.model.name,
-            family=config.model.family,
-            weights=config.model.weights,
-            revision=None,
-            parameter_count=parameter_count(frozen[0] if frozen else state.params),
-            base_weight_hash=None,
-            trained_weight_hash=None,
-            tokenizer_digest=texts.tokenizer.digest if texts else None,
-            files={},
-        ),
-        adapter=_adapter_record(config, parameter_count(state.params)),
-    )
+    _record_model(config, texts, parameter_count(frozen[0] if frozen else state.params), evidence)
+    evidence.update(adapter=_adapter_record(config, parameter_count(state.params)))
     by_width, flops_of_width = {widest: compiled}, {widest: taken.work.model_flops}
     if config.mode.trains:
         assert isinstance(device.mesh, jax.sharding.Mesh)  # else the plan was refused
@@ -415,8 +438,124 @@ def _planned_step(
             flops_of_width[width] = footprint(other).work.model_flops
     scalars = step_scalars(config.optim, config.adapter, total_steps=total_steps, seed=config.seed)
     peak = None if device.speed is None else device.speed.device_peak_flops
-    return PlannedStep(
-        by_width, flops_of_width, peak, scalars, total_steps, device.mesh, attention.kernel, weights
+    return PlannedStep(by_width, flops_of_width, peak, scalars, total_steps, device.mesh, weights)
+
+
+def _planned_evaluation(
+    config: RunConfig, texts: Texts, device: Device, evidence: RunDirectory
+) -> PlannedEvaluation:
+    """Plan what the evaluation alone takes, compile it, write plan.json, and refuse what does not fit.
+
+    As `_planned_step` does for training. What the harness will ask, nobody knows yet: then the weights alone
+    are planned, and nothing is compiled.
+    """
+    assert isinstance(device.mesh, jax.sharding.Mesh)  # the device is here, as the mode computes
+    asked = _asked(config, texts)
+    setting = evaluating.Setting(config.model, config.adapter, config.device, device.mesh, asked)
+    attention = {"kernel": "einsum", "reason": "evaluation takes it everywhere"}
+    plan = _plan(config, texts, device, parts=evaluating.footprint(setting), work=None, attention=attention)
+    if asked is None:
+        plan = replace(plan, not_compiled="the harness tells the shapes of its requests when it asks")
+    weights = None
+    if plan.is_hopeless and config.device.guardrail == "block":
+        plan = plan.refused_by(plans.HOPELESS)
+    else:
+        weights = _begun(config, device)
+        try:
+            programs = setting.compiled()
+            figures = {name: plans.compiled_figures(one, device.platform) for name, one in programs.items()}
+            plan = replace(plan, **figures)
+        except jax.errors.JaxRuntimeError as error:
+            plan = _refused(plan, error)
+    _settle(
+        plan,
+        config,
+        lambda: evaluating.remedies(setting, device.memory_bytes),
+        evidence,
+        is_stuck=plan.refused,
+    )
+    _record_model(config, texts, parameter_count(lora.own_parameters(setting.loaded)), evidence)
+    _, trained, frozen = lora.split(setting.loaded)
+    evidence.update(adapter=_adapter_record(config, parameter_count(trained) if frozen else 0))
+    return PlannedEvaluation(weights)
+
+
+def _plan(
+    config: RunConfig,
+    texts: Texts | None,
+    device: Device,
+    *,
+    parts: plans.Parts | plans.EvaluationParts,
+    work: plans.Work | None,
+    attention: dict[str, str],
+) -> plans.Plan:
+    return plans.Plan(
+        platform=device.platform,
+        topology=device.topology,
+        topology_reason=device.topology_reason,
+        mesh=dict(device.mesh.shape),
+        device_memory_bytes=device.memory_bytes,
+        parts=parts,
+        work=work,
+        attention=attention,
+        speed=device.speed,
+        evaluation=_evaluation_shapes(config, texts, device.platform),
+        not_compiled=device.not_compiled,
+    )
+
+
+def _begun(config: RunConfig, device: Device) -> Callable[[], Loaded]:
+    assert isinstance(device.mesh, jax.sharding.Mesh)
+    return begin(
+        config.model,
+        config.adapter,
+        param_dtype=config.device.param_dtype,
+        compute_dtype=config.device.compute_dtype,
+        seed=config.seed,
+        mesh=device.mesh,
+        # A GPU's compiler times kernels, and wants it for itself.
+        beside=device.platform != "gpu",
+    )
+
+
+def _refused(plan: plans.Plan, error: Exception) -> plans.Plan:
+    """The plan that the compiler has refused for its memory; any other error goes on."""
+    words = plans.out_of_memory(error)
+    if words is None:
+        raise error
+    return plan.refused_by(words)
+
+
+def _settle(
+    plan: plans.Plan,
+    config: RunConfig,
+    find_remedies: Callable[[], list[plans.Remedy]],
+    evidence: RunDirectory,
+    *,
+    is_stuck: bool,
+) -> None:
+    """The plan is in the run directory and in the log, and what does not fit is refused."""
+    evidence.write_json("plan.json", plan.to_json())
+    evidence.log.say(_as_text(plan.table()))
+    evidence.log.say(f"plan: {plan.describe()}")
+    warning = plans.guard(plan, "block" if is_stuck else config.device.guardrail, find_remedies)
+    if warning:
+        evidence.log.say(f"warning: {warning}")
+
+
+def _record_model(config: RunConfig, texts: Texts | None, count: int, evidence: RunDirectory) -> None:
+    evidence.update(
+        model=records.Model(
+            name=config.model.name,
+            family=config.model.family,
+            weights=config.model.weights,
+            revision=None,
+            parameter_count=count,
+            base_weight_hash=None,
+            trained_weight_hash=None,
+            tokenizer_digest=texts.tokenizer.digest if texts else None,
+            files={},
+        )
     )
 
 
@@ -459,6 +598,17 @@ def _compiled_answer(
     )
 
 
+def _asked(config: RunConfig, texts: Texts) -> evaluating.Asked | None:
+    if not isinstance(config.eval, ItemsEvalConfig):
+        return None
+    return evaluating.Asked(
+        tuple(_prompt_lengths(texts)),
+        config.eval.max_new_tokens,
+        n_eos=len(texts.tokenizer.stop_ids),
+        heldout_tokens=heldout_widths(texts.items)[-1],
+    )
+
+
 def _prompt_lengths(texts: Texts) -> list[int]:
     return [item.prompt_length for item in texts.items]
 
@@ -479,10 +629,9 @@ def _evaluation_shapes(config: RunConfig, texts: Texts | None, platform: str) ->
 # ── the experiment ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _loaded_model(config: RunConfig, step: PlannedStep, evidence: RunDirectory) -> Loaded:
-    assert step.weights is not None  # else the plan was refused
-    loaded = step.weights()
-    _check_kernel(step.attention, loaded.model, evidence)
+def _loaded_model(config: RunConfig, weights: Callable[[], Loaded] | None, evidence: RunDirectory) -> Loaded:
+    assert weights is not None  # else the plan was refused
+    loaded = weights()
     params = lora.own_parameters(loaded.model)
     evidence.update(
         model={
@@ -508,10 +657,12 @@ def _ending_as_the_model_says(texts: Texts, loaded: Loaded, evidence: RunDirecto
     return texts._replace(tokenizer=tokenizer)
 
 
-def _check_kernel(kernel: Kernel, model: LanguageModel, evidence: RunDirectory) -> None:
+def _check_kernel(kernel: Kernel, config: RunConfig, evidence: RunDirectory) -> None:
     """`kernel`, by which training attends, computes here what the einsum does; evaluation takes that."""
     if kernel == "einsum":
         return
+    device = config.device
+    model = abstract(config.model, param_dtype=device.param_dtype, compute_dtype=device.compute_dtype)
     error = difference(
         kernel,
         head_width=model.head_width,
@@ -552,7 +703,12 @@ def _evaluated(
 
 
 def _trained_model(
-    model: LanguageModel, config: RunConfig, texts: Texts, step: PlannedStep, evidence: RunDirectory
+    model: LanguageModel,
+    config: RunConfig,
+    texts: Texts,
+    step: PlannedStep,
+    parent: resume.Parent | None,
+    evidence: RunDirectory,
 ) -> LanguageModel:
     if config.optim.warmup_steps >= step.total_steps:
         evidence.log.say(
@@ -563,16 +719,10 @@ def _trained_model(
     structure = optim.structure(config.optim)
     rows_apart = NamedSharding(step.mesh, sharding.rows(step.mesh, config.training.batch_size))
     state = placed_state(structure, params, config.device.state_dtype, step.mesh)
-    parent = resume.find(config.training.resume, config.model_dump(mode="json"), evidence.root)
     if parent is not None:
-        if frozen:
-            resume.check_frozen(parent, weight_hash(frozen[0]))
-        with Checkpoints(parent.folder / "checkpoints", keep=None) as saved:
+        with Checkpoints(parent.checkpoints, keep=None) as saved:
             state = saved.restore(state, step=parent.step)
-        evidence.update(resumed_from=records.ResumedFrom(run_id=parent.run_id, step=parent.step))
         evidence.log.say(f"resumed from {parent.folder} at step {parent.step}")
-    elif config.training.resume == "auto":
-        evidence.log.say("training.resume=auto found no unfinished run with this config; begins at step 0")
     first = int(jax.block_until_ready(state).step)
     give_back()
     rows: list[Row] = []
@@ -623,13 +773,17 @@ def _trained_model(
     whole = meter.whole()
     evidence.update(
         steps_done=int(state.step),
-        tokens_per_s=whole.pop("tokens_per_s"),
-        throughput=whole,
+        tokens_per_s=None if whole is None else whole.pop("tokens_per_s"),
+        throughput=records.NoStep(kind="no step") if whole is None else whole,
         model={"trained_weight_hash": weight_hash(state.params)},
     )
     if frozen:
         evidence.update(adapter={"frozen_weight_hash_after": weight_hash(frozen[0])})
-    evidence.log.say(f"trained {len(rows)} logged steps: loss {rows[0].loss:.4f} → {rows[-1].loss:.4f}")
+    if rows:
+        evidence.log.say(f"trained {len(rows)} logged steps: loss {rows[0].loss:.4f} → {rows[-1].loss:.4f}")
+    else:
+        evidence.write_text(layout.METRICS, "")
+        evidence.log.say(f"no step was left to take: {first} of {step.total_steps} were done")
     return nnx.merge(graphdef, state.params, *frozen)
 
 

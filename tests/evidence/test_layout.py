@@ -70,3 +70,10 @@ def test_a_folder_is_there_when_something_lies_in_it() -> None:
     assert has_file("checkpoints/", {"checkpoints/1/x"})
     assert not has_file("checkpoints/", {"checkpoints.txt"})
     assert not has_file("plan.json", {"old/plan.json"})
+
+
+def test_a_run_that_took_no_step_has_no_curves():
+    assert "curves.png" in required_files("completed", "full", asks="items")
+    assert "curves.png" not in required_files("completed", "full", asks="items", took_no_step=True)
+    assert "curves.png" in forbidden_files("completed", "full", asks="items", took_no_step=True)
+    assert "metrics.jsonl" in required_files("completed", "full", asks="items", took_no_step=True)

@@ -118,3 +118,7 @@ def test_an_mfu_stands_exactly_where_the_plan_knows_the_peak_and_is_at_most_one(
     assert found([line | {"mfu": 1.25} for line in lines()], 40.0)[0] == (
         "step 4: `mfu` is 1.25: no device does more than its peak"
     )
+
+
+def test_there_is_nothing_to_say_of_no_line():
+    assert list(contradictions([], after=12, flops=1.0, peak_flops=None)) == []

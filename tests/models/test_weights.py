@@ -104,6 +104,44 @@ def test_frozen_weights_that_are_stored_otherwise_than_the_config_says_are_refus
     weights.check_access(config, NONE)
 
 
+def test_what_load_would_refuse_is_refused_by_the_headers_alone(tmp_path):
+    config = toy_config(weights=str(write(tmp_path)))
+    weights.check_access(config, NONE)
+    fewer = {name: values for name, values in tensors().items() if name != "ln_f.bias"}
+    write(tmp_path, fewer)
+    for asked in (lambda: weights.check_access(config, NONE), lambda: load(tmp_path)):
+        with pytest.raises(UserError, match=r"ln_f.bias is missing, so final_norm/bias stays unfilled"):
+            asked()
+
+
+@pytest.mark.parametrize("name", ["nowhere", "n" * 300])
+def test_a_folder_that_is_not_there_is_refused_before_anything(tmp_path, name):
+    with pytest.raises(UserError, match=r"(?s)no folder .*model\.weights"):
+        weights.check_access(toy_config(weights=str(tmp_path / name)), NONE)
+    adapter = lora_config(weights=str(tmp_path / name))
+    with pytest.raises(UserError, match=r"(?s)no adapter_model.safetensors in .*adapter\.weights"):
+        weights.check_access(toy_config(), adapter)
+
+
+def test_of_weights_that_the_hub_has_to_send_the_config_is_judged_first(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(weights.snapshot, "is_cached", lambda reference: False)
+    monkeypatch.setattr(weights.snapshot, "check_access", asked.append)
+    monkeypatch.setattr(weights.snapshot, "fetch_config", lambda reference: write(tmp_path))
+    weights.check_access(toy_config(weights="hub:org/name@main"), NONE)
+    assert asked == [Hub("org/name", "main", None, None)]
+    with pytest.raises(UserError, match=r"n_layer is 3, model.num_layers is 2"):
+        weights.check_access(toy_config(weights="hub:org/name@main", num_layers=2), NONE)
+
+
+def test_weights_of_the_hub_that_are_here_are_judged_like_a_folder(tmp_path, monkeypatch):
+    write(tmp_path, {name: values for name, values in tensors().items() if name != "ln_f.bias"})
+    monkeypatch.setattr(weights.snapshot, "is_cached", lambda reference: True)
+    monkeypatch.setattr(weights.snapshot, "resolve", lambda reference: Snapshot("c" * 40, tmp_path))
+    with pytest.raises(UserError, match=r"ln_f\.bias is missing"):
+        weights.check_access(toy_config(weights="hub:org/name@main"), NONE)
+
+
 def test_frozen_weights_stored_in_two_dtypes_are_refused(tmp_path):
     mixed = tensors() | {"wte.weight": tensors()["wte.weight"].astype(ml_dtypes.bfloat16)}
     with pytest.raises(UserError, match=r"(?s)stored in bfloat16 and float32.*store them all in float32"):

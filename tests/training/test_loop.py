@@ -156,3 +156,44 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
         pytest.raises(UserError, match="does not hold this model"),
     ):
         checkpoints.restore(wider, step=10)
+
+
+def test_a_state_after_the_last_step_is_saved_anew_and_nothing_else_falls_due(tmp_path):
+    graphdef, state = toy(ADAMW)
+    done = state._replace(step=jax.numpy.int32(10))
+    said = []
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        ended = train(
+            done,
+            make_step(graphdef, optim.structure(ADAMW)),
+            Recording(said),
+            optim.scalars(ADAMW, total_steps=10),
+            place=jax.device_put,
+            meter=Meter({12: 1e6}, None),
+            schedule=Schedule(10, 1, None, 5, None),
+            checkpoints=checkpoints,
+            on_row=said.append,
+            on_step=said.append,
+            heldout=lambda state, step: said.append(f"held-out {step}"),
+        )
+        assert checkpoints.newest() == 10
+    same(ended, done)
+    assert said == ["held-out 10"]
+
+
+def test_a_checkpoint_is_judged_by_its_own_list_before_a_value_is_read(tmp_path):
+    run(tmp_path)
+    _, state = toy(ADAMW)
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.check(state, step=10)
+        wider = state._replace(
+            params=jax.tree.map(lambda x: np.zeros((*x.shape, 2), np.float32), state.params)
+        )
+        with pytest.raises(
+            UserError, match=r"(?s)does not hold this model.*\[16\], the config gives .*\[16, 2\]"
+        ):
+            checkpoints.check(wider, step=10)
+        with pytest.raises(UserError, match=r"(?s)opt_state\S* has no place"):
+            checkpoints.check(state._replace(opt_state=()), step=10)
+        with pytest.raises(UserError, match=r"(?s)step 11 cannot be read.*go on from the one before it"):
+            checkpoints.check(state, step=11)

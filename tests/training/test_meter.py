@@ -61,3 +61,8 @@ def test_without_a_known_peak_no_mfu_is_claimed():
     clock.now += 1
     meter.count(tokens=4, shape=(2, 8))
     assert "mfu" not in meter.figures() | meter.whole()
+
+
+def test_where_no_step_was_counted_there_is_no_rate():
+    _, meter = measured(peak_flops=500.0)
+    assert meter.whole() is None

@@ -46,10 +46,47 @@ class Parts:
         return sum(asdict(self).values()) - min(self.block, self.loss)
 
     @property
+    def certain(self) -> int:
+        """What no compiler can do without."""
+        return self.parameters + self.gradients + self.optimizer_state
+
+    @property
     def largest(self) -> tuple[str, int]:
         """Name and bytes of the largest part."""
-        name, size = max(asdict(self).items(), key=lambda part: part[1])
-        return name.replace("_", " "), size
+        return _largest(self)
+
+
+def _largest(parts: "Parts | EvaluationParts") -> tuple[str, int]:
+    name, size = max(asdict(parts).items(), key=lambda part: part[1])
+    return name.replace("_", " "), size
+
+
+@dataclass(frozen=True)
+class EvaluationParts:
+    """Bytes on one device while a model is evaluated, by what they are for."""
+
+    parameters: int
+    held_beside: int  # what an adapter was merged out of
+    compute_weights: int  # the matrices as answers read them, where they are copies
+    cache: int  # keys and values of the rows that are answered at a time
+    block: int  # one block at work, of a prompt or of a row of held-out losses
+    logits: int  # of the last places, or of one chunk of the losses
+    batch: int
+
+    @property
+    def total(self) -> int:
+        """The most that is held at a time."""
+        return sum(asdict(self).values())
+
+    @property
+    def certain(self) -> int:
+        """What no compiler can do without."""
+        return self.parameters + self.held_beside
+
+    @property
+    def largest(self) -> tuple[str, int]:
+        """Name and bytes of the largest part."""
+        return _largest(self)
 
 
 @dataclass(frozen=True)
@@ -119,28 +156,35 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Plan:
-    """plan.json: what one device holds and does in a step, and whether that fits."""
+    """plan.json: what one device holds and does in a step, or in an evaluation alone, and whether that fits.
+
+    An evaluation alone (`mode=eval`) has no step, no work of one, and its own parts.
+    """
 
     platform: str
     topology: str | None
     topology_reason: str | None  # why this one, where the config does not demand it
     mesh: dict[str, int]
     device_memory_bytes: int
-    parts: Parts
-    work: Work
+    parts: Parts | EvaluationParts
+    work: Work | None
     attention: dict[str, str]  # the kernel, and why this one
     speed: Speed | None
     evaluation: dict[str, int] | None
     step: Compiled | None = None
     answer: Compiled | None = None
+    losses: Compiled | None = None
     not_compiled: str | None = None
     """Why there is no compiled step; the compiler's refusal counts as the answer that it does not fit."""
     refused: bool = False
 
     @property
     def bytes_needed(self) -> int:
-        """The compiler's word on the larger of the two programs, or the arithmetic's where there is none."""
-        compiled = [program.peak_bytes for program in (self.step, self.answer) if program is not None]
+        """The compiler's word on the larger of the programs, or the arithmetic's where there is none."""
+        programs = (self.step, self.answer, self.losses)
+        compiled = [program.peak_bytes for program in programs if program is not None]
+        if isinstance(self.parts, EvaluationParts):
+            return self.parts.held_beside + max(compiled) if compiled else self.parts.total
         return max(compiled) if self.step is not None else max([self.parts.total, *compiled])
 
     @property
@@ -151,8 +195,14 @@ class Plan:
     @property
     def is_hopeless(self) -> bool:
         """Whether no compiler can help: what is held for certain is too much, or all of it twice too much."""
-        certain = self.parts.parameters + self.parts.gradients + self.parts.optimizer_state
-        return certain > self.device_memory_bytes or self.parts.total > 2 * self.device_memory_bytes
+        return (
+            self.parts.certain > self.device_memory_bytes or self.parts.total > 2 * self.device_memory_bytes
+        )
+
+    @property
+    def subject(self) -> str:
+        """What the plan is of, in a word or two."""
+        return "the evaluation" if isinstance(self.parts, EvaluationParts) else "the step"
 
     def refused_by(self, words: str) -> "Plan":
         """The same plan with the compiler's refusal."""
@@ -160,7 +210,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """All of it, in bytes, operations and seconds."""
-        seconds, bound = (None, None) if self.speed is None else self.work.seconds(self.speed)
+        seconds, bound = self._at_best()
         peak = None if self.speed is None else self.speed.device_peak_flops
         return {
             "platform": self.platform,
@@ -172,12 +222,20 @@ class Plan:
             | {"total_bytes": self.parts.total},
             "compiled": None if self.step is None else asdict(self.step),
             "compiled_answer": None if self.answer is None else asdict(self.answer),
+            "compiled_losses": None if self.losses is None else asdict(self.losses),
             "not_compiled": self.not_compiled,
-            "work": asdict(self.work) | {"peak_flops_per_s": peak, "roofline_s": seconds, "bound": bound},
+            "work": None
+            if self.work is None
+            else asdict(self.work) | {"peak_flops_per_s": peak, "roofline_s": seconds, "bound": bound},
             "attention": self.attention,
             "evaluation": self.evaluation,
             "fits": self.fits,
         }
+
+    def _at_best(self) -> tuple[float, str] | tuple[None, None]:
+        if self.speed is None or self.work is None:
+            return None, None
+        return self.work.seconds(self.speed)
 
     def table(self) -> Table:
         """The plan as a person reads it."""
@@ -191,37 +249,43 @@ class Plan:
         for name, size in asdict(self.parts).items():
             table.add_row(name.replace("_", " "), gib(size))
         table.add_section()
-        table.add_row("planned (block and loss take turns)", gib(self.parts.total))
+        turns = " (block and loss take turns)" if isinstance(self.parts, Parts) else ""
+        table.add_row(f"planned{turns}", gib(self.parts.total))
         if self.step is not None:
             table.add_row("compiled step", gib(self.step.peak_bytes))
         if self.answer is not None:
             table.add_row("compiled answer (generation)", gib(self.answer.peak_bytes))
+        if self.losses is not None:
+            table.add_row("compiled held-out losses", gib(self.losses.peak_bytes))
         table.add_row("memory", gib(self.device_memory_bytes))
         return table
 
     def describe(self) -> str:
         """The plan in a line or two."""
-        source = "compiled" if self.step is not None else "planned"
+        programs = (self.step,) if isinstance(self.parts, Parts) else (self.answer, self.losses)
+        source = "compiled" if any(program is not None for program in programs) else "planned"
         verdict = "fits" if self.fits else "does not fit"
         text = (
-            f"the step {verdict}: {source} {gib(self.bytes_needed)} of "
+            f"{self.subject} {verdict}: {source} {gib(self.bytes_needed)} of "
             f"{gib(self.device_memory_bytes)} GiB a device"
         )
         if self.refused:
-            text = f"the step does not fit: {self.not_compiled}"
+            text = f"{self.subject} does not fit: {self.not_compiled}"
         elif self.not_compiled is not None:
             text += f"\nnot compiled: {self.not_compiled}"
+        if self.work is None:
+            return text
         text += (
             f"\na step does {self.work.flops:.3g} operations and moves {self.work.hbm_bytes / GIB:.1f} GiB"
         )
-        if self.speed is not None:
-            seconds, bound = self.work.seconds(self.speed)
+        seconds, bound = self._at_best()
+        if seconds is not None:
             text += f" on a device, at best in {seconds:.3f} s ({bound} bound)"
         return text
 
 
 def guard(plan: Plan, guardrail: str, remedies: Callable[[], list[Remedy]]) -> str | None:
-    """Refuse a step that does not fit (`block`), or return the warning (`warn`); `off` says nothing."""
+    """Refuse what does not fit (`block`), or return the warning (`warn`); `off` says nothing."""
     if plan.fits or guardrail == "off":
         return None
     name, size = plan.parts.largest
@@ -236,8 +300,12 @@ def guard(plan: Plan, guardrail: str, remedies: Callable[[], list[Remedy]]) -> s
     raise UserError(
         text,
         where="device.guardrail",
-        remedy="; ".join(_spelled(remedy, plan.device_memory_bytes) for remedy in remedies())
-        + "; device.guardrail=warn goes on all the same",
+        remedy="; ".join(
+            [
+                *(_spelled(remedy, plan.device_memory_bytes) for remedy in remedies()),
+                "device.guardrail=warn goes on all the same",
+            ]
+        ),
     )
 
 

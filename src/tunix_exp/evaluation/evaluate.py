@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -20,6 +21,7 @@ from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.generate import generate, non_finite
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.loss import response_nll
+from tunix_exp.models.sharding import rows as rows_of_mesh
 from tunix_exp.models.sharding import rows_beside
 from tunix_exp.scoring.paired import Evaluation, ItemLoss, mean_loss
 from tunix_exp.scoring.scorecard import Prediction, score
@@ -27,7 +29,7 @@ from tunix_exp.scoring.scorecard import Prediction, score
 # So many items more, and their loss saves by another width what its compilation costs.
 _ITEMS_PER_WIDTH = 256
 _MOST_WIDTHS = 4
-_HELDOUT_ROWS = 16
+HELDOUT_ROWS = 16
 
 
 def evaluate(
@@ -83,16 +85,16 @@ def item_losses(model: LanguageModel, items: Sequence[TokenizedExample]) -> list
     number of rows, so that the last bits depend on no setting. Raises NonFinite where one is no number.
     """
     graphdef, params = nnx.split(model)
-    apart = rows_beside(params, _HELDOUT_ROWS)
+    apart = rows_beside(params, HELDOUT_ROWS)
     widths = heldout_widths(items)
     order = sorted(range(len(items)), key=lambda index: len(items[index].tokens_T))
     losses: dict[int, ItemLoss] = {}
-    for start in range(0, len(order), _HELDOUT_ROWS):
-        indices = order[start : start + _HELDOUT_ROWS]
+    for start in range(0, len(order), HELDOUT_ROWS):
+        indices = order[start : start + HELDOUT_ROWS]
         part = [items[index] for index in indices]
         width = next(one for one in widths if one >= len(part[-1].tokens_T))
         # The last batch is filled up, so that every call has one shape; the filling is not counted.
-        whole = [*part, *part[:1] * (_HELDOUT_ROWS - len(part))]
+        whole = [*part, *part[:1] * (HELDOUT_ROWS - len(part))]
         rows = laid_out([[item] for item in whole], width=width, pad_id=0)
         arrays = jax.device_put((rows.tokens_BT, rows.segment_ids_BT, rows.loss_mask_BT), apart)
         nll_B, count_B = _nll(graphdef)(params, *arrays)
@@ -109,6 +111,16 @@ def heldout_widths(items: Sequence[TokenizedExample]) -> tuple[int, ...]:
     lengths = [len(item.tokens_T) for item in items]
     count = min(1 + len(items) // _ITEMS_PER_WIDTH, _MOST_WIDTHS)
     return least_padding(lengths, count, round_up(max(lengths)))
+
+
+def compile_losses(
+    graphdef: nnx.GraphDef[Any], params: nnx.State, mesh: jax.sharding.Mesh, *, width: int
+) -> jax.stages.Compiled:
+    """The program by which `item_losses` computes rows of `width`, from shapes with shardings alone."""
+    apart = jax.sharding.NamedSharding(mesh, rows_of_mesh(mesh, HELDOUT_ROWS))
+    kinds = (jnp.int32, jnp.int32, jnp.bool_)
+    batch = (jax.ShapeDtypeStruct((HELDOUT_ROWS, width), kind, sharding=apart) for kind in kinds)
+    return _nll(graphdef).lower(params, *batch).compile()
 
 
 @functools.cache

@@ -61,7 +61,12 @@ def generate(
     token outside the vocabulary, or does not fit the model together with `max_new_tokens`; and NonFinite
     when the model's logits behind one are NaN or infinite.
     """
-    _check(prompts, max_new_tokens=max_new_tokens, model=model)
+    check_prompts(
+        prompts,
+        max_new_tokens=max_new_tokens,
+        num_positions=model.num_positions,
+        vocab_size=model.vocab_size,
+    )
     graphdef, params = nnx.split(model)
     answer = partial(_answer, graphdef, params, np.asarray(eos_ids, np.int32), max_new_tokens=max_new_tokens)
     rows = block_rows([len(prompt) for prompt in prompts], jax.default_backend())
@@ -157,8 +162,8 @@ def compile_answer(
     max_new_tokens: int,
 ) -> jax.stages.Compiled:
     """The program by which `generate` answers the longest prompts, from shapes with shardings alone."""
-    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    eos_E = jax.ShapeDtypeStruct((n_eos,), jnp.int32, sharding=everywhere)
+    # Of no device, as `generate` hands them over: else that would not be the program which it calls.
+    eos_E = jax.ShapeDtypeStruct((n_eos,), jnp.int32)
     rows = block_rows(prompt_lengths, mesh.devices.flat[0].platform)
     shape = rows, bucket(max(prompt_lengths))
     apart = jax.sharding.NamedSharding(mesh, rows_of_mesh(mesh, rows))
@@ -236,8 +241,11 @@ def _decoder(graphdef: nnx.GraphDef, params: nnx.State) -> LanguageModel:
     return nnx.merge(graphdef, cast)
 
 
-def _check(prompts: Sequence[Sequence[int]], *, max_new_tokens: int, model: LanguageModel) -> None:
-    limit, vocabulary = model.num_positions, model.vocab_size
+def check_prompts(
+    prompts: Sequence[Sequence[int]], *, max_new_tokens: int, num_positions: int, vocab_size: int
+) -> None:
+    """A model of these sizes can answer every prompt; else a UserError that names every one it cannot."""
+    limit, vocabulary = num_positions, vocab_size
     faults = []
     for index, prompt in enumerate(prompts):
         if not len(prompt):

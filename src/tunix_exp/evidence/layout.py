@@ -83,13 +83,16 @@ _ITEMS_EVAL = _BASE_EVAL | _TRAINED_EVAL
 _CLAIMS = _TRAINING | _ITEMS_EVAL | _BASE_HARNESS | _TRAINED_HARNESS | {HELDOUT}
 
 
-def required_files(status: Status, mode: Mode, *, asks: Asks) -> frozenset[str]:
-    """The files without which a run of this status and mode is not whole."""
+def required_files(status: Status, mode: Mode, *, asks: Asks, took_no_step: bool = False) -> frozenset[str]:
+    """The files without which a run of this status and mode is not whole.
+
+    One that went on after the last step has no curves: there is no step to draw, and `METRICS` is empty.
+    """
     if status == "failed":
         return frozenset({MANIFEST, LOG, FAILURE_ANALYSIS})
     if status in ("running", "interrupted"):
         return frozenset({MANIFEST, LOG})
-    required = REQUIRED_WHEN_COMPLETED[mode]
+    required = REQUIRED_WHEN_COMPLETED[mode] - ({CURVES} if took_no_step else frozenset())
     match asks:
         case "items":
             return required
@@ -101,13 +104,14 @@ def required_files(status: Status, mode: Mode, *, asks: Asks) -> frozenset[str]:
             return (required - _ITEMS_EVAL) | asked | asked_again
 
 
-def forbidden_files(status: Status, mode: Mode, *, asks: Asks) -> frozenset[str]:
+def forbidden_files(status: Status, mode: Mode, *, asks: Asks, took_no_step: bool = False) -> frozenset[str]:
     """The files that a run of this status and mode cannot have made."""
     if status != "completed":
         return frozenset()
     trains = METRICS in REQUIRED_WHEN_COMPLETED[mode]
     claims = _CLAIMS - {HELDOUT} if trains else _CLAIMS
-    return (claims - required_files(status, mode, asks=asks)) | {FAILURE_ANALYSIS}
+    required = required_files(status, mode, asks=asks, took_no_step=took_no_step)
+    return (claims - required) | {FAILURE_ANALYSIS}
 
 
 def files_of(root: Path) -> list[str]:

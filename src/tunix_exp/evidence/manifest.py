@@ -136,6 +136,12 @@ class ResumedFrom(_Section):
     step: Count
 
 
+class NoStep(_Section):
+    """Instead of rates: the run took no step itself, as the one that it went on from had done the last."""
+
+    kind: Literal["no step"]
+
+
 class ReplayOf(_Section):
     """The run that this one repeats, by its manifest's hash; up to `steps`, or whole when that is null."""
 
@@ -214,7 +220,7 @@ class RunManifest(_Section):
     peak_memory_bytes: Count | None
     peak_memory_of: Literal["device", "process"] | None
     tokens_per_s: Amount | None
-    throughput: dict[str, Amount] | None
+    throughput: dict[str, Amount] | NoStep | None
     steps_done: Count | None
     resumed_from: ResumedFrom | None
     replay_of: ReplayOf | None
@@ -224,6 +230,11 @@ class RunManifest(_Section):
     kaggle: Kaggle
     error: ErrorRecord | None
     files: dict[str, Sha256] | None
+
+    @property
+    def took_no_step(self) -> bool:
+        """Whether the run went on from one that had done the last step, and finished what was missing."""
+        return isinstance(self.throughput, NoStep)
 
     @classmethod
     def opening(
@@ -315,6 +326,7 @@ NULL_BY_MODE: dict[Mode, frozenset[str]] = {
     ),
 }
 NULL_WITHOUT_EVAL = frozenset({"headline"})
+NULL_WITHOUT_STEPS = frozenset({"tokens_per_s"})
 
 
 # What is decided once the board is closed, so that its last words cannot say it.
@@ -365,6 +377,8 @@ def _allowed_nulls(manifest: RunManifest) -> set[str]:
         allowed |= NULL_BY_MODE[manifest.mode]
     if isinstance(manifest.eval, NoEval):
         allowed |= NULL_WITHOUT_EVAL
+    if manifest.took_no_step:
+        allowed |= NULL_WITHOUT_STEPS
     return allowed
 
 
@@ -390,6 +404,13 @@ def _contradictions(manifest: RunManifest) -> Iterator[str]:
     after = None if manifest.adapter is None else manifest.adapter.frozen_weight_hash_after
     if after not in (None, before):
         yield "`adapter.frozen_weight_hash_after` is not `model.base_weight_hash`: frozen weights changed"
+    parent, done = manifest.resumed_from, manifest.steps_done
+    if parent is not None and done is not None and parent.step > done:
+        yield f"`steps_done` is {done}, but the run went on from step {parent.step}"
+    if manifest.took_no_step != (parent is not None and parent.step == done):
+        yield "`throughput` must say that there was no step exactly when `resumed_from` had done the last one"
+    if manifest.took_no_step and manifest.tokens_per_s is not None:
+        yield "`tokens_per_s` is not null, but the run took no step"
     if manifest.finished_at is not None and manifest.finished_at < manifest.started_at:
         yield "`finished_at` is before `started_at`"
     if manifest.headline is not None and (manifest.baseline is None) != (manifest.verdict is None):

@@ -63,7 +63,10 @@ def contradictions(
     """What the lines of `metrics.jsonl` have against each other, and against the plan of their run.
 
     The run went on from step `after`; its widest step asks `flops` of a device that can do `peak_flops`.
+    Of no line there is nothing to say: whether some are due is another question.
     """
+    if not rows:
+        return
     before: Mapping[str, float] = {**UNSEEN, "step": after}
     told_by = {key for row in rows for key in PEAK_KEYS if key in row}
     if len(told_by) != 1 or any(not told_by <= row.keys() for row in rows):

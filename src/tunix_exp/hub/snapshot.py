@@ -81,6 +81,18 @@ def check_access(reference: Hub, *, endpoint: str | None = None, timeout_s: floa
         _allowed(huggingface_hub.HfApi(endpoint=endpoint), reference, "weights", timeout_s)
 
 
+def fetch_config(reference: Hub, *, timeout_s: float = TIMEOUT_S) -> Path:
+    """The folder that holds the config.json of `reference`: a small file, by which its weights are judged.
+
+    Raises UserError as `resolve` does.
+    """
+    with _told_plainly(reference, "weights", timeout_s):
+        file = huggingface_hub.hf_hub_download(
+            reference.repo, "config.json", revision=reference.revision, etag_timeout=timeout_s
+        )
+    return Path(file).parent
+
+
 def is_cached(reference: Hub) -> bool:
     """Whether the weights of `reference` are here already, so that nobody is asked for them."""
     with _told_plainly(reference, "weights", TIMEOUT_S):

@@ -51,6 +51,15 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
     )
 
 
+def placed_shapes(tree: Any, mesh: Mesh) -> Any:
+    """The shapes of `tree` where the mesh wants them."""
+    return jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+        tree,
+        shardings(tree, mesh),
+    )
+
+
 def rows(mesh: Mesh | jax.sharding.AbstractMesh, count: int) -> P:
     """How an array of `count` rows is split: over data and fsdp, or not where they do not divide it."""
     return P(ROWS) if count % (mesh.shape["data"] * mesh.shape["fsdp"]) == 0 else P()

@@ -18,6 +18,7 @@ from tunix_exp.models import hf, lora, peft
 from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, NoAdapterConfig, base_dtype
 from tunix_exp.models.architecture import Model, abstract, build
 from tunix_exp.models.config import ModelConfig
+from tunix_exp.models.hf_config import check_kind, check_model
 from tunix_exp.models.sharding import shardings
 
 
@@ -130,16 +131,19 @@ def _load(
 
 
 def check_access(config: ModelConfig, adapter: AdapterConfig) -> None:
-    """The weights of `config` and of the adapter can be had and fit the config, as configs and headers tell.
+    """The weights of `config` and of its adapter can be had, and fit: `load` will not refuse them.
 
-    Of the Hub's it is known, before they are here, that they are given to this account. Asked before
-    anything has cost time; nothing is fetched, and what the cache holds is not asked for.
+    Asked before anything has cost time: of a folder or of what the cache holds configs and headers are read.
+    Of what the Hub has to send first its config alone is fetched, once it is known that it would send it.
     """
     match references.parse(config.weights, key="model.weights"):
+        case references.Hub() as reference if snapshot.is_cached(reference):
+            _check_folder(config, adapter, snapshot.resolve(reference).folder)
         case references.Hub() as reference:
             snapshot.check_access(reference)
-            if snapshot.is_cached(reference):
-                _check_folder(config, adapter, snapshot.resolve(reference).folder)
+            folder = snapshot.fetch_config(reference)
+            check_kind(folder, config)
+            check_model(folder, config)
         case references.Local(folder):
             _check_folder(config, adapter, folder)
         case references.Bundled(name):

@@ -71,7 +71,11 @@ def _training_facts(
     yield "optimizer", f"{optim['name']}, {optim['schedule']}, peak rate {optim['peak_lr']}"
     yield "parameters held in, computed in", f"{device['param_dtype']}, {device['compute_dtype']}"
     yield "seed", manifest["seed"]
-    yield "loss, first and last step", f"{losses[0]['loss']:.4f}, {losses[-1]['loss']:.4f}"
+    if manifest["resumed_from"] is not None:
+        parent = manifest["resumed_from"]
+        yield "resumed from", f"{parent['run_id']}, at step {parent['step']}"
+    if losses:
+        yield "loss, first and last step", f"{losses[0]['loss']:.4f}, {losses[-1]['loss']:.4f}"
     yield "config", f"`run/{layout.CONFIG}`, hash {manifest['config_hash']}"
 
 
@@ -93,7 +97,8 @@ def _machine_facts(manifest: dict[str, Any]) -> Iterable[tuple[str, Any]]:
     yield "accelerator", ", ".join(dict.fromkeys(manifest["devices"]))
     yield "processor", f"{manifest['machine']['processor']}, {manifest['machine']['threads']} threads"
     yield "peak memory", f"{manifest['peak_memory_bytes'] / 2**30:.2f} GiB"
-    yield "throughput", f"{manifest['tokens_per_s']:,.0f} tokens/s"
+    speed = manifest["tokens_per_s"]
+    yield "throughput", "no step was taken in this run" if speed is None else f"{speed:,.0f} tokens/s"
     yield "time", f"{sum(manifest['times_s'].values()):.0f} s"
     yield "python, jax", f"{manifest['versions']['python']}, {manifest['versions']['jax']}"
 

@@ -257,6 +257,8 @@ def what_was_run(manifest: dict[str, Any]) -> str:
         where = {"device": "on a device", "process": "in the process"}[manifest["peak_memory_of"]]
         held = f"{manifest['peak_memory_bytes'] / 2**30:.2f} GiB {where}"
         facts.append(("peak memory", held))
+    if manifest["resumed_from"] is not None:
+        facts.append(("resumed from", _resumed_from(manifest["resumed_from"], manifest["steps_done"])))
     if manifest["tokens_per_s"] is not None:
         facts.append(("throughput", _throughput(manifest["tokens_per_s"], manifest["throughput"])))
     return "## What was run\n\n" + _markdown_table(["", ""], [list(fact) for fact in facts])
@@ -267,6 +269,12 @@ def _code(code: dict[str, Any]) -> str:
         return f"tunix_exp {code['version']}, outside a git checkout"
     changed = f", changed (see `{layout.SOURCE_PATCH}`)" if code["git_dirty"] else ""
     return f"tunix_exp {code['version']}, commit `{code['git_commit'][:12]}`{changed}"
+
+
+def _resumed_from(parent: dict[str, Any], steps_done: int | None) -> str:
+    text = f"`{parent['run_id']}` at step {parent['step']:,}"
+    is_last = parent["step"] == steps_done
+    return f"{text}, the last: its curves are that run's, and no step was taken here" if is_last else text
 
 
 def _throughput(tokens_per_s: float, rates: dict[str, float]) -> str:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from tunix_exp.errors import UserError
@@ -46,19 +47,61 @@ class Checkpoints:
         """The step of the newest complete checkpoint."""
         return self._manager.latest_step()
 
+    def check(self, like: TrainState, *, step: int) -> None:
+        """The checkpoint of `step` can be read, and holds what `like` holds: told by its own list, unread.
+
+        Raises UserError with every part that it lacks or has in another shape or type.
+        """
+        reader = ocp.CheckpointManager(
+            self._manager.directory,
+            item_handlers=ocp.StandardCheckpointHandler(),
+            options=ocp.CheckpointManagerOptions(create=False),
+        )
+        try:
+            listed = reader.item_metadata(step)
+            saved = {name: (part.shape, jnp.dtype(part.dtype)) for name, part in listed.tree.items()}
+        # Orbax lets errors of several libraries through; each means that it cannot be read.
+        except Exception as error:
+            raise self._unreadable(step, error) from error
+        finally:
+            reader.close()
+        faults = []
+        for name, leaf in _named(like):
+            ours = (leaf.shape, jnp.dtype(leaf.dtype))
+            if name not in saved:
+                faults.append(f"{name} is missing")
+            elif saved[name] != ours:
+                there, here = (f"{kind} {list(shape)}" for shape, kind in (saved[name], ours))
+                faults.append(f"{name} is {there}, the config gives {here}")
+        faults += [f"{name} has no place" for name in saved.keys() - {name for name, _ in _named(like)}]
+        if faults:
+            raise self._misfit(step, "\n" + "\n".join(f"  {fault}" for fault in faults))
+
     def restore(self, like: TrainState, *, step: int) -> TrainState:
         """The saved state, in the shapes, types and shardings of `like` (arrays or ShapeDtypeStructs)."""
         wanted = {name: _abstract(leaf) for name, leaf in _named(like)}
         try:
             saved: Mapping[str, Any] = self._manager.restore(step, args=ocp.args.StandardRestore(wanted))
         except (ValueError, KeyError) as error:
-            raise UserError(
-                f"the checkpoint at step {step} does not hold this model and optimizer: {error}",
-                where=str(self._manager.directory),
-                remedy="resume with the config of the run that wrote it",
-            ) from error
+            raise self._misfit(step, str(error)) from error
+        except OSError as error:
+            raise self._unreadable(step, error) from error
         structure = jax.tree.structure(like)
         return jax.tree.unflatten(structure, [saved[name] for name, _ in _named(like)])
+
+    def _misfit(self, step: int, why: str) -> UserError:
+        return UserError(
+            f"the checkpoint at step {step} does not hold this model and optimizer: {why}",
+            where=str(self._manager.directory),
+            remedy="resume with the config, and by the release, of the run that wrote it",
+        )
+
+    def _unreadable(self, step: int, error: Exception) -> UserError:
+        return UserError(
+            f"the checkpoint at step {step} cannot be read: {type(error).__name__}: {error}",
+            where=str(self._manager.directory / str(step)),
+            remedy="it is damaged or not whole; move its folder away to go on from the one before it",
+        )
 
 
 def _named(state: TrainState) -> list[tuple[str, Any]]:

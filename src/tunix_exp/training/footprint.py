@@ -11,7 +11,7 @@ from jax.sharding import AbstractMesh, Mesh
 
 from tunix_exp.device.config import DeviceConfig
 from tunix_exp.device.plan import Parts, Remedy, Work, device_bytes
-from tunix_exp.models import lora
+from tunix_exp.models import lora, sharding
 from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, NoAdapterConfig, base_dtype
 from tunix_exp.models.architecture import abstract
 from tunix_exp.models.config import ModelConfig
@@ -20,7 +20,7 @@ from tunix_exp.models.kernels import Kernel
 from tunix_exp.models.loss import CHUNK_LOGITS, chunk_size
 from tunix_exp.training import optim
 from tunix_exp.training.config import AdafactorConfig, OptimConfig
-from tunix_exp.training.step import abstract_arguments, placed_shapes, step_scalars
+from tunix_exp.training.step import abstract_arguments, step_scalars
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -85,7 +85,7 @@ class Setting:
         """Graph and parameters, as placed shapes, of the model as it is evaluated."""
         model = nnx.eval_shape(lambda model: lora.for_evaluation(model, self.adapter), self._shapes())
         graphdef, params = nnx.split(model)
-        return graphdef, placed_shapes(params, self.mesh)  # pyright: ignore[reportArgumentType]
+        return graphdef, sharding.placed_shapes(params, self.mesh)  # pyright: ignore[reportArgumentType]
 
     def _shapes(self) -> Any:
         model = abstract(

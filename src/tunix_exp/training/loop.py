@@ -80,12 +80,21 @@ def train(
 ) -> TrainState:
     """The state after `schedule.last_step` updates.
 
+    A state that has them all already is saved, so that the run has a checkpoint of its own. A held-out loss
+    that falls due where the state stands is computed first: whoever left it there may not have come to it.
     While a step runs, `place` puts the next batch on the device, and the figures of the step before are
     settled. A step takes nothing from the host unasked: what is not on the device is an error.
     """
     first = int(state.step)
-    batch = place(source.arrays(first))
     settle = _Settler(source, meter, schedule, first=first, on_row=on_row, on_step=on_step)
+    if first and _due(first, schedule.heldout_every):
+        with settle.away():
+            heldout(state, first)
+    if first == schedule.last_step:
+        checkpoints.save(state, step=first)
+        checkpoints.wait()
+        return state
+    batch = place(source.arrays(first))
     with _stop_requests() as stop:
         for step in range(first, schedule.last_step):
             done = step + 1
@@ -96,7 +105,7 @@ def train(
                 batch = place(source.arrays(done))
             settle(step, metrics, shape)
             stopping = stop() or done == schedule.stop_at
-            if stopping or _due(done, schedule.save_every, schedule.last_step):
+            if stopping or done == schedule.last_step or _due(done, schedule.save_every):
                 with settle.away():
                     checkpoints.save(state, step=done)
             if stopping:
@@ -104,7 +113,7 @@ def train(
                 raise Interrupted(
                     f"stopped after step {done} of {schedule.last_step}; its checkpoint is saved"
                 )
-            if schedule.heldout_every and done % schedule.heldout_every == 0:
+            if _due(done, schedule.heldout_every):
                 with settle.away():
                     heldout(state, done)
     settle.now()
@@ -175,8 +184,8 @@ class _Settler:
             self._meter.mark()
 
 
-def _due(done: int, every: int | None, last: int) -> bool:
-    return done == last or (every is not None and done % every == 0)
+def _due(done: int, every: int | None) -> bool:
+    return every is not None and done % every == 0
 
 
 @contextmanager

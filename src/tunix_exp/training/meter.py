@@ -59,9 +59,9 @@ class Meter:
         counters = {key: self._counted[key] for key in ("tokens_seen", "padded_tokens_seen", "train_s")}
         return counters | self._rates(self._marked) | {"time_s": self._clock() - self._start}
 
-    def whole(self) -> dict[str, float]:
-        """Rates since the beginning."""
-        return self._rates(self._first)
+    def whole(self) -> dict[str, float] | None:
+        """Rates since the beginning; `None` where no step was counted, which has no rate."""
+        return self._rates(self._first) if self._counted["step"] else None
 
     def _rates(self, before: Mapping[str, float]) -> dict[str, float]:
         rates = pace(self._counted, before)

@@ -144,15 +144,11 @@ def abstract_arguments(
     batch_sharding = jax.sharding.NamedSharding(mesh, sharding.rows(mesh, batch_shape[0]))
     kinds = (jnp.int32, jnp.int32, jnp.bool_)
     batch = BatchArrays(*(jax.ShapeDtypeStruct(batch_shape, kind, sharding=batch_sharding) for kind in kinds))
-    return placed_shapes(state, mesh), batch, placed_shapes(s, mesh), *placed_shapes(frozen, mesh)
-
-
-def placed_shapes(tree: Any, mesh: jax.sharding.Mesh) -> Any:
-    """The shapes of `tree` where the mesh wants them."""
-    return jax.tree.map(
-        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
-        tree,
-        sharding.shardings(tree, mesh),
+    return (
+        sharding.placed_shapes(state, mesh),
+        batch,
+        sharding.placed_shapes(s, mesh),
+        *sharding.placed_shapes(frozen, mesh),
     )
 
 

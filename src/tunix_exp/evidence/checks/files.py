@@ -28,10 +28,11 @@ def presence(run: OpenedRun) -> Iterator[Disagreement]:
     if mode is None:
         # only a config that was refused leaves this open: what lies there is what any failed run has
         mode = "full"
-    for name in sorted(layout.required_files(run.status, mode, asks=run.asks)):
+    nothing = run.manifest.took_no_step
+    for name in sorted(layout.required_files(run.status, mode, asks=run.asks, took_no_step=nothing)):
         if not run.has(name):
             yield Disagreement(name, f"is missing in a {run.status} run of mode {mode}")
-    for name in sorted(layout.forbidden_files(run.status, mode, asks=run.asks)):
+    for name in sorted(layout.forbidden_files(run.status, mode, asks=run.asks, took_no_step=nothing)):
         if run.has(name):
             yield Disagreement(name, f"cannot come from a {run.status} run of this mode and eval ({mode})")
 
@@ -97,7 +98,8 @@ def texts(run: OpenedRun) -> Iterator[Disagreement]:
         if name.startswith((layout.CHECKPOINTS, layout.EXPORT)) or path.suffix not in _TEXT_SUFFIXES:
             continue
         try:
-            if not read_text(path, file=name).strip():
+            may_be_empty = name == layout.METRICS and run.manifest.took_no_step
+            if not read_text(path, file=name).strip() and not may_be_empty:
                 yield Disagreement(name, "is empty")
         except BrokenFile as broken:
             yield Disagreement(name, broken.what)

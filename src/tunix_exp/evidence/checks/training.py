@@ -42,7 +42,8 @@ def steps(run: OpenedRun) -> Iterator[Disagreement]:
             layout.MANIFEST, f"`steps_done` is {done}, but config.json has training.steps={budget}"
         )
     every = run.count("eval.heldout_every_steps") if run.evaluates else None
-    wrong = step_disagreement(run.heldout, heldout_steps(after=after, last=done, every=every))
+    # At the step that it went on from too: the run before may have ended between checkpoint and loss.
+    wrong = step_disagreement(run.heldout, heldout_steps(after=max(after - 1, 0), last=done, every=every))
     if wrong is not None:
         yield Disagreement(layout.HELDOUT, wrong)
     parts = [name.split("/") for name in run.files if name.startswith(layout.CHECKPOINTS)]
@@ -61,7 +62,7 @@ def rates(run: OpenedRun) -> Iterator[Disagreement]:
     wrong = list(contradictions(run.metrics, after=after, flops=flops, peak_flops=peak_flops))
     for what in wrong:
         yield Disagreement(layout.METRICS, what)
-    if wrong or not run.metrics or says.tokens_per_s is None or says.throughput is None:
+    if wrong or not run.metrics or says.tokens_per_s is None or not isinstance(says.throughput, dict):
         return  # said just now, or by the rules
     whole = {"tokens_per_s": says.tokens_per_s, **says.throughput}
     for what in rates_disagreement(run.metrics, whole, after=after):

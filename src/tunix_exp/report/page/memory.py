@@ -16,6 +16,21 @@ _PARTS = (
     ("loss", "one chunk of logits"),
     ("batch", "batch"),
 )
+# And of an evaluation alone, where nothing takes turns.
+_EVALUATION_PARTS = (
+    ("parameters", "parameters"),
+    ("held_beside", "what an adapter was merged out of"),
+    ("compute_weights", "weights in the compute dtype"),
+    ("cache", "keys and values of the answers"),
+    ("block", "one block at work"),
+    ("logits", "logits"),
+    ("batch", "batch"),
+)
+_PROGRAMS = (
+    ("compiled", "compiled step"),
+    ("compiled_answer", "compiled generation step"),
+    ("compiled_losses", "compiled held-out losses"),
+)
 # Below this share of the device's memory a bar to scale shows no parts: a second one enlarges them.
 _ENLARGED_BELOW = 0.25
 
@@ -57,21 +72,23 @@ class MemoryPicture:
 def memory_picture(plan: dict[str, Any]) -> MemoryPicture:
     """What `plan.json` says, drawn."""
     planned, limit = plan["planned"], plan["device_memory_bytes"]
-    turns = min(planned["block_bytes"], planned["loss_bytes"])
-    silent = "block" if planned["block_bytes"] < planned["loss_bytes"] else "loss"
-    drawn = [(key, name, planned[f"{key}_bytes"]) for key, name in _PARTS if key != silent]
+    turns, drawn = _drawn(planned)
     total = planned["total_bytes"]
     programs = [
-        (name, plan[key]["peak_bytes"])
-        for key, name in (("compiled", "compiled step"), ("compiled_answer", "compiled generation step"))
-        if plan[key] is not None
+        (name, plan[key]["peak_bytes"]) for key, name in _PROGRAMS if key in plan and plan[key] is not None
     ]
     scale = max([limit, total, *(peak for _, peak in programs)])
     bars = [Bar("planned", size(total), _segments(drawn, scale, total))]
     bars += [
         Bar(name, size(peak), _segments([("program", name, peak)], scale, peak)) for name, peak in programs
     ]
-    held = max([total, *(peak for _, peak in programs)])
+    # The compiler has the last word on what it was asked; what lies beside its programs comes on top.
+    if _is_evaluation(planned) and programs:
+        held = planned["held_beside_bytes"] + max(peak for _, peak in programs)
+    elif plan["compiled"] is not None:
+        held = max(peak for _, peak in programs)
+    else:
+        held = max([total, *(peak for _, peak in programs)])
     return MemoryPicture(
         verdict=_verdict(plan, held),
         bars=tuple(bars),
@@ -85,24 +102,41 @@ def memory_picture(plan: dict[str, Any]) -> MemoryPicture:
     )
 
 
+def _is_evaluation(planned: dict[str, Any]) -> bool:
+    return "cache_bytes" in planned
+
+
+def _drawn(planned: dict[str, Any]) -> tuple[int | None, list[tuple[str, str, int]]]:
+    """The parts of the bar, and the bytes that are not drawn as they take turns with others."""
+    if _is_evaluation(planned):
+        return None, [(key, name, planned[f"{key}_bytes"]) for key, name in _EVALUATION_PARTS]
+    turns = min(planned["block_bytes"], planned["loss_bytes"])
+    silent = "block" if planned["block_bytes"] < planned["loss_bytes"] else "loss"
+    return turns, [(key, name, planned[f"{key}_bytes"]) for key, name in _PARTS if key != silent]
+
+
 def _verdict(plan: dict[str, Any], held: int) -> str:
+    subject = "The evaluation" if _is_evaluation(plan["planned"]) else "The step"
     if plan["fits"]:
         return (
-            f"The step fits: {size(held)} of {size(plan['device_memory_bytes'])} a device, "
+            f"{subject} fits: {size(held)} of {size(plan['device_memory_bytes'])} a device, "
             f"{percent(held / plan['device_memory_bytes'])}."
         )
-    return f"The step does not fit: {plan['not_compiled'] or f'it needs {size(held)} a device.'}"
+    return f"{subject} does not fit: {plan['not_compiled'] or f'it needs {size(held)} a device.'}"
 
 
-def _facts(plan: dict[str, Any], turns: int) -> list[tuple[str, str]]:
+def _facts(plan: dict[str, Any], turns: int | None) -> list[tuple[str, str]]:
     work = plan["work"]
     facts = [
         ("device", plan["topology"] or plan["platform"]),
         ("mesh", ", ".join(f"{axis} {count}" for axis, count in plan["mesh"].items())),
-        ("a step on one device", f"{count_of(work['flops'])} operations, {size(work['hbm_bytes'])} moved"),
-        ("not drawn", f"{size(turns)}: the block at work and the chunk of logits take turns"),
     ]
-    if work["roofline_s"] is not None:
+    if work is not None:
+        done = f"{count_of(work['flops'])} operations, {size(work['hbm_bytes'])} moved"
+        facts.append(("a step on one device", done))
+    if turns is not None:
+        facts.append(("not drawn", f"{size(turns)}: the block at work and the chunk of logits take turns"))
+    if work is not None and work["roofline_s"] is not None:
         facts.append(("at best", f"{figure(work['roofline_s'])} s a step, {work['bound']} bound"))
     if plan["not_compiled"] is not None:
         facts.append(("not compiled", plan["not_compiled"]))

@@ -64,6 +64,10 @@ def verdict(record: Record) -> Verdict:
         first, last = record.metrics[0], record.metrics[-1]
         trained = f"Trained to step {last['step']:,}: loss {figure(first['loss'])} → {figure(last['loss'])}."
         return Verdict([f"{trained} Nothing was evaluated, so nothing is claimed."], "plain")
+    if manifest.took_no_step and manifest.resumed_from is not None:
+        parent = manifest.resumed_from
+        trained = f"Went on from {parent.run_id} after its last step, {parent.step:,}: none was left to take."
+        return Verdict([f"{trained} Nothing was evaluated, so nothing is claimed."], "plain")
     if manifest.mode == "preflight" and record.plan is not None:
         says = "fits" if record.plan["fits"] else "does not fit"
         return Verdict(
