@@ -160,6 +160,8 @@ interruption.GRACE_S = 0.3
 interruption._ONE_REQUEST_S = 0.0
 interruption.heed()
 with interruption.ending():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(1)  # the first one does not cut it short
     print("ready", flush=True)
     time.sleep(60)
 """)

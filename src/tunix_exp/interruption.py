@@ -40,9 +40,10 @@ class _Requests:
 
     def __init__(self) -> None:
         self.asked: str | None = None
-        self.count = 0
         self.defers = False
-        self.is_ending = False
+        self.is_ending = self.has_begun_to_end = self.is_over = False
+        # Of each request that the main thread has heard: whether it came during the end.
+        self.heard_in_end: list[bool] = []
         self.held = 0
         self.at_worst: Callable[[str], None] | None = None
         self.is_raised = False
@@ -76,11 +77,11 @@ class _Requests:
         if now - self._heard_at < _ONE_REQUEST_S:
             return
         self._heard_at = now
-        self.count += 1
+        self.heard_in_end.append(self.is_ending)
         with suppress(OSError):  # an event loop may have taken the wake-up for itself
             self._mouth.send(bytes([_FROM_HANDLER | number]))
         self.asked = self.asked or signal.Signals(number).name
-        if not (self.defers and self.count == 1):
+        if not (self.defers and len(self.heard_in_end) == 1):
             self.insist()
 
     def insist(self) -> None:
@@ -106,21 +107,23 @@ class _Requests:
                 self._ears.close()
                 return
             number, now = heard[0] & ~_FROM_HANDLER, time.monotonic()
-            is_known = self.count <= count if heard[0] & _FROM_HANDLER else now - heard_at < _ONE_REQUEST_S
+            is_from_handler = bool(heard[0] & _FROM_HANDLER)
+            is_known = len(self.heard_in_end) <= count if is_from_handler else now - heard_at < _ONE_REQUEST_S
             if number not in self._before or is_known:
                 continue
             count, heard_at = count + 1, now
             # The training loop answers when its step is done, and its checkpoint saved.
-            if not (self.defers and count == 1) and not self._is_answered(until=now + GRACE_S):
+            if not (self.defers and count == 1) and not self._is_answered(count, until=now + GRACE_S):
                 self._cut_off(signal.Signals(number).name)
 
-    def _is_answered(self, *, until: float) -> bool:
-        """Whether the main thread begins to end before then; a request during the end is not answered."""
-        if self.is_ending:
-            time.sleep(max(0.0, until - time.monotonic()))
-            return False
+    def _is_answered(self, count: int, *, until: float) -> bool:
+        """Whether the main thread begins to end before then; a further request during the end is not answered.
+
+        This thread may wake when all is done: what counts is when the main thread heard of the request.
+        """
         while time.monotonic() < until:
-            if self.is_ending:
+            is_before_end = count == 1 or self.heard_in_end[count - 1 : count] == [False]
+            if self.is_over or (is_before_end and self.has_begun_to_end):
                 return True
             time.sleep(_POLL_S)
         return False
@@ -173,7 +176,7 @@ def heeded() -> Iterator[None]:
     try:
         yield
     finally:
-        requests.is_ending = True
+        requests.is_over = True
         requests.release()
         _requests = None
 
@@ -237,7 +240,7 @@ def ending() -> Iterator[None]:
     if requests is None:
         yield
         return
-    requests.is_ending = True
+    requests.is_ending = requests.has_begun_to_end = True
     try:
         yield
     finally:
@@ -247,7 +250,7 @@ def ending() -> Iterator[None]:
 def ended() -> None:
     """What the process had to do is done: signals change nothing any more."""
     if _requests is not None:
-        _requests.is_ending = True
+        _requests.is_ending = _requests.has_begun_to_end = True
 
 
 def _in_child() -> None:

@@ -99,9 +99,19 @@ def test_the_recorded_environment_leaves_out_what_is_not_named(monkeypatch: pyte
 @pytest.mark.parametrize(
     "value",
     [
-        "--a=1\n  --b=2\n", "--a=1\r\n--b", "a\tb", " a", "a ", "a\x0bb\u2028c", '"a"', "", "a  b", "x" * 5000, "größe ~",
+        "--a=1\n  --b=2\n",
+        "--a=1\r\n--b",
+        "a\tb",
+        " a",
+        "a ",
+        "a\x0bb\u2028c",
+        '"a"',
+        "",
+        "a  b",
+        "x" * 5000,
+        "größe ~",
     ],
-)  # fmt: skip
+)
 def test_every_value_of_a_variable_stands_on_a_line_of_its_own_and_is_read_back(value: str) -> None:
     line = surroundings.variable_line("XLA_FLAGS", value)
     assert line.splitlines() == [line]
