@@ -117,7 +117,7 @@ class _Requests:
                 self._cut_off(signal.Signals(number).name)
 
     def _is_answered(self, count: int, *, until: float) -> bool:
-        """Whether the main thread begins to end before then; a further request during the end is not answered.
+        """Whether the main thread begins to end before then; a further request during the end has no answer.
 
         This thread may wake when all is done: what counts is when the main thread heard of the request.
         """
