@@ -180,7 +180,9 @@ class RunDirectory:
             raise RuntimeError(f"the run is already {self._manifest.status}")
         record = _record(stage, error)
         # At once, as a kill may follow; the hashes come after it, and are null until then.
-        self._rewrite(status="interrupted", error=record, files=None, finished_at=utc_now())
+        # Once it is closed, the board has said when that was.
+        finished_at = self._manifest.finished_at if self._is_closed else utc_now()
+        self._rewrite(status="interrupted", error=record, files=None, finished_at=finished_at)
         self.log.note(f"interrupted ({stage}): {record.message}")
         if not self._is_closed:
             try:
