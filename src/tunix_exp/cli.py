@@ -7,9 +7,11 @@ worse than its baseline, 130 interrupted.
 
 import difflib
 import os
+import platform
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tunix_exp import config as configs
-from tunix_exp import verbs
+from tunix_exp import interruption, streams, verbs
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import refuse_lacking
 from tunix_exp.evidence.layout import DEFAULTS, REPORT
@@ -45,12 +47,37 @@ def conf_folder() -> Path:
 
 def main(argv: Sequence[str]) -> int:
     """The exit status of one command."""
+    with streams.kept(), interruption.heeded():
+        try:
+            _refuse_nowhere()
+            if "--version" in argv:
+                print(_versions())
+                return COMPLETED
+            if argv and not argv[0].startswith("-") and "=" not in argv[0]:
+                return verbs.call(argv[0], list(argv[1:]))
+            return _experiment(argv)
+        except UserError as error:
+            return _refuse(error)
+        except KeyboardInterrupt as stop:
+            print(f"interrupted ({stop or 'Ctrl-C'}); no run was under way", file=sys.stderr)
+            return INTERRUPTED
+
+
+def _refuse_nowhere() -> None:
     try:
-        if argv and not argv[0].startswith("-") and "=" not in argv[0]:
-            return verbs.call(argv[0], list(argv[1:]))
-        return _experiment(argv)
-    except UserError as error:
-        return _refuse(error)
+        os.getcwd()
+    except OSError as error:
+        raise UserError(
+            f"the folder in which this was typed is gone: {error.strerror}",
+            where="the working directory",
+            remedy="cd to a folder that is there",
+        ) from None
+
+
+def _versions() -> str:
+    """The version of the package, and of what it stands on."""
+    others = ", ".join(f"{name} {metadata.version(name)}" for name in ("jax", "flax", "hydra-core"))
+    return f"tunix_exp {metadata.version('tunix-exp')} ({others}, Python {platform.python_version()})"
 
 
 def _refuse(error: UserError) -> int:
@@ -81,10 +108,14 @@ def _job(composed: DictConfig) -> None:
     from tunix_exp.launch import launch
 
     hydra = HydraConfig.get()
-    _record_defaults(Path(hydra.runtime.output_dir))
-    status = launch(_resolved(composed), Path(hydra.runtime.output_dir), command=_command())
-    if hydra.mode is not RunMode.MULTIRUN or status == INTERRUPTED:
-        raise SystemExit(status)
+    # A launcher may have begun a process of its own, in which nobody has done so yet.
+    with streams.kept(), interruption.heeded():
+        _record_defaults(Path(hydra.runtime.output_dir))
+        status = launch(_resolved(composed), Path(hydra.runtime.output_dir), command=_command())
+        if hydra.mode is not RunMode.MULTIRUN:
+            raise SystemExit(status)
+        if status == INTERRUPTED or interruption.asked():
+            raise SystemExit(INTERRUPTED)
 
 
 def _record_defaults(directory: Path) -> None:

@@ -3,6 +3,7 @@
 Imports no JAX: a config that is wrong, or a directory in use, is refused before anything heavy loads.
 """
 
+import functools
 import os
 import secrets
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast, get_args
 
 from tunix_exp import config as configs
+from tunix_exp import interruption
 from tunix_exp.data.sources import read_items
 from tunix_exp.device import environment
 from tunix_exp.errors import Interrupted, UserError
@@ -48,38 +50,86 @@ def launch(
     plain: Mapping[str, Any], directory: Path, *, command: list[str], replay: Replay | None = None
 ) -> int:
     """Run the experiment that `plain` spells in `directory`; returns its exit status."""
-    code = checkout.source_code(Path(__file__).resolve().parent)
-    evidence = _claim(plain, directory, command, code, replay)
     stages = Stages("code")
+    evidence: RunDirectory | None = None
     try:
-        _keep_code(code, evidence)
-        if replay is not None:
-            evidence.before_end(lambda: replay.settle(evidence))
-        stages.current = "config"
-        config = configs.validate(plain)
-        refuse_lacking(config.eval)
-        baseline = _opened_baseline(config.eval, evidence, stages)
-        stages.current = "device"
-        environment.apply(config.device, preflight=config.mode.name == "preflight")
-        # Only now: importing JAX reads the environment.
-        from tunix_exp.run import run
-
-        evidence.log.say(f"{config.name} → {directory}")
-        run(config, evidence, stages, baseline=baseline)
+        code = checkout.source_code(Path(__file__).resolve().parent)
+        with interruption.held():
+            evidence = _claim(plain, directory, command, code, replay)
+            interruption.at_worst(functools.partial(_cut_off, evidence, stages))
+        try:
+            _run(plain, directory, code, evidence, stages, replay)
+        except Interrupted:
+            raise
+        except Exception as error:
+            with interruption.ending():
+                end = _interrupt if interruption.is_stopping() else _fail
+                end(evidence, stages.current, error)
     except (KeyboardInterrupt, Interrupted) as error:
-        evidence.interrupt(stages.current, error)
-        print(
-            f"interrupted ({stages.current}): {error}\nto go on: training.resume={directory}", file=sys.stderr
-        )
-        return INTERRUPTED
-    except Exception as error:
-        evidence.log.say(f"failed ({stages.current}): {error}")
-        evidence.fail(stages.current, error, analysis=_analysis(stages.current, error))
-        if not isinstance(error, UserError):
-            traceback.print_exc()
-        print(f"{directory / 'failure_analysis.md'} says what to do next", file=sys.stderr)
-        return FAILED
-    return REGRESSED if evidence.manifest.verdict == "regressed" else COMPLETED
+        if evidence is None:
+            raise
+        with interruption.ending():
+            _interrupt(evidence, stages.current, error)
+    finally:
+        interruption.at_worst(None)
+    return _exit_status(evidence.manifest)
+
+
+def _run(
+    plain: Mapping[str, Any],
+    directory: Path,
+    code: checkout.SourceCode,
+    evidence: RunDirectory,
+    stages: Stages,
+    replay: Replay | None,
+) -> None:
+    """The run is completed; anything else is an exception."""
+    _keep_code(code, evidence)
+    if replay is not None:
+        evidence.before_end(lambda: replay.settle(evidence))
+    stages.current = "config"
+    config = configs.validate(plain)
+    refuse_lacking(config.eval)
+    baseline = _opened_baseline(config.eval, evidence, stages)
+    stages.current = "device"
+    environment.apply(config.device, preflight=config.mode.name == "preflight")
+    # Only now: importing JAX reads the environment.
+    from tunix_exp.run import run
+
+    evidence.log.say(f"{config.name} → {directory}")
+    run(config, evidence, stages, baseline=baseline)
+
+
+def _interrupt(evidence: RunDirectory, stage: str, error: BaseException) -> None:
+    """The run is interrupted, and its user knows how to go on; a run that had ended stays as it is."""
+    if evidence.manifest.status != "running":
+        return
+    evidence.interrupt(stage, error)
+    has_checkpoint = any(p.name.isdigit() for p in (evidence.root / layout.CHECKPOINTS).glob("*"))
+    again = f"training.resume={evidence.root}"
+    way = again if has_checkpoint else "the same command again, as no checkpoint was saved"
+    print(f"interrupted ({stage}): {error}\nto go on: {way}", file=sys.stderr)
+
+
+def _fail(evidence: RunDirectory, stage: str, error: Exception) -> None:
+    evidence.log.say(f"failed ({stage}): {error}")
+    evidence.fail(stage, error, analysis=_analysis(stage, error))
+    if not isinstance(error, UserError):
+        traceback.print_exc()
+    print(f"{evidence.root / layout.FAILURE_ANALYSIS} says what to do next", file=sys.stderr)
+
+
+def _cut_off(evidence: RunDirectory, stages: Stages, name: str) -> None:
+    evidence.cut_off(stages.current, name)
+
+
+def _exit_status(manifest: RunManifest) -> int:
+    match manifest.status:
+        case "interrupted":
+            return INTERRUPTED
+        case "failed":
+            return FAILED
+    return REGRESSED if manifest.verdict == "regressed" else COMPLETED
 
 
 def _claim(

@@ -5,7 +5,6 @@ train, score the trained model, and leave evidence of each.
 """
 
 import functools
-import io
 import math
 import os
 from collections.abc import Callable
@@ -16,8 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
-from rich.console import Console
-from rich.table import Table
 
 from tunix_exp import references
 from tunix_exp.config import RunConfig
@@ -37,6 +34,7 @@ from tunix_exp.evaluation.generate import MOST_ROWS, block_rows, check_prompts, 
 from tunix_exp.evidence import layout, surroundings
 from tunix_exp.evidence import manifest as records
 from tunix_exp.evidence.board import HELDOUT, sample_table
+from tunix_exp.evidence.console import table_text
 from tunix_exp.evidence.metrics import heldout_line, step_line
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
@@ -536,7 +534,7 @@ def _settle(
 ) -> None:
     """The plan is in the run directory and in the log, and what does not fit is refused."""
     evidence.write_json("plan.json", plan.to_json())
-    evidence.log.say(_as_text(plan.table()))
+    evidence.log.say(table_text(plan.table()))
     evidence.log.say(f"plan: {plan.describe()}")
     warning = plans.guard(plan, "block" if is_stuck else config.device.guardrail, find_remedies)
     if warning:
@@ -804,7 +802,7 @@ def _result(
     summary, result = compare(
         base, trained, resamples=config.eval.resamples, seed=config.seed, evidence=evidence
     )
-    evidence.log.say(_as_text(harness_table(summary)))
+    evidence.log.say(table_text(harness_table(summary)))
     return result
 
 
@@ -830,7 +828,7 @@ def _compared(
         sample_table(base.predictions, None if trained is None else trained.predictions, rows=_SAMPLE_ROWS),
         step=0,
     )
-    evidence.log.say(_as_text(comparison_table(summary)))
+    evidence.log.say(table_text(comparison_table(summary)))
     return result
 
 
@@ -873,9 +871,3 @@ def _base(weights: str) -> str | None:
         case references.Random():
             return None
     return weights
-
-
-def _as_text(table: Table) -> str:
-    sink = io.StringIO()
-    Console(file=sink, width=100).print(table)
-    return sink.getvalue().rstrip()

@@ -64,7 +64,7 @@ def test_a_manifest_is_final_only_once_its_hash_is_in_the_seal(
 
     monkeypatch.setattr(run_directory, "_replace", dying)
     with pytest.raises(KeyboardInterrupt):
-        run.interrupt("training", Interrupted("stopped"))
+        run.fail("training", ValueError("x"), analysis="why")
     assert sealing == ["SHA256SUMS", "run_manifest.json"][: len(sealing)]
     assert _manifest(run)["status"] == "running"
 

@@ -1,3 +1,4 @@
+import json
 import os
 import stat
 import sys
@@ -93,3 +94,33 @@ def test_the_recorded_environment_leaves_out_what_is_not_named(monkeypatch: pyte
     monkeypatch.setenv("HOME", "/home/someone")
     environ = {"XLA_FLAGS": "--xla_dump_to=/home/someone/x", "HF_TOKEN": "hf_secret", "OMP_NUM_THREADS": ""}
     assert recorded_environment(environ) == {"XLA_FLAGS": "--xla_dump_to=~/x", "OMP_NUM_THREADS": ""}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "--a=1\n  --b=2\n",
+        "--a=1\r\n--b",
+        "a\tb",
+        " a",
+        "a ",
+        "a\x0bb\u2028c",
+        '"a"',
+        "",
+        "a  b",
+        "x" * 5000,
+        "größe ~",
+    ],
+)
+def test_every_value_of_a_variable_stands_on_a_line_of_its_own_and_is_read_back(value: str) -> None:
+    line = surroundings.variable_line("XLA_FLAGS", value)
+    assert line.splitlines() == [line]
+    said = line.removeprefix("XLA_FLAGS=")
+    assert (json.loads(said) if said.startswith('"') else said) == value
+    assert f"\n  {line}\n" in environment_text({"XLA_FLAGS": value})
+
+
+def test_a_value_that_is_no_unicode_is_recorded_as_text() -> None:
+    environ = {"XLA_FLAGS": os.fsdecode(b"caf\xe9")}
+    assert recorded_environment(environ) == {"XLA_FLAGS": "caf\\udce9"}
+    environment_text(environ).encode("utf-8")

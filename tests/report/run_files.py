@@ -65,6 +65,7 @@ MANIFEST: dict[str, Any] = {
     "baseline": None,
     "verdict": None,
     "kaggle": {"kaggle_notebook_url": None, "kaggle_notebook_version": None, "kaggle_run_id": None},
+    "console_lost": None,
     "error": None,
     "files": None,
 }

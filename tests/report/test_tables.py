@@ -84,7 +84,7 @@ def test_the_page_opens_with_the_name_the_sentence_and_the_comparison(run):
     sentence = summary()["comparison"]["sentence"]
     assert text.startswith(f"# nano\n\n**{sentence}**\n\n|  | items | base |")
     assert "| all items | 12 | 25.0 % | 91.7 % | +66.7 | +21.4…+85.7 | 0.0078 |" in text
-    assert "| category a\\|b | 1 |" in text
+    assert "| `category a\\|b` | 1 |" in text
     assert "Paired bootstrap of 1,000 draws, exact McNemar; the 3 groups' p are corrected" in text
     assert "![Loss, learning rate, gradient norm and throughput](curves.png)" in text
 

@@ -51,6 +51,13 @@ def apply(
     XLA reads them once. A second job of this process that needs others is refused.
     """
     variables = wanted(config, preflight=preflight)
+    for name, value in variables.items():
+        if "\0" in value:
+            raise UserError(
+                f"{name} would hold a null character, which no environment can",
+                where="device",
+                remedy="look at device.xla_flags and device.compilation_cache",
+            )
     if "jax" in sys.modules:
         wrong = {
             k: environ.get(k) for k, v in variables.items() if environ.get(k) != v and k not in COMPILER_ONLY

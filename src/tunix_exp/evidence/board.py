@@ -6,12 +6,14 @@ thread, names its file by host and time, and puts hyperparameters into a second 
 
 import importlib
 import json
+import re
 import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tunix_exp import interruption
 from tunix_exp.evidence.layout import MANIFEST, sums_text
 from tunix_exp.evidence.manifest import Headline
 from tunix_exp.evidence.strict_json import BrokenFile, json_text, parse_json, refuse_non_finite
@@ -112,10 +114,11 @@ class Board:
         if not self._is_open:
             raise RuntimeError("the event file is closed")
         event = _proto("event").Event(wall_time=time.time(), **fields)
-        self._records.write(event.SerializeToString())
-        if time.monotonic() - self._flushed_at > _FLUSH_EVERY_S:
-            self._records.flush()
-            self._flushed_at = time.monotonic()
+        with interruption.held():  # a record is several writes
+            self._records.write(event.SerializeToString())
+            if time.monotonic() - self._flushed_at > _FLUSH_EVERY_S:
+                self._records.flush()
+                self._flushed_at = time.monotonic()
 
 
 def final_figures(headline: Headline) -> dict[str, float]:
@@ -259,5 +262,6 @@ def _cell(text: str) -> str:
     lines = text.split("\n")
     text = text if len(lines) <= _SAMPLE_LINES else "\n".join([*lines[:_SAMPLE_LINES], "…"])
     short = text if len(text) <= _SAMPLE_CHARACTERS else text[:_SAMPLE_CHARACTERS] + " …"
-    escaped = short.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    # `&` and `<` are HTML's; what means something in a line of Markdown has a backslash before it.
+    escaped = re.sub(r"([\\`*_{}\[\]|])", r"\\\1", short.replace("&", "&amp;").replace("<", "&lt;"))
     return escaped.replace("\r", "").replace("\n", "<br>")

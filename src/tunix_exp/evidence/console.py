@@ -1,16 +1,36 @@
-"""What a run says: to the terminal, and as plain UTF-8 lines into `training_log.txt`."""
+"""What a run says: to the terminal, and as plain UTF-8 lines into `training_log.txt`.
 
+The only module that makes a console: on every one of them a text is what it is, brackets, colons and all.
+"""
+
+import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tunix_exp import interruption, streams
 
 # Without a terminal a bar becomes lines: one per tenth, and one at least this often.
 _LINE_EVERY_S = 15.0
+_AS_IT_IS: Any = {"markup": False, "emoji": False, "highlight": False}
+
+
+def plain_console(file: TextIO | None = None, **options: Any) -> Console:
+    """A console that takes nothing in a text for markup, for an emoji's name or for something to colour."""
+    return Console(file=file, **_AS_IT_IS, **options)
+
+
+def table_text(table: Table) -> str:
+    """The table as lines of text."""
+    sink = io.StringIO()
+    plain_console(sink, width=100).print(table)
+    return sink.getvalue().rstrip()
 
 
 class Advance(Protocol):
@@ -28,15 +48,30 @@ class RunLog:
         self, path: Path, *, console: Console | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Begin the file at `path`, which must not exist; offsets count from now."""
-        self._console = Console() if console is None else console
+        self._console = plain_console() if console is None else console
+        self._lost: set[str] = set()
         self._clock = clock
         self._start = clock()
         self._file = path.open("x", encoding="utf-8", newline="\n", buffering=1)
 
     def say(self, text: str) -> None:
         """`text` is on the terminal and in the file; after `close` on the terminal alone."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True, **_AS_IT_IS)
         self.note(text)
+        self.note_losses()
+
+    def console_lost(self) -> dict[str, str] | None:
+        """Why each stream of the terminal was lost, by its name; `None` where none was."""
+        streams.flush()
+        self.note_losses()
+        return streams.losses() or None
+
+    def note_losses(self) -> None:
+        """The file says once of each stream of the terminal that it was lost, and why."""
+        for name, why in streams.losses().items():
+            if name not in self._lost:
+                self._lost.add(name)
+                self.note(f"the console is lost: {name}: {why}; the run goes on")
 
     def note(self, text: str) -> None:
         """`text` is in the file alone: settled figures, which the progress bar already shows."""
@@ -45,7 +80,8 @@ class RunLog:
         offset = f"{self._clock() - self._start:10.3f}s"
         for line in text.splitlines() or [""]:
             printable = "".join(c if c.isprintable() else " " for c in line)
-            self._file.write(f"{offset}  {printable}".rstrip() + "\n")
+            with interruption.held():
+                self._file.write(f"{offset}  {printable}".rstrip() + "\n")
 
     @contextmanager
     def progress(self, total: int, description: str) -> Iterator[Advance]:
@@ -96,9 +132,7 @@ class _Lines:
         self._said_tenth, self._said_at = tenth, now
         left_s = (now - self._start) / self._done * (self._total - self._done)
         parts = [f"{self._description} {self._done}/{self._total}", _figures(figures), f"{left_s:.0f} s left"]
-        self._console.print(
-            "  ".join(part for part in parts if part), markup=False, highlight=False, soft_wrap=True
-        )
+        self._console.print("  ".join(part for part in parts if part), soft_wrap=True, **_AS_IT_IS)
 
 
 def _figures(figures: dict[str, float]) -> str:

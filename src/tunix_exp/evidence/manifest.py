@@ -228,6 +228,7 @@ class RunManifest(_Section):
     baseline: BaselineRecord | None
     verdict: Verdict | None
     kaggle: Kaggle
+    console_lost: dict[Literal["stdout", "stderr"], Word] | None
     error: ErrorRecord | None
     files: dict[str, Sha256] | None
 
@@ -278,6 +279,7 @@ STATUS_RULES: dict[Status, StatusRule] = {
 # What a completed run may leave null, with the reason. Everything else must be known.
 NULL_BY_NATURE: dict[str, str] = {
     "error": "nothing failed",
+    "console_lost": "the terminal took all that was printed",
     "resumed_from": "the run began at step 0",
     "replay_of": "the run repeats no other",
     "replay_of.steps": "the other run is repeated whole",

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import TextIO
 from pydantic import BaseModel
 from rich.console import Console
 
+from tunix_exp import interruption
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.board import Board
 from tunix_exp.evidence.console import RunLog
@@ -129,7 +131,8 @@ class RunDirectory:
         if name not in self._appending:
             self._appending[name] = self.path(name).open("x", encoding="utf-8", newline="\n", buffering=1)
         self._refuse_when_closed()
-        self._appending[name].write(line)
+        with interruption.held():
+            self._appending[name].write(line)
 
     def update(self, **sections: object) -> None:
         """The manifest says `sections` too; a dict is merged into the section as it stands."""
@@ -150,7 +153,7 @@ class RunDirectory:
         """
         self.update(**sections)
         self._say_last_words()
-        self._rewrite(finished_at=utc_now())
+        self._rewrite(finished_at=utc_now(), console_lost=self.log.console_lost())
         # Hashes first, still `running`: a kill between here and the last line leaves no finished run.
         self._rewrite(files=self._closed())
         found = verify(self.root, as_status="completed")
@@ -175,16 +178,42 @@ class RunDirectory:
         """The run is `interrupted`, with an error record that says where it stopped."""
         if self._manifest.status != "running":
             raise RuntimeError(f"the run is already {self._manifest.status}")
-        self._say_last_words()
+        record = _record(stage, error)
+        # At once, as a kill may follow; the hashes come after it, and are null until then.
+        # Once it is closed, the board has said when that was.
+        finished_at = self._manifest.finished_at if self._is_closed else utc_now()
+        self._rewrite(status="interrupted", error=record, files=None, finished_at=finished_at)
+        self.log.note(f"interrupted ({stage}): {record.message}")
+        if not self._is_closed:
+            try:
+                self._say_last_words()
+            except Exception as failed:  # they speak of what a whole run has
+                self.log.say(f"left out at the end: {failed}")
         self._end("interrupted", stage, error)
+
+    def cut_off(self, stage: str, name: str) -> None:
+        """The run is `interrupted` by the signal `name`, and no file is hashed.
+
+        For another thread, before it ends the process whose main thread is at work still. A run that has
+        ended stays as it is.
+        """
+        if self._manifest.status == "running":
+            says = f"{name}; the process was ended, as stage `{stage}` did not answer"
+            self.log.note(f"interrupted ({stage}): {says}")
+            record = ErrorRecord(
+                stage=stage, type=interruption.Stopped.__name__, message=says, where=None, remedy=None
+            )
+            self._rewrite(status="interrupted", error=record, files=None, finished_at=utc_now())
 
     def _end(self, status: Status, stage: str, error: BaseException) -> None:
         record = self._manifest.error if self._manifest.error is not None else _record(stage, error)
+        # What was being written when the error came is held open by its frames, and would change after this.
+        traceback.clear_frames(error.__traceback__)
         try:
             if self._is_closed:
                 files = file_hashes(self.root)
             else:
-                self._rewrite(finished_at=utc_now())
+                self._rewrite(finished_at=utc_now(), console_lost=self.log.console_lost())
                 files = self._closed()
         except OSError:
             # a disk that fails here must not hide why the run failed: null hashes are allowed then
@@ -193,6 +222,7 @@ class RunDirectory:
         self._rewrite(files=files)
         self._seal(status=status, error=record)
 
+    @interruption.held()
     def _seal(self, **sections: object) -> None:
         """The manifest says `sections` and is final: `SHA256SUMS` has its hash and that of every file."""
         manifest = self._with(**sections)
@@ -204,6 +234,7 @@ class RunDirectory:
         _replace(self.root / MANIFEST, content)
         self._manifest = manifest
 
+    @interruption.held()
     def _rewrite(self, **sections: object) -> None:
         manifest = self._with(**sections)
         _replace(self.root / MANIFEST, _manifest_bytes(manifest))
@@ -221,9 +252,10 @@ class RunDirectory:
         return parse_manifest(json_text(plain, file=MANIFEST))
 
     def _say_last_words(self) -> None:
-        for write in self._last_words:
-            write()
+        while self._last_words:
+            self._last_words.pop(0)()
 
+    @interruption.held()
     def _closed(self) -> dict[str, str]:
         """Every writer is closed, the board with its last words; the hash of every file."""
         self._is_closed = True
@@ -251,7 +283,7 @@ def _manifest_bytes(manifest: RunManifest) -> bytes:
 
 def _replace(path: Path, content: bytes) -> None:
     # the same folder, because a rename is atomic only within one file system
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with temporary.open("wb") as stream:
             stream.write(content)

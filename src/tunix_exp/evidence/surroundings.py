@@ -1,6 +1,7 @@
 """What the run stood on: interpreter, packages, machine, and the place it ran in."""
 
 import functools
+import json
 import os
 import platform
 import shutil
@@ -88,7 +89,7 @@ def environment_text(environ: Mapping[str, str]) -> str:
         f"memory    {gib:.1f} GiB",
         "",
         "environment variables (of those that are recorded)",
-        *[f"  {name}={environ[name]}" for name in RECORDED_ENVIRONMENT if name in environ],
+        *[f"  {variable_line(*pair)}" for pair in recorded_environment(environ).items()],
         "",
         "packages",
         *[f"  {name}=={version}" for name, version in sorted(installed().items())],
@@ -110,8 +111,25 @@ def machine() -> Machine:
 
 
 def recorded_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables of those that are recorded, the home folder written `~`."""
-    return {name: without_home(environ[name]) for name in RECORDED_ENVIRONMENT if name in environ}
+    """The variables of those that are recorded, the home folder written `~`.
+
+    Bytes that are no UTF-8, which the system allows, are spelled as Python spells them.
+    """
+    return {
+        name: without_home(environ[name]).encode("utf-8", "backslashreplace").decode("utf-8")
+        for name in RECORDED_ENVIRONMENT
+        if name in environ
+    }
+
+
+def variable_line(name: str, value: str) -> str:
+    """The variable on one line, whatever its value: as it is, or as a JSON string.
+
+    What begins with a quote is always JSON. Such are values that begin or end in white space, hold line ends
+    or other characters that do not print, or begin with a quote of their own.
+    """
+    is_plain = value.isprintable() and value == value.strip() and not value.startswith('"')
+    return f"{name}={value if is_plain else json.dumps(value)}"
 
 
 def versions() -> dict[str, str]:

@@ -74,5 +74,11 @@ def overrides(run: Path) -> tuple[str, ...]:
     file = run / ".hydra" / "overrides.yaml"
     if not file.is_file():
         return ()
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return tuple(line.removeprefix("- ") for line in lines if line.startswith("- "))
+    import yaml
+
+    # Hydra quotes what YAML would take for something else
+    try:
+        words = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return ()
+    return tuple(" ".join(str(word).split()) for word in words) if isinstance(words, list) else ()

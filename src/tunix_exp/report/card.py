@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.strict_json import read_json_object
+from tunix_exp.report.markdown import named, verbatim
 from tunix_exp.report.tables import result_of, what_was_run
 
 Form = Literal["hf", "peft"]
@@ -28,7 +29,7 @@ def model_card(run: Path, form: Form) -> str:
     config = read_json_object(run / layout.CONFIG, file=layout.CONFIG)
     parts = [
         _front_matter(manifest, form),
-        f"# {manifest['name']}",
+        f"# {named(manifest['name'])}",
         _what_it_is(manifest, config, form),
         *result_of(run),
         what_was_run(manifest),
@@ -51,7 +52,7 @@ def _front_matter(manifest: dict[str, Any], form: Form) -> str:
 def _what_it_is(manifest: dict[str, Any], config: dict[str, Any], form: Form) -> str:
     steps = manifest["steps_done"]
     done = "as it was loaded; nothing was trained" if steps is None else f"trained for {steps} steps"
-    what = f"`{manifest['model']['name']}`, {done}"
+    what = f"{verbatim(manifest['model']['name'])}, {done}"
     if form == "peft":
         return f"An adapter for {what}."
     merged = ", its adapter merged into the weights" if manifest["adapter"] is not None else ""

@@ -66,9 +66,11 @@ def _title(figure: Any, run: Path, rows: list[dict[str, Any]]) -> None:
     parts = [manifest[section]["name"] for section in ("model", "data") if manifest[section] is not None]
     seen = rows[-1]["step"]
     parts += [f"seed {manifest['seed']}", f"{seen:,} step" + "s" * (seen != 1)]
-    figure.text(0.07, 0.945, manifest["name"], fontsize=17, fontweight="bold", color=_INK)
-    figure.text(0.07, 0.912, "  ·  ".join(parts), fontsize=11, color=_FAINT)
-    figure.text(0.97, 0.945, manifest["run_id"], fontsize=10, color=_FAINT, ha="right")
+    # dollars in a name are no formula
+    style: dict[str, Any] = {"parse_math": False}
+    figure.text(0.07, 0.945, manifest["name"], fontsize=17, fontweight="bold", color=_INK, **style)
+    figure.text(0.07, 0.912, "  ·  ".join(parts), fontsize=11, color=_FAINT, **style)
+    figure.text(0.97, 0.945, manifest["run_id"], fontsize=10, color=_FAINT, ha="right", **style)
 
 
 def _draw_loss(axis: Axes, steps: list[int], losses: list[float], heldout: dict[int, float]) -> None:

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from tunix_exp.report.markdown import named
+
 
 @dataclass(frozen=True, slots=True)
 class _Known:
@@ -129,7 +131,7 @@ def failure_analysis(
     elif remedy is None:
         parts.append("This failure is not among the known ones; the message is the library's own.")
     if where is not None:
-        parts.append(f"Where: {where}")
+        parts.append(f"Where: {named(where)}")
     parts += [_fenced(f"{error_type}: {message}"), "## What was tried"]
     parts.append(
         f"The run came as far as stage `{stage}` and stopped there at the first error. Nothing was tried "

@@ -54,7 +54,9 @@ def harness_table(summary: dict[str, Any]) -> Table:
     )
     for column in harness_columns(summary):
         is_text = column in ("task", "metric")
-        table.add_column(column, justify="left" if is_text else "right", no_wrap=not is_text)
+        overflow = "fold" if is_text else "ellipsis"  # a long name is folded, not cut
+        justify = "left" if is_text else "right"
+        table.add_column(column, justify=justify, no_wrap=not is_text, overflow=overflow)
     table.columns[0].min_width = 0 if "trained" in harness_columns(summary) else _NAMES_ALONE
     for row in harness_rows(summary):
         table.add_row(*row)

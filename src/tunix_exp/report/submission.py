@@ -8,6 +8,7 @@ from typing import Any
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.strict_json import read_json_object, read_jsonl
+from tunix_exp.report.markdown import named, verbatim
 
 _OUTSIDE = "not recorded (the environment of the run did not say)"
 
@@ -32,7 +33,7 @@ def submission_readme(run: Path) -> str:
     summary = read_json_object(run / layout.EVAL_SUMMARY, file=layout.EVAL_SUMMARY)
     losses = read_jsonl(run / layout.METRICS, file=layout.METRICS)
     parts = [
-        f"# {manifest['name']}",
+        f"# {named(manifest['name'])}",
         f"**{summary['comparison']['sentence']}**",
         _section("Kaggle", manifest["kaggle"].items()),
         _section("What was run", _run_facts(manifest)),
@@ -46,16 +47,17 @@ def submission_readme(run: Path) -> str:
 
 def _run_facts(manifest: dict[str, Any]) -> Iterable[tuple[str, Any]]:
     model, code = manifest["model"], manifest["code"]
-    yield "run_id", manifest["run_id"]
+    yield "run_id", named(manifest["run_id"])
     yield "started_at, finished_at", f"{manifest['started_at']}, {manifest['finished_at']}"
-    yield "command", f"`{shlex.join(manifest['command'])}`"
+    yield "command", verbatim(shlex.join(manifest["command"]))
     yield "commit_sha", "outside a git checkout" if code["git_commit"] is None else code["git_commit"]
     if code["git_dirty"]:
         yield "patch on that commit", f"`run/{layout.SOURCE_PATCH}`, sha256 {code['git_diff_sha256']}"
     revision = "" if model["revision"] is None else f" at {model['revision']}"
     yield (
         "model_id",
-        f"{model['name']}, `{model['weights']}`{revision}, {model['parameter_count']:,} parameters",
+        f"{named(model['name'])}, {verbatim(model['weights'])}{revision}, "
+        f"{model['parameter_count']:,} parameters",
     )
     yield "trained weights", f"hash {model['trained_weight_hash']}"
     yield "dataset", _source(manifest["data"], "rows")
@@ -87,7 +89,9 @@ def _evaluation_facts(manifest: dict[str, Any], summary: dict[str, Any]) -> Iter
         yield f"primary_score, {which}", f"{summary[which]['primary_score']} ({counts})"
     trained = summary["trained"]["scorecard"]
     for group in ("section", "category", "difficulty"):
-        scores = [f"{name} {part['primary_score']:.3f}" for name, part in trained[f"per_{group}"].items()]
+        scores = [
+            f"{named(name)} {part['primary_score']:.3f}" for name, part in trained[f"per_{group}"].items()
+        ]
         if scores:
             yield f"trained, per {group}", ", ".join(scores)
     yield "every answer", f"`run/{layout.BASE_PREDICTIONS}`, `run/{layout.TRAINED_PREDICTIONS}`"
@@ -118,7 +122,8 @@ def _how_to_check(manifest: dict[str, Any]) -> str:
 
 
 def _source(section: dict[str, Any], unit: str) -> str:
-    return f"{section['name']}, `{section['source']}`, {section['rows']:,} {unit}, sha256 {section['sha256']}"
+    said = f"{named(section['name'])}, {verbatim(section['source'])}, {section['rows']:,} {unit}"
+    return f"{said}, sha256 {section['sha256']}"
 
 
 def _section(title: str, facts: Iterable[tuple[str, Any]]) -> str:

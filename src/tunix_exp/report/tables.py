@@ -14,6 +14,8 @@ from tunix_exp.evidence.harness import harness_in_words
 from tunix_exp.evidence.strict_json import read_json_object
 from tunix_exp.evidence.summary import result_in_words
 from tunix_exp.report.harness import harness_columns, harness_rows
+from tunix_exp.report.markdown import named, verbatim
+from tunix_exp.report.markdown import table as table_of
 from tunix_exp.scoring.paired import GROUPS, p_text, points
 
 FILES = {
@@ -94,7 +96,10 @@ def comparison_table(summary: dict[str, Any]) -> Table:
     )
     for column in columns:
         style = "bold" if column == "trained" else None
-        table.add_column(column, justify="right" if column else "left", style=style, no_wrap=bool(column))
+        # a long name is folded, not cut
+        overflow = "ellipsis" if column else "fold"
+        justify = "right" if column else "left"
+        table.add_column(column, justify=justify, style=style, no_wrap=bool(column), overflow=overflow)
     if not is_compared:
         table.columns[0].min_width = _NAMES_ALONE  # else the sentences below have no room
     how = [_how_computed(summary["comparison"])] if is_compared else []
@@ -137,7 +142,8 @@ def result_of(run: Path) -> list[str]:
     """The result in sentences and in a table; nothing where nothing was scored."""
     if (run / layout.HARNESS_SUMMARY).exists():
         summary = read_json_object(run / layout.HARNESS_SUMMARY, file=layout.HARNESS_SUMMARY)
-        table = _markdown_table(list(harness_columns(summary)), harness_rows(summary), right_from=2)
+        rows = [[named(row[0]), *row[1:]] for row in harness_rows(summary)]
+        table = table_of(list(harness_columns(summary)), rows, right_from=2)
         return [f"**{harness_in_words(summary)}**", table]
     if not (run / layout.EVAL_SUMMARY).exists():
         return []
@@ -211,44 +217,52 @@ def _how_computed(comparison: dict[str, Any]) -> str:
 
 def _markdown_comparison(summary: dict[str, Any]) -> str:
     columns = _columns(summary)
-    body = [row.cells[: len(columns)] for row in _rows(summary)]
-    table = _markdown_table(columns, body, right_from=1)
+    body = [[named(row.name), *row.cells[1 : len(columns)]] for row in _rows(summary)]
+    table = table_of(columns, body, right_from=1)
     comparison = summary["comparison"]
     return table if comparison is None else f"{table}\n\n{_how_computed(comparison)}"
 
 
 def _heading(manifest: dict[str, Any]) -> str:
-    title = f"# {manifest['name']}"
+    title = f"# {named(manifest['name'])}"
     if manifest["error"] is None:
         return title
     error = manifest["error"]
-    return f"{title}\n\n**This run {manifest['status']}** in stage `{error['stage']}`: {error['message']}"
+    says = f"**This run {manifest['status']}** in stage `{error['stage']}`: {named(error['message'])}"
+    return f"{title}\n\n{says}"
 
 
 def what_was_run(manifest: dict[str, Any]) -> str:
     """The section with what the manifest says of code, model, data and devices."""
     code, model, data, items = (manifest[key] for key in ("code", "model", "data", "eval"))
     facts = [
-        ("run", f"`{manifest['run_id']}`, mode `{manifest['mode']}`, begun {manifest['started_at']}"),
+        ("run", f"{verbatim(manifest['run_id'])}, mode `{manifest['mode']}`, begun {manifest['started_at']}"),
         ("code", _code(code)),
     ]
     if model is not None:
-        facts.append(("model", f"`{model['name']}` from `{model['weights']}`{_parameters(model)}"))
+        facts.append(
+            ("model", f"{verbatim(model['name'])} from {verbatim(model['weights'])}{_parameters(model)}")
+        )
     if manifest["adapter"] is not None:
         facts.append(("adapter", adapter_text(manifest["adapter"])))
     if data is not None:
         facts.append(
-            ("training data", f"`{data['name']}` from `{data['source']}`, {data['rows']:,} rows{_hash(data)}")
+            (
+                "training data",
+                f"{_set(data)}, {data['rows']:,} rows{_hash(data)}",
+            )
         )
     if items is not None and items["kind"] == "items":
         facts.append(
             (
                 "held-out items",
-                f"`{items['name']}` from `{items['source']}`, {items['rows']:,} items{_hash(items)}",
+                f"{_set(items)}, {items['rows']:,} items{_hash(items)}",
             )
         )
     if items is not None and items["kind"] == "harness":
-        asked = f"{', '.join(items['tasks'])} of lm-eval {items['lm_eval']}, {items['rows']:,} items"
+        asked = (
+            f"{', '.join(map(named, items['tasks']))} of lm-eval {items['lm_eval']}, {items['rows']:,} items"
+        )
         facts.append(("tasks", f"{asked}{_hash(items)}"))
     facts.append(("seed", str(manifest["seed"])))
     if manifest["devices"] is not None:
@@ -261,7 +275,7 @@ def what_was_run(manifest: dict[str, Any]) -> str:
         facts.append(("resumed from", _resumed_from(manifest["resumed_from"], manifest["steps_done"])))
     if manifest["tokens_per_s"] is not None:
         facts.append(("throughput", _throughput(manifest["tokens_per_s"], manifest["throughput"])))
-    return "## What was run\n\n" + _markdown_table(["", ""], [list(fact) for fact in facts])
+    return "## What was run\n\n" + table_of(["", ""], [list(fact) for fact in facts])
 
 
 def _code(code: dict[str, Any]) -> str:
@@ -288,6 +302,10 @@ def _parameters(model: dict[str, Any]) -> str:
     return revision + (
         "" if model["parameter_count"] is None else f", {model['parameter_count']:,} parameters"
     )
+
+
+def _set(section: dict[str, Any]) -> str:
+    return f"{verbatim(section['name'])} from {verbatim(section['source'])}"
 
 
 def _hash(section: dict[str, Any]) -> str:
@@ -325,20 +343,12 @@ def _what_lies_here(run: Path) -> str:
     ends = {layout.MANIFEST, layout.README, layout.REPORT, layout.SUMS}
     present = ends | {entry(name) for name in layout.files_of(run)}
     known = [name for name in FILES if name in present]
-    rows = [[f"`{name}`", FILES[name]] for name in known]
-    rows += [[f"`{name}`", "not made by this version"] for name in sorted(present - set(known))]
-    return "## What lies here\n\n" + _markdown_table(["file", "holds"], rows)
+    rows = [[verbatim(name), FILES[name]] for name in known]
+    rows += [[verbatim(name), "not made by this version"] for name in sorted(present - set(known))]
+    return "## What lies here\n\n" + table_of(["file", "holds"], rows)
 
 
 def entry(name: str) -> str:
     """The table's entry for a file: itself, or the folder that is described as a whole."""
     folder = name.split("/")[0] + "/"
     return folder if folder in FILES else name
-
-
-def _markdown_table(header: list[str], rows: list[list[str]], *, right_from: int | None = None) -> str:
-    rule = [
-        "---:" if right_from is not None and place >= right_from else "---" for place in range(len(header))
-    ]
-    lines = [header, rule, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,14 +1,14 @@
 """The training loop: a batch, a step, the previous step's figures, and what falls due."""
 
 import math
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 
+from tunix_exp import interruption
 from tunix_exp.device.check import peak_memory
 from tunix_exp.errors import Interrupted, NonFinite
 from tunix_exp.evidence.metrics import is_logged
@@ -95,7 +95,7 @@ def train(
         checkpoints.wait()
         return state
     batch = place(source.arrays(first))
-    with _stop_requests() as stop:
+    with interruption.deferred() as stop:
         for step in range(first, schedule.last_step):
             done = step + 1
             with jax.transfer_guard("disallow"):
@@ -186,26 +186,3 @@ class _Settler:
 
 def _due(done: int, every: int | None) -> bool:
     return every is not None and done % every == 0
-
-
-@contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a request to stop after the step; the second one interrupts."""
-    asked = False
-
-    def ask(signum: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    try:
-        old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # only the main thread may set handlers; elsewhere the default ones stay
-        yield lambda: False
-        return
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

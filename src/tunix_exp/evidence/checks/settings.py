@@ -10,6 +10,7 @@ from tunix_exp.evidence.board import flatten, hyperparameters
 from tunix_exp.evidence.manifest import RunManifest, config_hash
 from tunix_exp.evidence.opened import Disagreement, OpenedRun, bundled, lookup
 from tunix_exp.evidence.strict_json import BrokenFile, canonical_json, parse_json
+from tunix_exp.evidence.surroundings import variable_line
 
 COMPOSED, OVERRIDES, HYDRA, _ = layout.COMPOSED
 ENVIRONMENT = "env_info.txt"
@@ -133,10 +134,12 @@ def hparams(run: OpenedRun) -> Iterator[Disagreement]:
 def machine(run: OpenedRun) -> Iterator[Disagreement]:
     """`env_info.txt` and `device_check.txt` name the versions, variables and devices of the manifest."""
     says = run.manifest
-    lines = {_plain(line) for line in run.text(ENVIRONMENT).splitlines()}
-    due = [f"{key}={value}" for key, value in (says.environment or {}).items()]
-    due += [f"{name}=={version}" for name, version in (says.versions or {}).items() if name != "python"]
-    for line in due:
+    exact = {line.strip() for line in run.text(ENVIRONMENT).split("\n")}
+    for key, value in (says.environment or {}).items():
+        if (line := variable_line(key, value)) not in exact:
+            yield Disagreement(ENVIRONMENT, f"does not say `{line:.200}`, as the manifest does")
+    lines = {_plain(line) for line in exact}
+    for line in [f"{name}=={version}" for name, version in (says.versions or {}).items() if name != "python"]:
         if _plain(line) not in lines:
             yield Disagreement(ENVIRONMENT, f"does not say `{line}`, as the manifest does")
     for first, last in _first_lines(says):
