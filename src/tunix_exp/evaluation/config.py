@@ -24,9 +24,6 @@ class ItemsEvalConfig(Config):
     resamples: Annotated[int, Field(ge=1000)]
     baseline: str | None
     baseline_tolerance_points: NonNegativeFloat | None
-    extractor: Literal["v1"]
-    num_beams: Literal[1]
-    do_sample: Literal[False]
 
 
 class HarnessEvalConfig(Config):
