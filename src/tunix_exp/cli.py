@@ -163,7 +163,11 @@ class Door(Callback):
 
 
 def _refuse_used(directory: Path) -> None:
-    if (directory / MANIFEST).exists():
+    try:
+        is_used = (directory / MANIFEST).exists()
+    except OSError:
+        return  # a path that the system refuses is refused with its reason, below
+    if is_used:
         raise UserError(
             f"{directory} already holds a run",
             where="hydra.run.dir / hydra.sweep.dir",
@@ -176,9 +180,10 @@ def _refuse_unwritable(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             pass
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter of a NUL in the path
+        why = error.strerror if isinstance(error, OSError) else error
         raise UserError(
-            f"the run directory cannot be written: {error.strerror}",
+            f"the run directory cannot be written: {why}",
             where=str(directory),
             remedy="name another place with hydra.run.dir=… (sweeps: hydra.sweep.dir=…)",
         ) from None
@@ -199,7 +204,7 @@ def _plain(error: Exception) -> UserError:
     full_key = getattr(cause, "full_key", None) or getattr(error, "full_key", None)
     if full_key and isinstance(error, ConfigCompositionException):
         return UserError(
-            f"`{full_key}` is not a key{configs.nearest(full_key)}",
+            configs.unknown(full_key),
             where="the command line",
             remedy="`python -m tunix_exp --cfg job` shows every key with its value",
         )
