@@ -24,25 +24,9 @@ def test_every_group_and_experiment_was_found():
 
 @pytest.mark.parametrize(("group", "option"), ALL_OPTIONS)
 def test_every_option_composes_and_validates(group, option):
-    plain = composed(f"{group}={option}", *COMPANIONS.get((group, option), ()))
+    plain = composed(f"{group}={option}")
     config = validate(plain)
     assert getattr(config, group) is not None
-
-
-# What an option cannot do without when it is put into the default experiment of a small model.
-COMPANIONS = {
-    ("data", "gsm8k"): ["model=gpt2"],
-    ("data", "golden-v1"): ["model=gpt2"],
-    ("data", "golden-v2"): ["model=gpt2"],
-    ("data", "dev-reasoning-v1"): ["model=gpt2"],
-    ("data", "dev-reasoning-v2"): ["model=gpt2"],
-    ("data", "jsonl"): ["model=gpt2"],
-    ("data", "hub"): ["model=gpt2"],
-    ("eval", "gsm8k"): ["model=gpt2"],
-    ("eval", "eval-v1"): ["model=gpt2"],
-    ("eval", "eval-v2"): ["model=gpt2"],
-    ("mode", "eval"): ["eval.heldout_every_steps=null"],
-}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -175,6 +159,34 @@ CONTRADICTIONS = {
         "optim.rounding=stochastic",
     ],
 }  # fmt: skip
+
+
+def test_sizes_touch_what_is_there_alone():
+    assert composed("mode=smoke", "eval=none")["eval"] == {"kind": "none", "name": "none"}
+    assert composed("mode=smoke", "eval=harness")["eval"]["max_items"] == 4
+    assert composed("mode=eval", "eval=nano-eval")["eval"]["heldout_every_steps"] is None
+    assert "heldout_every_steps" not in composed("mode=eval", "eval=harness")["eval"]
+    assert "heldout_every_steps" not in composed("experiment=m37-tpu-gemma", "eval=none")["eval"]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ["mode=smoke", "eval=none", "eval.max_items=3"],
+            "`eval.max_items` is a key of eval.kind=items and eval.kind=harness, and another option",
+        ),
+        (
+            ["optim=lion", "+optim.eps=1e-8"],
+            "`optim.eps` is a key of optim.name=adamw and",
+        ),
+    ],
+)
+def test_a_typed_key_of_an_option_that_is_not_chosen_is_refused(words, text):
+    with pytest.raises(UserError) as caught:
+        validate(composed(*words))
+    assert text in str(caught.value)
+    assert "did you mean" not in str(caught.value)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.keys)

@@ -5,6 +5,7 @@ Exit status: 0 completed, 1 failed, 2 refused before it began, 3 a replay with o
 worse than its baseline, 130 interrupted.
 """
 
+import copy
 import difflib
 import os
 import sys
@@ -19,14 +20,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from tunix_exp import config as configs
 from tunix_exp import verbs
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import refuse_lacking
-from tunix_exp.evidence.layout import DEFAULTS, REPORT
+from tunix_exp.evidence.layout import COMPOSED, DEFAULTS, REPORT
 from tunix_exp.evidence.strict_json import json_text
 from tunix_exp.exits import COMPLETED, FAILED, INTERRUPTED, REFUSED, REGRESSED
 
@@ -82,7 +83,11 @@ def _job(composed: DictConfig) -> None:
 
     hydra = HydraConfig.get()
     _record_defaults(Path(hydra.runtime.output_dir))
-    status = launch(_resolved(composed), Path(hydra.runtime.output_dir), command=_command())
+    applicable = without_strays(composed, hydra)
+    if applicable != composed:
+        file = Path(hydra.runtime.output_dir) / COMPOSED[0]
+        file.write_text(OmegaConf.to_yaml(applicable), encoding="utf-8", newline="\n")
+    status = launch(_resolved(applicable), Path(hydra.runtime.output_dir), command=_command())
     if hydra.mode is not RunMode.MULTIRUN or status == INTERRUPTED:
         raise SystemExit(status)
 
@@ -108,6 +113,39 @@ def _defaults() -> dict[str, Any]:
             GlobalHydra.instance().initialize(job)
 
 
+def without_strays(composed: DictConfig, hydra: Any) -> DictConfig:
+    """The config without what an experiment or `sizes` set of an option that is not the chosen one.
+
+    What is typed stays, and is refused: nobody types a key to have it ignored.
+    """
+    applicable = copy.deepcopy(composed)
+    typed = {word.lstrip("+~").partition("=")[0] for word in hydra.overrides.task}
+    for key in _overlaid(hydra):
+        plain = OmegaConf.to_container(applicable)
+        assert isinstance(plain, dict)
+        if key not in typed and configs.is_of_another_option({str(k): v for k, v in plain.items()}, key):
+            group, _, leaf = key.rpartition(".")
+            section = OmegaConf.select(applicable, group)
+            if section is not None and leaf in section:
+                with open_dict(section):
+                    del section[leaf]
+    return applicable
+
+
+def _overlaid(hydra: Any) -> list[str]:
+    """The keys that the chosen experiment and the sizes of the mode set, whatever the options are."""
+    keys = []
+    for group in ("experiment", "sizes"):
+        choice = OmegaConf.select(hydra, f"runtime.choices.{group}")
+        folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+        files = [folder / group / f"{choice}.yaml" for folder in folders]
+        for file in (file for file in files if choice is not None and file.is_file()):
+            body = OmegaConf.to_container(OmegaConf.load(file))
+            assert isinstance(body, dict)
+            keys += [key for key, _ in configs.leaves({str(k): v for k, v in body.items()}) if "." in key]
+    return keys
+
+
 def _resolved(composed: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
@@ -125,7 +163,8 @@ class Door(Callback):
         """Refuse a wrong config, or a directory in which a run already lies."""
         try:
             without_hydra = OmegaConf.masked_copy(config, [k for k in map(str, config) if k != "hydra"])
-            refuse_lacking(configs.validate(_resolved(without_hydra)).eval)
+            applicable = without_strays(without_hydra, config.hydra)
+            refuse_lacking(configs.validate(_resolved(applicable)).eval)
             _refuse_used(Path(config.hydra.run.dir))
             _refuse_unwritable(Path(config.hydra.run.dir))
         except UserError as error:

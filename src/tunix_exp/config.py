@@ -114,6 +114,7 @@ RULES: tuple[Rule, ...] = (
         "training.bucket_widths, data.max_tokens",
         lambda c: (
             isinstance(c.training.bucket_widths, tuple)
+            and c.data.max_tokens is not None
             and c.training.bucket_widths[-1] < c.data.max_tokens
         ),
         "the last width must hold an example of data.max_tokens; add one that does",
@@ -177,8 +178,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "data.max_tokens, model.num_positions",
-        lambda c: c.data.max_tokens > c.model.num_positions,
-        "an example must fit the model's positions; lower data.max_tokens",
+        lambda c: c.data.max_tokens is not None and c.data.max_tokens > c.model.num_positions,
+        "an example must fit the model's positions; data.max_tokens=null takes what they allow",
     ),
     Rule(
         "eval.max_new_tokens, model.num_positions",
@@ -260,6 +261,19 @@ def validate(plain: Mapping[str, Any]) -> RunConfig:
             where="config",
         )
     return config
+
+
+def is_of_another_option(plain: Mapping[str, Any], key: str) -> bool:
+    """Whether some option of the key's group has the key, and the chosen one has not."""
+    group = key.split(".")[0]
+    if key not in known_keys() or not isinstance(plain[group], Mapping):
+        return False
+    chosen = [
+        variant
+        for variant in classes(RunConfig.model_fields[group].annotation)
+        if any(tag in plain[group] and plain[group][tag] == word for tag, word in _tagged(variant))
+    ]
+    return len(chosen) == 1 and key not in known_keys(chosen[0], f"{group}.")
 
 
 def value_at(config: Config, key: str) -> Any:

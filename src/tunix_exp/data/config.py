@@ -7,12 +7,16 @@ from pydantic import Field, model_validator
 from tunix_exp.references import ReferenceText
 from tunix_exp.schema import MOST_TOKENS, Config, Name, Rows, Text, contradiction
 
+# Parts that a row may do without.
+OPTIONAL = ("id", "reasoning", "section", "category", "difficulty")
+
 
 class FieldsConfig(Config):
     """The names that a row's parts go by in the source; `null` where the source has no such part.
 
-    A dot reaches into an object: `meta.category`. With an `answer_marker` the answer field holds the
-    worked text, the marker, and the answer; `reasoning` is then `null`.
+    A dot reaches into an object: `meta.category`. A name that ends in `?` may be that of no field: when
+    none of the rows has it, it is as if it were `null`, and the run says so. With an `answer_marker` the
+    answer field holds the worked text, the marker, and the answer; `reasoning` is then `null`.
     """
 
     id: Name | None
@@ -71,7 +75,9 @@ class DataConfig(Config):
     source: ReferenceText
     fields: FieldsConfig
     template: TemplateConfig
-    max_tokens: Annotated[int, Field(ge=8, le=MOST_TOKENS)]
+    max_tokens: (
+        Annotated[int, Field(ge=8, le=MOST_TOKENS)] | None
+    )  # null: what the data needs and the model allows
     too_long: Literal["error", "drop", "shorten"]
     max_rows: Rows | None
     allow_eval_overlap: bool
