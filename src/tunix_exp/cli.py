@@ -74,6 +74,14 @@ def _experiment(argv: Sequence[str]) -> int:
         return stop.code if isinstance(stop.code, int) else FAILED
     except (HydraException, OmegaConfBaseException) as error:
         raise _plain(error) from None
+    except ValueError as error:
+        if "integer string conversion" not in str(error):
+            raise
+        raise UserError(
+            "a whole number has thousands of digits, which Python reads none of",
+            where="the command line",
+            remedy="write a number that can be meant; in quotes it is a text",
+        ) from None
     return COMPLETED
 
 
