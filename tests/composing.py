@@ -5,7 +5,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from tunix_exp.cli import conf_folder
+from tunix_exp.cli import conf_folder, without_strays
 
 GROUPS = ("adapter", "data", "device", "eval", "mode", "model", "optim", "training")
 
@@ -18,7 +18,8 @@ def options(group: str) -> list[str]:
 def composed(*overrides: str) -> dict[str, Any]:
     """The plain config of `python -m tunix_exp *overrides`."""
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("config", overrides=list(overrides))
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        config = compose("config", overrides=list(overrides), return_hydra_config=True)
+    own = OmegaConf.masked_copy(config, [key for key in map(str, config) if key != "hydra"])
+    plain = OmegaConf.to_container(without_strays(own, config.hydra), resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}

@@ -1,8 +1,11 @@
 """Imports point downwards, and what must start fast imports nothing heavy."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -90,3 +93,19 @@ def test_what_must_start_fast_imports_nothing_heavy(module):
     code = f"import sys, {module}; print(*sorted({{m.split('.')[0] for m in sys.modules}} & {HEAVY!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+PROJECT = tomllib.loads((ROOT.parents[1] / "pyproject.toml").read_text())["project"]
+
+
+@pytest.mark.parametrize("requirement", PROJECT["dependencies"])
+def test_a_declared_dependency_is_imported_by_the_package(requirement):
+    name = re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower().replace("_", "-")
+    modules = {
+        module
+        for module, distributions in metadata.packages_distributions().items()
+        if name in {distribution.lower().replace("_", "-") for distribution in distributions}
+    }
+    assert modules, f"{name} is not installed"
+    imported = {imported.split(".")[0] for path in MODULES for imported in imports(path)}
+    assert modules & imported, f"{name} is declared, and nothing imports {' or '.join(sorted(modules))}"

@@ -1,5 +1,7 @@
 """The config tree and the classes that read it are one."""
 
+from typing import Any
+
 import pytest
 import yaml
 
@@ -7,6 +9,7 @@ from tests.composing import GROUPS, composed, options
 from tunix_exp.cli import conf_folder
 from tunix_exp.config import RULES, RunConfig, classes, known_keys, leaves, validate
 from tunix_exp.errors import UserError
+from tunix_exp.schema import spelled
 
 ALL_OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
 EXPERIMENTS = options("experiment")
@@ -21,25 +24,9 @@ def test_every_group_and_experiment_was_found():
 
 @pytest.mark.parametrize(("group", "option"), ALL_OPTIONS)
 def test_every_option_composes_and_validates(group, option):
-    plain = composed(f"{group}={option}", *COMPANIONS.get((group, option), ()))
+    plain = composed(f"{group}={option}")
     config = validate(plain)
     assert getattr(config, group) is not None
-
-
-# What an option cannot do without when it is put into the default experiment of a small model.
-COMPANIONS = {
-    ("data", "gsm8k"): ["model=gpt2"],
-    ("data", "golden-v1"): ["model=gpt2"],
-    ("data", "golden-v2"): ["model=gpt2"],
-    ("data", "dev-reasoning-v1"): ["model=gpt2"],
-    ("data", "dev-reasoning-v2"): ["model=gpt2"],
-    ("data", "jsonl"): ["model=gpt2"],
-    ("data", "hub"): ["model=gpt2"],
-    ("eval", "gsm8k"): ["model=gpt2"],
-    ("eval", "eval-v1"): ["model=gpt2"],
-    ("eval", "eval-v2"): ["model=gpt2"],
-    ("mode", "eval"): ["eval.heldout_every_steps=null"],
-}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -104,9 +91,9 @@ def test_smoke_wins_over_an_experiment_s_sizes_and_the_command_line_over_smoke()
             ["+batch_size=1"],
             "`batch_size` is not a key — did you mean `eval.batch_size` or `training.batch_size`?",
         ),
-        (["model.num_heads=7"], "`model`: width 128 is not a multiple of num_heads 7"),
+        (["model.num_heads=7"], "`model.width=128` and `model.num_heads=7` contradict each other: the heads"),
         (["seed=abc"], "`seed` = 'abc': input should be a valid integer"),
-        (["training.batch_size=0"], "`training.batch_size` = 0: input should be greater than 0"),
+        (["training.batch_size=0"], "`training.batch_size` = 0: input should be greater than or equal to 1"),
         (["optim.peak_lr=fast"], "`optim.peak_lr` = 'fast': input should be a valid number"),
         (
             ["training.bucket_widths=[64,32]"],
@@ -119,7 +106,7 @@ def test_smoke_wins_over_an_experiment_s_sizes_and_the_command_line_over_smoke()
         (["~optim.b1"], "`optim.b1` is missing"),
         (["eval=harness", "eval.tasks=[]"], "`eval.tasks` = []: tuple should have at least 1 item"),
         (["eval=harness", "eval.tasks=[arc_easy,piqa,piqa]"], "`eval.tasks`: piqa is named twice"),
-        (["training.epochs=1"], "training.steps, training.epochs: 400, 1.0 contradict each other"),
+        (["training.epochs=1"], "`training.steps=400` and `training.epochs=1.0` contradict each other"),
     ],
 )
 def test_a_wrong_config_is_refused_by_key(overrides, text):
@@ -174,11 +161,44 @@ CONTRADICTIONS = {
 }  # fmt: skip
 
 
+def test_sizes_touch_what_is_there_alone():
+    assert composed("mode=smoke", "eval=none")["eval"] == {"kind": "none", "name": "none"}
+    assert composed("mode=smoke", "eval=harness")["eval"]["max_items"] == 4
+    assert composed("mode=eval", "eval=nano-eval")["eval"]["heldout_every_steps"] is None
+    assert "heldout_every_steps" not in composed("mode=eval", "eval=harness")["eval"]
+    assert "heldout_every_steps" not in composed("experiment=m37-tpu-gemma", "eval=none")["eval"]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ["mode=smoke", "eval=none", "eval.max_items=3"],
+            "`eval.max_items` is a key of eval.kind=items and eval.kind=harness, and another option",
+        ),
+        (
+            ["optim=lion", "+optim.eps=1e-8"],
+            "`optim.eps` is a key of optim.name=adamw and",
+        ),
+    ],
+)
+def test_a_typed_key_of_an_option_that_is_not_chosen_is_refused(words, text):
+    with pytest.raises(UserError) as caught:
+        validate(composed(*words))
+    assert text in str(caught.value)
+    assert "did you mean" not in str(caught.value)
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.keys)
 def test_every_contradiction_is_refused_with_keys_values_and_remedy(rule):
     with pytest.raises(UserError) as caught:
         validate(composed(*CONTRADICTIONS[rule.keys]))
-    assert f"{rule.keys}: " in str(caught.value)
+    config = composed(*CONTRADICTIONS[rule.keys])
+    for key in rule.keys.split(", "):
+        value: Any = config
+        for part in key.split("."):
+            value = value[part]
+        assert f"`{key}={spelled(value)}`" in str(caught.value)
     assert rule.says in str(caught.value)
 
 

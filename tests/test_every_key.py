@@ -14,7 +14,8 @@ from tests.evaluation.harness.toys import write_tasks
 from tests.running import TOY, read_json, read_jsonl, run
 from tunix_exp.config import leaves, validate
 from tunix_exp.data.tokenizer import END_OF_TEXT
-from tunix_exp.device import environment
+from tunix_exp.device import check, environment
+from tunix_exp.errors import UserError
 
 MARKED = Path(__file__).parent / "data" / "marked.jsonl"
 NO_LABELS = ("data.fields.category=null", "data.fields.difficulty=null")
@@ -41,11 +42,16 @@ LORA = ("adapter=lora",)
 TASKS = "eval.include_path=<tasks>"
 HARNESS = ("eval=harness", TASKS, "eval.tasks=[toy_choice]", "mode=eval")
 
+CHATTING = (*CHAT, "data.template.chat=gemma", *HARNESS)
+
+# A TPU that is not here: a preflight compiles for it, or would.
+TPU = ("device=tpu", "device.topology_when_absent=null", "mode=preflight")
+
 # key: (other value, what else it takes for the key to matter)
 CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "name": ("other", ()),
     "seed": ("5", ()),
-    "adapter.name": ("none2", ()),
+    "adapter.name": ("none", ("adapter.name=lora",)),
     "adapter.weights": ("./nowhere", LORA),
     "adapter.rank": ("4", LORA),
     "adapter.alpha": ("32.0", LORA),
@@ -106,8 +112,8 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "training.export": ("[hf]", ()),
     "training.export_dtype": ("bfloat16", ("training.export=[hf]",)),
     "device.platform": ("tpu", ()),
-    "device.topology": ("v5e:2x4", ()),
-    "device.topology_when_absent": ("v5e:2x4", ()),
+    "device.topology": ("v5e:2x4", TPU),
+    "device.topology_when_absent": ("v6e:2x4", TPU),
     "device.min_devices": ("99", ()),
     "device.mesh.data": ("7", ()),
     "device.mesh.fsdp": ("7", ()),
@@ -121,7 +127,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "device.memory_gib": ("0.0001", ()),
     "device.guardrail": ("warn", ("device.memory_gib=0.0001",)),
     "device.compilation_cache": ("./cache", ()),
-    "eval.kind": ("none", ()),
+    "eval.kind": ("none", ("eval=none", "eval.kind=items")),
     "eval.name": ("other", ()),
     "eval.source": ("bundled:eval-v1", ("eval.fields.reasoning=null", "eval.fields.section=null")),
     "eval.fields.id": ("null", ()),
@@ -143,17 +149,17 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "eval.resamples": ("2000", ()),
     "eval.baseline": ("./nowhere", ("eval.baseline_tolerance_points=1.0",)),
     "eval.baseline_tolerance_points": ("2.0", (BASELINE, "eval.baseline_tolerance_points=1.0")),
-    "eval.extractor": ("v0", ()),
-    "eval.num_beams": ("2", ()),
-    "eval.do_sample": ("true", ()),
     "eval.tasks": ("[toy_addition]", HARNESS),
     "eval.include_path": ("./nowhere", HARNESS),
     "eval.num_fewshot": ("1", HARNESS),
     "eval.fewshot_seed": ("7", (*HARNESS, "eval.num_fewshot=1")),
-    "eval.apply_chat_template": ("true", HARNESS),
-    "eval.fewshot_as_multiturn": ("true", HARNESS),
+    "eval.apply_chat_template": ("true", CHATTING),
+    "eval.fewshot_as_multiturn": (
+        "true",
+        (*CHATTING, "eval.apply_chat_template=true", "eval.num_fewshot=1"),
+    ),
     "mode.name": ("preflight", ()),
-    "model.family": ("gemma", ()),
+    "model.family": ("gemma2", ("model=tiny-gemma",)),
     "model.name": ("other", ()),
     "model.weights": ("./nowhere", ()),
     "model.stored_dtype": ("bfloat16", LORA),
@@ -168,7 +174,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "model.head_width": ("16", ("model=tiny-gemma",)),
     "model.query_pre_attn_scalar": ("2.0", ("model=tiny-gemma", "model.init_std=0.5")),
     "model.rope_base": ("100.0", ("model=tiny-gemma", "model.init_std=0.5")),
-    "model.global_every": ("1", TWO_LAYERS),
+    "model.global_every": ("3", TWO_LAYERS),
     "model.window": ("3", TWO_LAYERS),
     "model.rope_local_base": ("100.0", TWO_LAYERS),
     "model.attention_soft_cap": ("0.1", TWO_LAYERS),
@@ -191,17 +197,44 @@ def test_the_table_has_every_key_of_every_option():
     assert keys == CHANGES.keys()
 
 
-def effect(folder: Path, words: tuple[str, ...]) -> dict[str, Any]:
+def words_of(key: str, *, changed: bool, tokenizer="./t", toy_run="./r", tasks="./e") -> tuple[str, ...]:
+    """The toy experiment in which the key matters, with its usual value or with the other."""
+    value, companions = CHANGES[key]
+    named = {
+        CHAT_TOKENIZER: f"model.tokenizer={tokenizer}",
+        BASELINE: f"eval.baseline={toy_run}",
+        TASKS: f"eval.include_path={tasks}",
+    }
+    # the harness computes no held-out loss, and without an evaluation there are no sizes of it
+    left_out = "eval.heldout" if HARNESS[0] in companions else "eval." if "eval=none" in companions else "?"
+    toy = [word for word in TOY if not word.startswith(left_out)]
+    base = tuple(named.get(word, word) for word in (*toy, *companions))
+    return (*base, f"{key}={value}") if changed else base
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_a_key_has_another_valid_value(key):
+    # A refusal by the key's own type is no effect: what has one value only decides nothing.
+    validate(composed(*words_of(key, changed=True)))
+
+
+def effect(folder: Path, words: tuple[str, ...], monkeypatch) -> dict[str, Any]:
     """All that a stranger could see of a run, but for its own config, times and places."""
+    plain = composed(*words)
     try:
-        plain = composed(*words)
         config = validate(plain)
-    except Exception as error:
-        return {"refused": f"{type(error).__name__}: {error}"}
+    except UserError as error:
+        return {"refused": str(error)}
     seen: dict[str, Any] = {
         "environment": environment.wanted(config.device, preflight=config.mode.name == "preflight"),
         "directory": f"outputs/{plain['name']}",
     }
+    if config.device.platform == "tpu" and config.mode.name == "preflight":
+        monkeypatch.setattr(check, "_compile_only", lambda: None)  # else it were so for all later tests
+        try:
+            seen["device"] = check.check(config.device, preflight=True).topology
+        except UserError as error:
+            seen["device"] = str(error)
     if seen["environment"] != {"JAX_PLATFORMS": "cpu"}:
         return seen  # another process would have to show more
     status = run(folder, *words)
@@ -248,15 +281,12 @@ def tasks(tmp_path_factory) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("key", CHANGES)
 def test_a_changed_key_changes_what_can_be_seen(
-    key, tmp_path, tmp_path_factory, chat_tokenizer, toy_run, tasks
+    key, tmp_path, tmp_path_factory, chat_tokenizer, toy_run, tasks, monkeypatch
 ):  # fmt: skip
-    value, companions = CHANGES[key]
-    named = {CHAT_TOKENIZER: f"model.tokenizer={chat_tokenizer}", BASELINE: f"eval.baseline={toy_run}"}
-    named[TASKS] = f"eval.include_path={tasks}"
-    # the harness computes no held-out loss
-    toy = [word for word in TOY if HARNESS[0] not in companions or "heldout" not in word]
-    base = tuple(named.get(word, word) for word in (*toy, *companions))
+    places = {"tokenizer": chat_tokenizer, "toy_run": toy_run, "tasks": tasks}
+    base = words_of(key, changed=False, **places)
     if base not in _BEFORE:
-        _BEFORE[base] = effect(tmp_path_factory.mktemp("before") / "run", base)
-    after = effect(tmp_path / "run", (*base, f"{key}={value}"))
+        _BEFORE[base] = effect(tmp_path_factory.mktemp("before") / "run", base, monkeypatch)
+    after = effect(tmp_path / "run", words_of(key, changed=True, **places), monkeypatch)
+    assert "refused" not in after
     assert after != _BEFORE[base]

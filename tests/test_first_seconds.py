@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from tests.running import read_json, run_toy
+from tests.running import TOY, read_json, run, run_toy
 from tunix_exp.evidence import checkout
 from tunix_exp.evidence.verify import verify
 
@@ -122,6 +122,57 @@ def test_a_device_that_is_not_here(tmp_path, device):
     assert f"uv sync --extra {'cuda' if device == 'gpu' else 'tpu'}" in done.stdout
     assert "Traceback" not in done.stderr
     assert read_json(tmp_path / "run" / "run_manifest.json")["error"]["stage"] == "device"
+
+
+# ── data of one's own ──
+
+
+def plain_rows(tmp_path, **more):
+    lines = [{"question": f"What is {i} and 1?", "answer": str(i + 1), **more} for i in range(12)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    return tmp_path / "rows.jsonl"
+
+
+def test_rows_of_one_s_own_are_trained_on_by_one_command(tmp_path):
+    assert run_toy(tmp_path / "run", "data=jsonl", f"data.source={plain_rows(tmp_path)}") == 0
+    card = read_json(tmp_path / "run" / "data_card.json")
+    longest = card["statistics"]["total_tokens"]["max"]
+    assert card["limits"] == {"max_tokens": None, "row_tokens": 32, "too_long": "error"}
+    assert 16 < longest <= 32
+    assert card["train"]["absent"] == ["reasoning"]
+    log = (tmp_path / "run" / "training_log.txt").read_text()
+    assert f"data.max_tokens is 32: the longest example has {longest} tokens" in log
+    assert "no row has a field `reasoning`" in log
+
+    card["limits"]["row_tokens"] = longest - 1
+    (tmp_path / "run" / "data_card.json").write_text(json.dumps(card))
+    assert any("do not follow from" in str(found) for found in verify(tmp_path / "run"))
+
+
+def test_reasoning_that_the_rows_have_is_read(tmp_path):
+    rows_file = plain_rows(tmp_path, reasoning="Count on.")
+    assert run_toy(tmp_path / "run", "data=jsonl", f"data.source={rows_file}") == 0
+    assert read_json(tmp_path / "run" / "data_card.json")["train"]["absent"] == []
+    assert "Count on." in (tmp_path / "run" / "example.txt").read_text()
+
+
+def test_reasoning_that_some_rows_lack(tmp_path):
+    lines = rows(row2={"reasoning": "1 and 2"})
+    text = refused(tmp_path, lines, "data.fields.reasoning=reasoning?", *FIELDS)
+    assert "the field `reasoning` is missing" in text
+
+
+def test_rows_that_are_longer_than_the_model_sees(tmp_path):
+    text = refused(tmp_path, rows(row1={"answer": "9" * 200}), *FIELDS, "data.max_tokens=null")
+    assert "1 of 12 examples are longer than 64 tokens" in text
+    assert "model.num_positions=2" in text
+    assert "data.too_long=drop leaves them out" in text
+
+
+def test_a_smoke_run_without_an_evaluation(tmp_path):
+    words = [word for word in TOY if not word.startswith(("eval.", "training."))]
+    assert run(tmp_path / "run", *words, "mode=smoke", "eval=none") == 0
+    assert verify(tmp_path / "run") == []
 
 
 # ── weights ──────────────────────────────────────────────────────────────────────────────────────────

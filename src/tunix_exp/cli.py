@@ -5,6 +5,7 @@ Exit status: 0 completed, 1 failed, 2 refused before it began, 3 a replay with o
 worse than its baseline, 130 interrupted.
 """
 
+import copy
 import difflib
 import os
 import platform
@@ -21,14 +22,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from tunix_exp import config as configs
 from tunix_exp import interruption, streams, verbs
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import refuse_lacking
-from tunix_exp.evidence.layout import DEFAULTS, REPORT
+from tunix_exp.evidence.layout import COMPOSED, DEFAULTS, REPORT
 from tunix_exp.evidence.strict_json import json_text
 from tunix_exp.exits import COMPLETED, FAILED, INTERRUPTED, REFUSED, REGRESSED
 
@@ -100,6 +101,14 @@ def _experiment(argv: Sequence[str]) -> int:
         return stop.code if isinstance(stop.code, int) else FAILED
     except (HydraException, OmegaConfBaseException) as error:
         raise _plain(error) from None
+    except ValueError as error:
+        if "integer string conversion" not in str(error):
+            raise
+        raise UserError(
+            "a whole number has thousands of digits, which Python reads none of",
+            where="the command line",
+            remedy="write a number that can be meant; in quotes it is a text",
+        ) from None
     return COMPLETED
 
 
@@ -111,7 +120,12 @@ def _job(composed: DictConfig) -> None:
     # A launcher may have begun a process of its own, in which nobody has done so yet.
     with streams.kept(), interruption.heeded():
         _record_defaults(Path(hydra.runtime.output_dir))
-        status = launch(_resolved(composed), Path(hydra.runtime.output_dir), command=_command())
+        applicable = without_strays(composed, hydra)
+        if applicable != composed:
+            file = Path(hydra.runtime.output_dir) / COMPOSED[0]
+            file.write_text(OmegaConf.to_yaml(applicable), encoding="utf-8", newline="
+")
+        status = launch(_resolved(applicable), Path(hydra.runtime.output_dir), command=_command())
         if hydra.mode is not RunMode.MULTIRUN:
             raise SystemExit(status)
         if status == INTERRUPTED or interruption.asked():
@@ -139,6 +153,39 @@ def _defaults() -> dict[str, Any]:
             GlobalHydra.instance().initialize(job)
 
 
+def without_strays(composed: DictConfig, hydra: Any) -> DictConfig:
+    """The config without what an experiment or `sizes` set of an option that is not the chosen one.
+
+    What is typed stays, and is refused: nobody types a key to have it ignored.
+    """
+    applicable = copy.deepcopy(composed)
+    typed = {word.lstrip("+~").partition("=")[0] for word in hydra.overrides.task}
+    for key in _overlaid(hydra):
+        plain = OmegaConf.to_container(applicable)
+        assert isinstance(plain, dict)
+        if key not in typed and configs.is_of_another_option({str(k): v for k, v in plain.items()}, key):
+            group, _, leaf = key.rpartition(".")
+            section = OmegaConf.select(applicable, group)
+            if section is not None and leaf in section:
+                with open_dict(section):
+                    del section[leaf]
+    return applicable
+
+
+def _overlaid(hydra: Any) -> list[str]:
+    """The keys that the chosen experiment and the sizes of the mode set, whatever the options are."""
+    keys = []
+    for group in ("experiment", "sizes"):
+        choice = OmegaConf.select(hydra, f"runtime.choices.{group}")
+        folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+        files = [folder / group / f"{choice}.yaml" for folder in folders]
+        for file in (file for file in files if choice is not None and file.is_file()):
+            body = OmegaConf.to_container(OmegaConf.load(file))
+            assert isinstance(body, dict)
+            keys += [key for key, _ in configs.leaves({str(k): v for k, v in body.items()}) if "." in key]
+    return keys
+
+
 def _resolved(composed: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
@@ -156,7 +203,8 @@ class Door(Callback):
         """Refuse a wrong config, or a directory in which a run already lies."""
         try:
             without_hydra = OmegaConf.masked_copy(config, [k for k in map(str, config) if k != "hydra"])
-            refuse_lacking(configs.validate(_resolved(without_hydra)).eval)
+            applicable = without_strays(without_hydra, config.hydra)
+            refuse_lacking(configs.validate(_resolved(applicable)).eval)
             _refuse_used(Path(config.hydra.run.dir))
             _refuse_unwritable(Path(config.hydra.run.dir))
         except UserError as error:
@@ -194,7 +242,11 @@ class Door(Callback):
 
 
 def _refuse_used(directory: Path) -> None:
-    if (directory / MANIFEST).exists():
+    try:
+        is_used = (directory / MANIFEST).exists()
+    except OSError:
+        return  # a path that the system refuses is refused with its reason, below
+    if is_used:
         raise UserError(
             f"{directory} already holds a run",
             where="hydra.run.dir / hydra.sweep.dir",
@@ -207,9 +259,10 @@ def _refuse_unwritable(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             pass
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter of a NUL in the path
+        why = error.strerror if isinstance(error, OSError) else error
         raise UserError(
-            f"the run directory cannot be written: {error.strerror}",
+            f"the run directory cannot be written: {why}",
             where=str(directory),
             remedy="name another place with hydra.run.dir=… (sweeps: hydra.sweep.dir=…)",
         ) from None
@@ -230,7 +283,7 @@ def _plain(error: Exception) -> UserError:
     full_key = getattr(cause, "full_key", None) or getattr(error, "full_key", None)
     if full_key and isinstance(error, ConfigCompositionException):
         return UserError(
-            f"`{full_key}` is not a key{configs.nearest(full_key)}",
+            configs.unknown(full_key),
             where="the command line",
             remedy="`python -m tunix_exp --cfg job` shows every key with its value",
         )

@@ -4,14 +4,17 @@ Whatever the command line says ends here, as plain values, or is refused with ev
 """
 
 import difflib
+import functools
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from pydantic import Field, NonNegativeInt, ValidationError
+from pydantic import AfterValidator, ValidationError
 from pydantic_core import ErrorDetails
 
 from tunix_exp.data.config import DataConfig
+from tunix_exp.data.render import Renderer
 from tunix_exp.device.config import DeviceConfig
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import EvalConfig, HarnessEvalConfig, ItemsEvalConfig
@@ -19,7 +22,7 @@ from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, target_names, un
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.names import MAPS
 from tunix_exp.models.weight_map import is_spelled
-from tunix_exp.schema import Config
+from tunix_exp.schema import CONTRADICT, Config, Seed, contradiction, listed, shown
 from tunix_exp.training.config import OptimConfig, TrainingConfig
 
 Plain = dict[str, Any]
@@ -41,11 +44,27 @@ class ModeConfig(Config):
         return self.name != "preflight"
 
 
+_MOST_RUN_NAME = 210  # a file system's 255 bytes, with room for what launchers add
+
+
+def _run_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value) or len(value) > _MOST_RUN_NAME:
+        raise ValueError(
+            f"{shown(value)} names the run's directory: begin with a letter or digit, go on with letters,"
+            f" digits, `.`, `_` and `-`, {_MOST_RUN_NAME} characters at most; name=… sets it, else it is"
+            " model.name-data.name"
+        )
+    return value
+
+
+RunName = Annotated[str, AfterValidator(_run_name)]
+
+
 class RunConfig(Config):
     """Everything that decides what a run does."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    seed: NonNegativeInt
+    name: RunName
+    seed: Seed
     model: ModelConfig
     adapter: AdapterConfig
     data: DataConfig
@@ -79,7 +98,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "training.steps, training.epochs",
         lambda c: (c.training.steps is None) == (c.training.epochs is None),
-        "exactly one of them is the budget; set the other to null",
+        "exactly one of them is the budget; give it a number, and the other null",
     ),
     Rule(
         "training.batch_size, optim.accumulation_steps",
@@ -95,6 +114,7 @@ RULES: tuple[Rule, ...] = (
         "training.bucket_widths, data.max_tokens",
         lambda c: (
             isinstance(c.training.bucket_widths, tuple)
+            and c.data.max_tokens is not None
             and c.training.bucket_widths[-1] < c.data.max_tokens
         ),
         "the last width must hold an example of data.max_tokens; add one that does",
@@ -158,8 +178,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "data.max_tokens, model.num_positions",
-        lambda c: c.data.max_tokens > c.model.num_positions,
-        "an example must fit the model's positions; lower data.max_tokens",
+        lambda c: c.data.max_tokens is not None and c.data.max_tokens > c.model.num_positions,
+        "an example must fit the model's positions; data.max_tokens=null takes what they allow",
     ),
     Rule(
         "eval.max_new_tokens, model.num_positions",
@@ -226,21 +246,34 @@ def validate(plain: Mapping[str, Any]) -> RunConfig:
         config = RunConfig.model_validate(dict(plain))
     except ValidationError as error:
         raise UserError(
-            "\n".join(_explain(fault) for fault in error.errors()),
+            "\n".join(_explained(error.errors(include_url=False))),
             where="config",
             remedy="`python -m tunix_exp --cfg job` shows every key with its value",
         ) from None
+    Renderer(config.data.template)  # refuses a template that no example can be put into
     broken = [rule for rule in RULES if rule.broken(config)]
     if broken:
         raise UserError(
             "\n".join(
-                f"{rule.keys}: {', '.join(str(value_at(config, key)) for key in rule.keys.split(', '))}"
-                f" contradict each other: {rule.says}"
+                contradiction({key: value_at(config, key) for key in rule.keys.split(", ")}, rule.says)
                 for rule in broken
             ),
             where="config",
         )
     return config
+
+
+def is_of_another_option(plain: Mapping[str, Any], key: str) -> bool:
+    """Whether some option of the key's group has the key, and the chosen one has not."""
+    group = key.split(".")[0]
+    if key not in known_keys() or not isinstance(plain[group], Mapping):
+        return False
+    chosen = [
+        variant
+        for variant in classes(RunConfig.model_fields[group].annotation)
+        if any(tag in plain[group] and plain[group][tag] == word for tag, word in _tagged(variant))
+    ]
+    return len(chosen) == 1 and key not in known_keys(chosen[0], f"{group}.")
 
 
 def value_at(config: Config, key: str) -> Any:
@@ -269,7 +302,8 @@ def classes(annotation: Any) -> Iterator[type[Config]]:
             yield from classes(member)
 
 
-def known_keys(cls: type[Config] = RunConfig, prefix: str = "") -> set[str]:
+@functools.cache
+def known_keys(cls: type[Config] = RunConfig, prefix: str = "") -> frozenset[str]:
     """Every dotted key that some config may hold."""
     keys: set[str] = set()
     for name, field in cls.model_fields.items():
@@ -277,7 +311,7 @@ def known_keys(cls: type[Config] = RunConfig, prefix: str = "") -> set[str]:
         keys.add(f"{prefix}{name}")
         for member in members:
             keys |= known_keys(member, f"{prefix}{name}.")
-    return keys
+    return frozenset(keys)
 
 
 def nearest(key: str) -> str:
@@ -295,28 +329,82 @@ def nearest(key: str) -> str:
     return f" — did you mean {' or '.join(f'`{k}`' for k in close[:3])}?" if close else ""
 
 
-def _explain(fault: ErrorDetails) -> str:
-    parts = [str(part) for part in fault["loc"]]
-    # A union's tag is part of pydantic's location but not of the key that the user typed.
-    if len(parts) > 1 and f"{parts[0]}.{parts[1]}" not in known_keys() and parts[1] in _tags(parts[0]):
-        del parts[1]
-    key = ".".join(parts)
-    if fault["type"] == "extra_forbidden":
-        return f"`{key}` is not a key{nearest(key)}"
+def unknown(key: str) -> str:
+    """What is wrong with a key that the config does not have."""
+    group = key.split(".")[0]
+    variants = classes(RunConfig.model_fields[group].annotation) if group in RunConfig.model_fields else ()
+    owners = [
+        f"{group}.{tag}={word}"
+        for variant in variants
+        if key in known_keys(variant, f"{group}.")
+        for tag, word in _tagged(variant)
+    ]
+    if owners:
+        return f"`{key}` is a key of {listed(owners)}, and another option of `{group}` is chosen"
+    return f"`{key}` is not a key{nearest(key)}"
+
+
+def _explained(faults: list[ErrorDetails]) -> list[str]:
+    """A line for each key, with all that is wrong with its value."""
+    lines = []
+    for key, group in itertools.groupby(faults, key=_key):
+        first, *others = group
+        lines.append(", or ".join(dict.fromkeys([_explain(key, first), *map(_says, others)])))
+    return lines
+
+
+def _key(fault: ErrorDetails) -> str:
+    """The key that the user typed: without a union's tags and types, which pydantic puts among its parts."""
+    key, last = "", len(fault["loc"]) - 1
+    for place, part in enumerate(fault["loc"]):
+        longer = f"{key}.{part}" if key else str(part)
+        is_unknown = fault["type"] == "extra_forbidden" and place == last
+        if isinstance(part, int) or longer in known_keys() or is_unknown:
+            key = longer
+    if fault["type"].startswith("union_tag"):
+        assert "ctx" in fault
+        return f"{key}.{fault['ctx']['discriminator'].strip(_QUOTE)}"
+    return key
+
+
+_QUOTE = "'"
+
+
+def _explain(key: str, fault: ErrorDetails) -> str:
+    match fault["type"]:
+        case "extra_forbidden":
+            return unknown(key)
+        case "value_error":
+            says = _says(fault)
+            return _with_whole_keys(key, says) if CONTRADICT in says else f"`{key}`: {says}"
+        case "missing" | "union_tag_not_found":
+            return f"`{key}` is missing"
+        case "union_tag_invalid":
+            assert "ctx" in fault
+            return f"`{key}` = {shown(fault['ctx']['tag'])}: {_says(fault)}"
+    return f"`{key}` = {shown(fault['input'])}: {_says(fault)}"
+
+
+def _with_whole_keys(key: str, says: str) -> str:
+    """The message, with the keys of a config class as they are typed; `key` is one of them, or its group."""
+    group = key if any(known.startswith(f"{key}.") for known in known_keys()) else key.rpartition(".")[0]
+    return re.sub(r"`(\w+=)", rf"`{group}.\1", says)
+
+
+def _says(fault: ErrorDetails) -> str:
     if fault["type"] == "value_error":
-        return f"`{key}`: {fault['msg'].removeprefix('Value error, ')}"
-    if fault["type"] == "missing":
-        return f"`{key}` is missing"
-    return f"`{key}` = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+        return fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "union_tag_invalid":
+        assert "ctx" in fault
+        return f"input should be one of {fault['ctx']['expected_tags']}"
+    return f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
 
 
-def _tags(group: str) -> set[str]:
-    """The tags by which the variants of a group are told apart."""
-    field = RunConfig.model_fields[group]
-    names = {
-        str(cls.model_fields[tag].annotation)
-        for cls in classes(field.annotation)
-        for tag in ("name", "kind", "family")
-        if tag in cls.model_fields
-    }
-    return {word for name in names for word in re.findall(r"'([^']+)'", name)}
+def _tagged(cls: type[Config]) -> list[tuple[str, str]]:
+    """The tags by which a class is chosen among the variants of its group: `[("kind", "items")]`."""
+    return [
+        (tag, word)
+        for tag in ("family", "kind", "name")
+        if tag in cls.model_fields and get_origin(cls.model_fields[tag].annotation) is Literal
+        for word in get_args(cls.model_fields[tag].annotation)
+    ][:1]

@@ -6,13 +6,19 @@ hub:ORG/NAME@REVISION[#SUBSET/SPLIT]    a Hugging Face repository, pinned
 anything else                           a path, relative to where the command was typed
 """
 
+import errno
+import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from tunix_exp.errors import UserError
 from tunix_exp.json_text import printable
+from tunix_exp.schema import refuse_unprintable
 
 _MOST_SHOWN = 60
 
@@ -89,3 +95,49 @@ def _path(text: str, key: str) -> Path:
             remedy="mend the path",
         ) from error
     return path
+
+
+def _place(value: str) -> str:
+    """`value`, a path that the system can look at; whether anything is there is asked by who reads it."""
+    if not value.strip():
+        raise ValueError("the path is empty: name one, or null where the key allows it")
+    refuse_unprintable(value, allowed="")
+    shown = value if len(value) <= _MOST_SHOWN else f"{value[:_MOST_SHOWN]}…"
+    try:
+        os.stat(Path(value).expanduser())
+    except FileNotFoundError:
+        pass
+    except (OSError, RuntimeError) as error:  # the latter of ~ and a user who is not there
+        raise ValueError(f"`{shown}` names nothing that can be looked for: {_why(error)}") from None
+    return value
+
+
+def _why(error: OSError | RuntimeError) -> str:
+    remedies = {
+        errno.ENAMETOOLONG: "shorten it",
+        errno.ELOOP: "its links lead in a circle; name the place itself",
+        errno.EACCES: "a folder on the way may not be entered; change its permissions, or name another",
+        errno.ENOTDIR: "a part of it that is followed by more is a file",
+    }
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    return f"{error.strerror}; {remedies[error.errno]}" if error.errno in remedies else error.strerror
+
+
+def _reference(value: str) -> str:
+    """`value`, a reference that is spelled as one."""
+    if value != "random" and not value.startswith(("bundled:", "hub:")):
+        return _place(value)
+    refuse_unprintable(value, allowed="")
+    try:
+        parse(value, key="")
+    except UserError as error:
+        raise ValueError(f"{error.what}: {error.remedy}") from None
+    return value
+
+
+Place = Annotated[str, AfterValidator(_place)]
+"""A path in a config."""
+
+ReferenceText = Annotated[str, AfterValidator(_reference)]
+"""A reference in a config."""

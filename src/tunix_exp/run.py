@@ -20,6 +20,7 @@ from tunix_exp import references
 from tunix_exp.config import RunConfig
 from tunix_exp.data.batches import Batches
 from tunix_exp.data.card import data_card, example_text, rows_text
+from tunix_exp.data.limit import limit, most_tokens
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.sources import ExampleSet, overlap, read, read_items
 from tunix_exp.data.tokenize import Tokenized, TokenizedExample, tokenize
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from tunix_exp.evaluation.harness.tasks import Tasks
 
 _SAMPLE_ROWS = 20
+_SPECIALS = 2  # the tokens that begin and end a text
 _KERNEL_TOLERANCE = 0.02  # a few roundings of bfloat16, of 2⁻⁸ each
 
 
@@ -270,7 +272,10 @@ def _prepared_texts(config: RunConfig, tokenizer: Tokenizer, evidence: RunDirect
     data, evaluates = config.data, isinstance(config.eval, ItemsEvalConfig)
     renderer = Renderer(data.template)
     examples = read(data)
-    rows = tokenize(examples, renderer, tokenizer, data.max_tokens, data.too_long)
+    positions, widths = config.model.num_positions, config.training.bucket_widths
+    most = most_tokens(data.max_tokens, positions=positions, bucket_widths=widths)
+    rows = tokenize(examples, renderer, tokenizer, most, data.too_long, positions=positions)
+    row = limit(data.max_tokens, most=most, longest=rows.statistics.total_tokens.max)
     held_out, items, tasks, shared = None, (), None, None
     if isinstance(config.eval, ItemsEvalConfig):
         held_out = read_items(config.eval.source, config.eval.fields, config.eval.max_items)
@@ -290,10 +295,10 @@ def _prepared_texts(config: RunConfig, tokenizer: Tokenizer, evidence: RunDirect
         rows,
         seed=config.seed,
         batch_size=config.training.batch_size,
-        max_tokens=data.max_tokens,
+        max_tokens=row.tokens,
         pad_id=tokenizer.pad_id,
         batching=config.training.batching,
-        bucket_widths=config.training.bucket_widths,
+        bucket_widths=widths,
     )
     card = data_card(
         data,
@@ -302,6 +307,7 @@ def _prepared_texts(config: RunConfig, tokenizer: Tokenizer, evidence: RunDirect
         rows.statistics,
         batches.statistics(),
         tokenizer,
+        row_tokens=row.tokens,
         eval_name=config.eval.name if evaluates else None,
         eval_facts=held_out.facts if held_out else None,
         overlap_count=shared,
@@ -318,6 +324,10 @@ def _prepared_texts(config: RunConfig, tokenizer: Tokenizer, evidence: RunDirect
     evidence.log.say(
         f"data: {len(rows.kept)} of {examples.facts.rows} rows of {data.name}, {len(items)} held-out items"
     )
+    for name in examples.facts.absent:
+        evidence.log.say(f"data: no row has a field `{name}`, and data.fields can do without")
+    if row.reason:
+        evidence.log.say(f"data.max_tokens is {row.tokens}: {row.reason}")
     evidence.log.say(f"batches: {batches.statistics().describe()}")
     return Texts(tokenizer, rows, items, tasks, batches)
 
@@ -378,7 +388,7 @@ def _planned_step(
     compiled here too, so that training compiles nothing.
     """
     total_steps = _total_steps(config, texts)
-    *narrower, widest = texts.batches.widths(total_steps) if texts else (config.data.max_tokens,)
+    *narrower, widest = texts.batches.widths(total_steps) if texts else (_unread_width(config, evidence),)
     attention = choose_kernel(
         config.device.attention,
         config.model,
@@ -416,7 +426,7 @@ def _planned_step(
             compiled = compile_step(graphdef, optim.structure(config.optim), device.mesh, *arguments)
             plan = replace(plan, step=plans.compiled_figures(compiled, device.platform))
             if not config.mode.computes and isinstance(config.eval, ItemsEvalConfig):
-                answer = _compiled_answer(config, texts, *setting.answering(), device.mesh)
+                answer = _compiled_answer(config, texts, widest, *setting.answering(), device.mesh)
                 plan = replace(plan, answer=plans.compiled_figures(answer, device.platform))
         except jax.errors.JaxRuntimeError as error:
             plan = _refused(plan, error)
@@ -579,13 +589,35 @@ def _total_steps(config: RunConfig, texts: Texts | None) -> int:
     return math.ceil(config.training.epochs * texts.batches.steps_per_epoch)
 
 
+def _unread_width(config: RunConfig, evidence: RunDirectory) -> int:
+    """The tokens of a row where there is no tokenizer to count them: no text is more tokens than bytes."""
+    data = config.data
+    if data.max_tokens is not None:
+        return data.max_tokens
+    renderer = Renderer(data.template)
+    try:
+        texts = [renderer.prompt(example) + renderer.response(example) for example in read(data)]
+    except UserError as error:
+        raise UserError(
+            f"data.max_tokens=null follows from the data, which cannot be read: {error.what}",
+            where="data.max_tokens",
+            remedy="name the tokens of a row to plan with, as data.max_tokens=512",
+        ) from None
+    positions, widths = config.model.num_positions, config.training.bucket_widths
+    most = most_tokens(None, positions=positions, bucket_widths=widths)
+    longest = max(len(text.encode()) for text in texts) + _SPECIALS
+    row = limit(None, most=most, longest=longest, counted="bytes and so no more tokens")
+    evidence.log.say(f"data.max_tokens is {row.tokens}: {row.reason}")
+    return row.tokens
+
+
 def _compiled_answer(
-    config: RunConfig, texts: Texts | None, graphdef: Any, params: Any, mesh: jax.sharding.Mesh
+    config: RunConfig, texts: Texts | None, width: int, graphdef: Any, params: Any, mesh: jax.sharding.Mesh
 ) -> jax.stages.Compiled:
-    """The generation step for the longest prompts; where no text was read, for some of data.max_tokens."""
+    """The generation step for the longest prompts; where no text was read, for some of `width` tokens."""
     assert isinstance(config.eval, ItemsEvalConfig)
     platform = mesh.devices.flat[0].platform
-    lengths = _prompt_lengths(texts) if texts else [config.data.max_tokens] * MOST_ROWS[platform]
+    lengths = _prompt_lengths(texts) if texts else [width] * MOST_ROWS[platform]
     return compile_answer(
         graphdef,
         params,

@@ -147,9 +147,15 @@ def test_a_topology_with_too_few_devices_is_refused():
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("device=cpu", "device.topology=v5e:2x4"), "topology v5e:2x4 is of a TPU, and the platform is cpu"),
-        (("device=cpu", "device.topology_when_absent=v5e:2x4"), "topology v5e:2x4 is of a TPU, and"),
-        (("device=tpu", "device.topology=v5e:2x4"), "topology_when_absent must be null"),
+        (
+            ("device=cpu", "device.topology=v5e:2x4"),
+            "`device.topology=v5e:2x4` and `device.platform=cpu`",
+        ),
+        (
+            ("device=cpu", "device.topology_when_absent=v5e:2x4"),
+            "`device.topology_when_absent=v5e:2x4` and `device",
+        ),
+        (("device=tpu", "device.topology=v5e:2x4"), "set topology_when_absent to null"),
         (("device=tpu", "device.topology=eight"), "device.topology"),
     ],
 )

@@ -14,6 +14,7 @@ from tunix_exp.models.adapter import (
     targeted,
     unknown_targets,
 )
+from tunix_exp.models.names import MAPS
 
 GEMMA = {"query", "key", "value", "out"}
 
@@ -76,3 +77,9 @@ def test_what_an_adapter_cannot_be_is_refused(change, text):
     fields = lora_config().model_dump() | change
     with pytest.raises(ValueError, match=text):
         TypeAdapter(AdapterConfig).validate_python(fields)
+
+
+@pytest.mark.parametrize("family", MAPS)
+def test_all_linear_is_peft_s_word_for_every_layer_that_an_adapter_may_stand_beside(family):
+    assert targeted(family, ("all-linear",)) == targeted(family, ("all",)) == layers_of(family)
+    assert "all-linear" in target_names(family)

@@ -5,5 +5,5 @@ from tests.models.toys import toy_config
 
 
 def test_heads_must_divide_the_width():
-    with pytest.raises(ValidationError, match="width 16 is not a multiple of num_heads 3"):
+    with pytest.raises(ValidationError, match="`width=16` and `num_heads=3` contradict each other"):
         toy_config(num_heads=3)

@@ -15,11 +15,19 @@ from tunix_exp.models.gemma_config import GemmaConfig
 @pytest.mark.parametrize(
     ("changes", "key", "text"),
     [
-        ({"num_key_heads": 3}, "num_key_heads", "3 does not divide num_heads, 4"),
+        ({"num_key_heads": 3}, "num_key_heads", "`num_key_heads=3` and `num_heads=4` contradict each other"),
         ({"head_width": 7}, "head_width", "multiple of 2"),
-        ({"window": None}, "window", "None with global_every 2; it is of local layers"),
-        ({"rope_local_base": None}, "rope_local_base", "null if and only if that is 1"),
-        ({"global_every": 1}, "window", "3 with global_every 1"),
+        (
+            {"window": None},
+            "window",
+            "`window=null` and `global_every=2` contradict each other",
+        ),
+        (
+            {"rope_local_base": None},
+            "rope_local_base",
+            "`rope_local_base=null` and `global_every=2`",
+        ),
+        ({"global_every": 1}, "window", "`window=3` and `global_every=1` contradict"),
     ],
 )
 def test_a_contradiction_is_refused_at_its_key(changes, key, text):
@@ -100,8 +108,11 @@ def test_a_tiny_model_needs_no_network_and_its_window_is_shorter_than_its_positi
 @pytest.mark.parametrize(
     ("override", "text"),
     [
-        ("model.num_key_heads=3", "`model.num_key_heads`: 3 does not divide num_heads, 8"),
-        ("model.global_every=2", "`model.window`: None with global_every 2; it is of local layers"),
+        ("model.num_key_heads=3", "`model.num_key_heads=3` and `model.num_heads=8` contradict each other"),
+        (
+            "model.global_every=2",
+            "`model.window=null` and `model.global_every=2` contradict each other: it is of",
+        ),
     ],
 )
 def test_a_contradiction_is_told_with_the_key_that_was_typed(override, text):

@@ -23,6 +23,7 @@ def data_card(
     batches: BatchStatistics,
     tokenizer: Tokenizer,
     *,
+    row_tokens: int,
     eval_name: str | None,
     eval_facts: SourceFacts | None,
     overlap_count: int | None,
@@ -38,7 +39,11 @@ def data_card(
         "composition": composition(examples),
         "statistics": asdict(statistics),
         "batches": asdict(batches),
-        "limits": {"max_tokens": config.max_tokens, "too_long": config.too_long},
+        "limits": {
+            "max_tokens": config.max_tokens,
+            "row_tokens": row_tokens,
+            "too_long": config.too_long,
+        },
         "fields": config.fields.model_dump(),
         "template": config.template.model_dump(),
         "tokenizer": {

@@ -2,35 +2,39 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from tunix_exp.schema import Config
+from tunix_exp.references import ReferenceText
+from tunix_exp.schema import MOST_TOKENS, Config, Name, Rows, Text, contradiction
+
+# Parts that a row may do without.
+OPTIONAL = ("id", "reasoning", "section", "category", "difficulty")
 
 
 class FieldsConfig(Config):
     """The names that a row's parts go by in the source; `null` where the source has no such part.
 
-    A dot reaches into an object: `meta.category`. With an `answer_marker` the answer field holds the
-    worked text, the marker, and the answer; `reasoning` is then `null`.
+    A dot reaches into an object: `meta.category`. A name that ends in `?` may be that of no field: when
+    none of the rows has it, it is as if it were `null`, and the run says so. With an `answer_marker` the
+    answer field holds the worked text, the marker, and the answer; `reasoning` is then `null`.
     """
 
-    id: str | None
-    question: str
-    reasoning: str | None
-    answer: str
-    answer_marker: str | None
+    id: Name | None
+    question: Name
+    reasoning: Name | None
+    answer: Name
+    answer_marker: Text | None
     strip_calculator_marks: bool
-    section: str | None
-    category: str | None
-    difficulty: str | None
+    section: Name | None
+    category: Name | None
+    difficulty: Name | None
 
     @model_validator(mode="after")
     def _one_source_of_reasoning(self) -> "FieldsConfig":
         if self.answer_marker is not None and self.reasoning is not None:
-            raise ValueError(
-                "`reasoning` and `answer_marker` cannot both be set, as the text before the marker is the "
-                "reasoning: set one of them to null"
-            )
+            both = {"reasoning": self.reasoning, "answer_marker": self.answer_marker}
+            says = "the text before the marker is the reasoning; set one of them to null"
+            raise ValueError(contradiction(both, says))
         if self.answer_marker == "":
             raise ValueError("`answer_marker` is empty: write the mark (GSM8K's is ####) or null")
         return self
@@ -47,18 +51,18 @@ class TemplateConfig(Config):
     """
 
     chat: Chat
-    system: str | None
-    prompt: str
-    response: str
-    response_without_reasoning: str
-    step_separator: str
+    system: Text | None
+    prompt: Text
+    response: Text
+    response_without_reasoning: Text
+    step_separator: Text
 
     @model_validator(mode="after")
     def _a_system_text_has_a_turn(self) -> "TemplateConfig":
         if self.system is not None and self.chat == "none":
-            raise ValueError(
-                "`system` needs turns, and `chat` is none: set chat=gemma, or write the text into `prompt`"
-            )
+            both = {"system": self.system, "chat": self.chat}
+            says = "a system text stands in a turn; set chat=gemma, or write the text into `prompt`"
+            raise ValueError(contradiction(both, says))
         if self.system is not None and not self.system.strip():
             raise ValueError("`system` is blank: write a text or null")
         return self
@@ -67,11 +71,13 @@ class TemplateConfig(Config):
 class DataConfig(Config):
     """The training set; evaluation renders its items with the same template."""
 
-    name: str
-    source: str
+    name: Name
+    source: ReferenceText
     fields: FieldsConfig
     template: TemplateConfig
-    max_tokens: Annotated[int, Field(ge=8)]
+    max_tokens: (
+        Annotated[int, Field(ge=8, le=MOST_TOKENS)] | None
+    )  # null: what the data needs and the model allows
     too_long: Literal["error", "drop", "shorten"]
-    max_rows: PositiveInt | None
+    max_rows: Rows | None
     allow_eval_overlap: bool

@@ -7,6 +7,7 @@ from tunix_exp.data import turns
 from tunix_exp.data.config import TemplateConfig
 from tunix_exp.data.example import Example
 from tunix_exp.errors import UserError
+from tunix_exp.schema import shown
 
 _NEEDED = {
     "prompt": ("question",),
@@ -94,7 +95,7 @@ class Renderer:
             parsed = list(Formatter().parse(text))
         except ValueError as error:
             raise UserError(
-                f"the template {text!r} has a brace without its partner",
+                f"the template {shown(text)} has a brace without its partner",
                 where=where,
                 remedy="write a literal brace twice: {{ or }}",
             ) from error
@@ -105,9 +106,9 @@ class Renderer:
             if field is None:
                 continue
             if field not in needed or spec or conversion:
-                shown = field + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+                placeholder = field + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
                 raise UserError(
-                    f"the template {text!r} has an unknown placeholder {{{shown}}}",
+                    f"the template {shown(text)} has an unknown placeholder {{{placeholder}}}",
                     where=where,
                     remedy=f"here stands {spelled} and no other; write a literal brace twice: {{{{ or }}}}",
                 )
@@ -116,7 +117,7 @@ class Renderer:
             if found.count(field) != 1:
                 how_often = "lacks" if field not in found else "repeats"
                 raise UserError(
-                    f"the template {text!r} {how_often} {{{field}}}",
+                    f"the template {shown(text)} {how_often} {{{field}}}",
                     where=where,
                     remedy=f"put {spelled} into it, once",
                 )

@@ -125,6 +125,15 @@ def _id(record: dict[str, Any], field: str, key: str) -> str:
     return str(value)
 
 
+def has_field(record: Any, field: str) -> bool:
+    """Whether the row has something under the name, be it null."""
+    try:
+        _value(record if isinstance(record, dict) else {}, "", field, "")
+    except BadRow:
+        return False
+    return True
+
+
 def _value(record: dict[str, Any], part: str, field: str, key: str) -> Any:
     """The value of `field`, a dot reaching into an object; a name with a dot in it comes first."""
     value: Any = record

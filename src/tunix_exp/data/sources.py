@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from tunix_exp.data.config import DataConfig, FieldsConfig
+from tunix_exp.data.config import OPTIONAL, DataConfig, FieldsConfig
 from tunix_exp.data.example import Example
-from tunix_exp.data.files import open_source
-from tunix_exp.data.rows import BadRow, example_of
+from tunix_exp.data.files import Row, open_source
+from tunix_exp.data.rows import BadRow, example_of, has_field
 from tunix_exp.errors import UserError
 
 _MOST_SHOWN = 10
@@ -19,6 +19,7 @@ class SourceFacts:
 
     `sha256` is of the file's bytes with line ends as LF (JSON lines), of the file's bytes (Parquet), or of
     the rows written as JSON lines with sorted keys (Hub); `hashed` says which. `revision` is the commit.
+    `absent` are the fields that were asked for with a `?`, and that no row has.
     """
 
     source: str
@@ -27,6 +28,7 @@ class SourceFacts:
     sha256: str
     hashed: str
     revision: str | None
+    absent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def _read(
     opened = open_source(source, where)
     if not opened.rows:
         raise UserError(f"`{source}` has no rows", where=where, remedy="name a source with at least one row")
+    fields, absent = _present(fields, opened.rows[:limit])
     examples: list[Example] = []
     problems: list[Problem] = []
     places_of_ids: dict[str, str] = {}
@@ -125,9 +128,30 @@ def _read(
     if problems:
         raise _faults(problems, len(opened.rows[:limit]), where)
     facts = SourceFacts(
-        source, len(opened.rows), len(examples), opened.sha256, opened.hashed, opened.revision
+        source, len(opened.rows), len(examples), opened.sha256, opened.hashed, opened.revision, absent
     )
     return ExampleSet(tuple(examples), facts)
+
+
+def _present(fields: FieldsConfig, rows: Sequence[Row]) -> tuple[FieldsConfig, tuple[str, ...]]:
+    """The fields without those that may lack and that no row has, and the names of these."""
+    found: dict[str, str | None] = {}
+    absent = []
+    for part in OPTIONAL:
+        name = getattr(fields, part)
+        if name is not None and name.endswith("?"):
+            bare = name.removesuffix("?")
+            is_there = any(_has(row, bare) for row in rows)
+            found[part] = bare if is_there else None
+            absent += [] if is_there else [bare]
+    return fields.model_copy(update=found), tuple(absent)
+
+
+def _has(row: Row, field: str) -> bool:
+    try:
+        return has_field(row.read(), field)
+    except BadRow:  # told when the row is read for good
+        return False
 
 
 def _faults(problems: list[Problem], rows: int, where: str) -> UserError:

@@ -73,6 +73,7 @@ def tokenize(
     too_long: TooLong,
     *,
     key: str = "data",
+    positions: int | None = None,
 ) -> Tokenized:
     """Every example as prompt + response + end token, none longer than `max_tokens`.
 
@@ -80,6 +81,7 @@ def tokenize(
     training's prefix. An example that is too long is an error, is dropped, or has tokens cut from the end of
     its reasoning; prompt, answer and end token stay whole, and if that does not do it is dropped. `key` is
     the config group that errors name: held-out items (`eval`) are limited by the model, not by a key.
+    `positions` are the model's, which no longer row can help.
     """
     prompts = encode_prompts(examples, renderer, tokenizer)
     responses = tokenizer.encode_all([renderer.response(example) for example in examples])
@@ -99,13 +101,14 @@ def tokenize(
             tokens_T = np.array([*prompt, *response], dtype=np.int32)
             kept.append(TokenizedExample(example, tokens_T, len(prompt)))
     if misfits and too_long == "error":
-        raise _too_long(misfits, len(examples), max_tokens, key)
+        raise _too_long(misfits, len(examples), max_tokens, key, positions)
     if not kept:
         longest = max((length for _, length in misfits), default=0)
         raise UserError(
             f"none of the {len(examples)} examples fits {max_tokens} tokens (the longest has {longest})",
             where=f"{key}.max_tokens",
-            remedy=f"raise {key}.max_tokens, or check {key}.source and {key}.fields",
+            remedy=f"raise {key}.max_tokens (null: as much as they need and the model has), or check"
+            f" {key}.source and {key}.fields",
         )
     return Tokenized(tuple(kept), _statistics(kept, len(examples), shortened, dropped))
 
@@ -166,7 +169,9 @@ def _shorten(example: Example, renderer: Renderer, tokenizer: Tokenizer, room: i
     return [*before, *reasoning, *after, tokenizer.end_id] if reasoning else None
 
 
-def _too_long(misfits: list[tuple[Example, int]], rows: int, max_tokens: int, key: str) -> UserError:
+def _too_long(
+    misfits: list[tuple[Example, int]], rows: int, max_tokens: int, key: str, positions: int | None
+) -> UserError:
     longest = sorted(misfits, key=lambda misfit: -misfit[1])
     shown = "\n".join(f"  {example.place}: {length} tokens" for example, length in longest[:_MOST_SHOWN])
     more = f"\n  … and {len(misfits) - _MOST_SHOWN} more" if len(misfits) > _MOST_SHOWN else ""
@@ -177,6 +182,14 @@ def _too_long(misfits: list[tuple[Example, int]], rows: int, max_tokens: int, ke
             where=f"{key}.source",
             remedy="no model sees more than its positions: take the longer items out, "
             "or choose a model with more positions",
+        )
+    if positions is not None and longest[0][1] > positions:
+        return UserError(
+            what,
+            where=f"data.max_tokens, model.num_positions={positions}",
+            remedy="the model sees no more positions: choose one that does (one drawn at random can be given"
+            f" them: model.num_positions={longest[0][1]}); "
+            "data.too_long=shorten cuts reasoning, data.too_long=drop leaves them out",
         )
     return UserError(
         what,

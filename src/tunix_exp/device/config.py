@@ -2,15 +2,20 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from tunix_exp.schema import Config
+from tunix_exp.references import Place
+from tunix_exp.schema import LEAST, Config, Devices, contradiction
 
 FloatType = Literal["float32", "bfloat16"]
 
 
-MeshAxis = PositiveInt | Literal["rest"]
-Topology = Annotated[str, Field(pattern=r"^v\d+[a-z]*:\d+x\d+(x\d+)?$")]  # of a TPU, as v5e:2x4
+MeshAxis = Devices | Literal["rest"]
+# Of a TPU, as v5e:2x4.
+Topology = Annotated[str, Field(pattern=r"^v\d{1,2}[a-z]?:\d{1,3}x\d{1,3}(x\d{1,3})?$")]
+# XLA ends the process at a word that is no flag of its own, and cuts its variable at white space.
+Flag = Annotated[str, Field(pattern=r"^--xla_[A-Za-z0-9_]+(=[!-~]*)?$", max_length=1000)]
+Gibibytes = Annotated[float, Field(ge=LEAST, le=2**20)]
 
 
 class MeshConfig(Config):
@@ -23,7 +28,9 @@ class MeshConfig(Config):
     @model_validator(mode="after")
     def _one_rest_at_most(self) -> "MeshConfig":
         if [self.data, self.fsdp, self.tensor].count("rest") > 1:
-            raise ValueError("more than one axis of the mesh is `rest`")
+            raise ValueError(
+                contradiction(self.model_dump(), "only one axis can be the rest; give the others a number")
+            )
         return self
 
 
@@ -33,25 +40,34 @@ class DeviceConfig(Config):
     platform: Literal["auto", "cpu", "gpu", "tpu"]
     topology: Topology | None  # that the TPU must have
     topology_when_absent: Topology | None  # what a preflight compiles for where no TPU is found
-    min_devices: PositiveInt
+    min_devices: Devices
     mesh: MeshConfig
     param_dtype: FloatType
     compute_dtype: FloatType
     state_dtype: FloatType
     attention: Literal["auto", "einsum", "cudnn", "splash"]
     matmul_precision: Literal["default", "high", "highest"]
-    xla_flags: Annotated[tuple[str, ...], Field(strict=False)]
-    memory_gib: PositiveFloat | None  # null: what the device says, or what its kind is known to have
+    xla_flags: Annotated[tuple[Flag, ...], Field(strict=False, max_length=100)]
+    memory_gib: Gibibytes | None  # null: what the device says, or what its kind is known to have
     guardrail: Literal["block", "warn", "off"]
-    compilation_cache: str | None
+    compilation_cache: Place | None
 
     @model_validator(mode="after")
     def _topologies_are_of_a_tpu(self) -> "DeviceConfig":
-        named = self.topology or self.topology_when_absent
-        if named is not None and self.platform != "tpu":
-            raise ValueError(f"topology {named} is of a TPU, and the platform is {self.platform}")
+        for key in ("topology", "topology_when_absent"):
+            named = getattr(self, key)
+            if named is not None and self.platform != "tpu":
+                raise ValueError(
+                    contradiction(
+                        {key: named, "platform": self.platform},
+                        "a topology is of a TPU; choose device=tpu, or set the topology to null",
+                    )
+                )
         if self.topology is not None and self.topology_when_absent is not None:
+            both = {"topology": self.topology, "topology_when_absent": self.topology_when_absent}
             raise ValueError(
-                f"topology {self.topology} is compiled for as it is; topology_when_absent must be null"
+                contradiction(
+                    both, "the first is compiled for, here or not; set topology_when_absent to null"
+                )
             )
         return self

@@ -3,30 +3,31 @@
 import importlib.util
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, field_validator
 
 from tunix_exp.data.config import FieldsConfig
 from tunix_exp.errors import UserError
-from tunix_exp.schema import Config
+from tunix_exp.references import Place, ReferenceText
+from tunix_exp.schema import BatchSize, Config, Name, Rows, Seed, Steps, Tokens
+
+# A thousandth of a percentile is far below what a sample of items can tell apart.
+Resamples = Annotated[int, Field(ge=1000, le=1_000_000)]
 
 
 class ItemsEvalConfig(Config):
     """Greedy answers to held-out items, extracted and scored."""
 
     kind: Literal["items"]
-    name: str
-    source: str
+    name: Name
+    source: ReferenceText
     fields: FieldsConfig
-    max_items: PositiveInt | None
-    batch_size: PositiveInt
-    max_new_tokens: PositiveInt
-    heldout_every_steps: PositiveInt | None
-    resamples: Annotated[int, Field(ge=1000)]
-    baseline: str | None
-    baseline_tolerance_points: NonNegativeFloat | None
-    extractor: Literal["v1"]
-    num_beams: Literal[1]
-    do_sample: Literal[False]
+    max_items: Rows | None
+    batch_size: BatchSize
+    max_new_tokens: Tokens
+    heldout_every_steps: Steps | None
+    resamples: Resamples
+    baseline: Place | None
+    baseline_tolerance_points: Annotated[float, Field(ge=0, le=100)] | None
 
 
 class HarnessEvalConfig(Config):
@@ -36,17 +37,17 @@ class HarnessEvalConfig(Config):
     """
 
     kind: Literal["harness"]
-    name: str
-    tasks: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
-    include_path: str | None
-    num_fewshot: NonNegativeInt | None
-    fewshot_seed: NonNegativeInt
+    name: Name
+    tasks: Annotated[tuple[Name, ...], Field(strict=False, min_length=1, max_length=1000)]
+    include_path: Place | None
+    num_fewshot: Annotated[int, Field(ge=0, le=1000)] | None
+    fewshot_seed: Seed
     apply_chat_template: bool
     fewshot_as_multiturn: bool
-    max_items: PositiveInt | None
-    batch_size: PositiveInt
-    max_new_tokens: PositiveInt | None
-    resamples: Annotated[int, Field(ge=1000)]
+    max_items: Rows | None
+    batch_size: BatchSize
+    max_new_tokens: Tokens | None
+    resamples: Resamples
 
     @field_validator("tasks", mode="after")
     @classmethod

@@ -4,12 +4,13 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, field_validator
 
 from tunix_exp import references
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.names import MAPS
-from tunix_exp.schema import Config
+from tunix_exp.references import ReferenceText
+from tunix_exp.schema import Config, Decay, Name, Scale, Width
 
 
 class NoAdapterConfig(Config):
@@ -22,12 +23,12 @@ class LoRAConfig(Config):
     """Low-rank adaptation (Hu et al. 2021): `scale·x·A·B` is learned beside frozen products."""
 
     name: Literal["lora"]
-    weights: str
-    rank: PositiveInt
-    alpha: PositiveFloat
+    weights: ReferenceText
+    rank: Width
+    alpha: Scale
     scaling: Literal["lora", "rslora"]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    targets: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    dropout: Decay
+    targets: Annotated[tuple[Name, ...], Field(strict=False, min_length=1, max_length=1000)]
     merge_for_eval: bool
 
     @field_validator("weights", mode="after")
@@ -48,6 +49,9 @@ class LoRAConfig(Config):
 AdapterConfig = Annotated[NoAdapterConfig | LoRAConfig, Field(discriminator="name")]
 
 
+_ALL = ("all", "all-linear")  # ours, and PEFT's
+
+
 def layers_of(family: str) -> dict[str, str]:
     """The layers of a block that an adapter may stand beside: their names on the Hub, and our paths.
 
@@ -62,7 +66,7 @@ def layers_of(family: str) -> dict[str, str]:
 
 def target_names(family: str) -> list[str]:
     """What `adapter.targets` takes for a family: all layers, those of a part, or single ones."""
-    return ["all", "attention", "mlp", *layers_of(family)]
+    return [*_ALL, "attention", "mlp", *layers_of(family)]
 
 
 def targeted(family: str, targets: tuple[str, ...]) -> dict[str, str]:
@@ -84,4 +88,4 @@ def base_dtype(model: ModelConfig, adapter: AdapterConfig, param_dtype: str) -> 
 
 def _names(target: str, name: str, path: str) -> bool:
     # The end of a name is enough, as in PEFT: c_proj is attn.c_proj and mlp.c_proj.
-    return target == "all" or target == path.split("/")[0] or f".{name}".endswith(f".{target}")
+    return target in _ALL or target == path.split("/")[0] or f".{name}".endswith(f".{target}")

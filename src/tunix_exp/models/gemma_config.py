@@ -6,36 +6,47 @@ stream, Gemma 3 norms queries and keys. All else is a number of its own, spelled
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from tunix_exp.schema import Config
+from tunix_exp.references import ReferenceText
+from tunix_exp.schema import (
+    MOST_WIDTH,
+    Config,
+    Layers,
+    Name,
+    Scale,
+    Small,
+    Tokens,
+    Width,
+    contradiction,
+)
 
 
 class GemmaConfig(Config):
     """Gemma 1, 2 (Gemma Team 2024) and 3 text (2025): rotary positions, gated MLP, tied embeddings."""
 
     family: Literal["gemma", "gemma2", "gemma3"]
-    name: str
-    weights: str
+    name: Name
+    weights: ReferenceText
     stored_dtype: Literal["float32", "bfloat16", "float16"]  # of the weights; kept where they are frozen
-    tokenizer: str
-    vocab_size: PositiveInt
-    num_positions: PositiveInt
-    width: PositiveInt
-    mlp_width: PositiveInt
-    num_layers: PositiveInt
-    num_heads: PositiveInt
-    num_key_heads: PositiveInt
-    head_width: Annotated[int, Field(gt=0, multiple_of=2)]  # rotary positions turn pairs
-    query_pre_attn_scalar: PositiveFloat  # attention logits are divided by its square root
-    rope_base: PositiveFloat  # in global layers
-    global_every: PositiveInt  # every n-th layer sees all that came before, the others a window; 1: all do
-    window: PositiveInt | None  # tokens that a local layer sees, the token itself among them
-    rope_local_base: PositiveFloat | None  # in local layers
-    attention_soft_cap: PositiveFloat | None
-    logit_soft_cap: PositiveFloat | None
-    norm_epsilon: PositiveFloat
-    init_std: PositiveFloat
+    tokenizer: ReferenceText
+    vocab_size: Tokens
+    num_positions: Tokens
+    width: Width
+    mlp_width: Width
+    num_layers: Layers
+    num_heads: Width
+    num_key_heads: Width
+    head_width: Annotated[int, Field(ge=2, le=MOST_WIDTH, multiple_of=2)]  # rotary positions turn pairs
+    query_pre_attn_scalar: Scale  # attention logits are divided by its square root
+    rope_base: Scale  # in global layers
+    global_every: Layers  # every n-th layer sees all that came before, the others a window; 1: all do
+    window: Tokens | None  # tokens that a local layer sees, the token itself among them
+    rope_local_base: Scale | None  # in local layers
+    attention_soft_cap: Scale | None
+    logit_soft_cap: Scale | None
+    norm_epsilon: Small
+    init_std: Small
     layer_loop: Literal["unroll", "scan"]
     remat: Literal["none", "block", "dots"]
 
@@ -57,15 +68,17 @@ class GemmaConfig(Config):
     @classmethod
     def _key_heads_divide_the_heads(cls, value: int, info: ValidationInfo) -> int:
         if "num_heads" in info.data and info.data["num_heads"] % value:
-            raise ValueError(f"{value} does not divide num_heads, {info.data['num_heads']}")
+            both = {"num_key_heads": value, "num_heads": info.data["num_heads"]}
+            raise ValueError(
+                contradiction(both, "each key head serves as many heads; make num_heads a multiple of them")
+            )
         return value
 
     @field_validator("window", "rope_local_base", mode="after")
     @classmethod
     def _local_layers_have_what_they_need(cls, value: float | None, info: ValidationInfo) -> float | None:
         if "global_every" in info.data and (value is None) != (info.data["global_every"] == 1):
-            every = info.data["global_every"]
-            raise ValueError(
-                f"{value} with global_every {every}; it is of local layers: null if and only if that is 1"
-            )
+            both = {str(info.field_name): value, "global_every": info.data["global_every"]}
+            says = "it is of local layers: null with global_every=1, where there are none, and nowhere else"
+            raise ValueError(contradiction(both, says))
         return value

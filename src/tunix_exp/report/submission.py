@@ -31,13 +31,14 @@ def submission_readme(run: Path) -> str:
         )
     config = read_json_object(run / layout.CONFIG, file=layout.CONFIG)
     summary = read_json_object(run / layout.EVAL_SUMMARY, file=layout.EVAL_SUMMARY)
+    card = read_json_object(run / layout.DATA_CARD, file=layout.DATA_CARD)
     losses = read_jsonl(run / layout.METRICS, file=layout.METRICS)
     parts = [
         f"# {named(manifest['name'])}",
         f"**{summary['comparison']['sentence']}**",
         _section("Kaggle", manifest["kaggle"].items()),
         _section("What was run", _run_facts(manifest)),
-        _section("Training", _training_facts(manifest, config, losses)),
+        _section("Training", _training_facts(manifest, config, card, losses)),
         _section("Evaluation", _evaluation_facts(manifest, summary)),
         _section("Machine", _machine_facts(manifest)),
         _how_to_check(manifest),
@@ -64,12 +65,13 @@ def _run_facts(manifest: dict[str, Any]) -> Iterable[tuple[str, Any]]:
 
 
 def _training_facts(
-    manifest: dict[str, Any], config: dict[str, Any], losses: list[dict[str, Any]]
+    manifest: dict[str, Any], config: dict[str, Any], card: dict[str, Any], losses: list[dict[str, Any]]
 ) -> Iterable[tuple[str, Any]]:
     optim, training, device = config["optim"], config["training"], config["device"]
     yield "steps", manifest["steps_done"]
     yield "batch_size", f"{training['batch_size']}, in {optim['accumulation_steps']} parts"
-    yield "max_tokens", config["data"]["max_tokens"]
+    asked = config["data"]["max_tokens"]
+    yield "max_tokens", card["limits"]["row_tokens"] if asked is None else asked
     yield "optimizer", f"{optim['name']}, {optim['schedule']}, peak rate {optim['peak_lr']}"
     yield "parameters held in, computed in", f"{device['param_dtype']}, {device['compute_dtype']}"
     yield "seed", manifest["seed"]

@@ -3,30 +3,41 @@
 import itertools
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
+from pydantic import BeforeValidator, Field, field_validator
+
+from tunix_exp.references import Place
+from tunix_exp.schema import (
+    LEAST,
+    MOST_STEPS,
+    MOST_TOKENS,
+    BatchSize,
+    Config,
+    Decay,
+    Fraction,
+    Scale,
+    Small,
+    Steps,
+    Width,
+    shown,
 )
 
-from tunix_exp.schema import Config
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
+_MOST_EPOCHS = 1e6
+_MOST_WIDTHS = 1000  # each is a compilation
 
 
 def _bucket_widths(value: Any) -> int | tuple[int, ...] | None:
     if value is None:
         return None
     widths = tuple(value) if isinstance(value, list | tuple) else (value,)
-    are_counts = all(type(width) is int and width > 0 for width in widths)
-    if widths and are_counts and all(one < other for one, other in itertools.pairwise(widths)):
+    most = MOST_TOKENS if isinstance(value, list | tuple) else _MOST_WIDTHS
+    are_counts = all(type(width) is int and 0 < width <= most for width in widths)
+    are_few = 0 < len(widths) <= _MOST_WIDTHS
+    if are_few and are_counts and all(one < other for one, other in itertools.pairwise(widths)):
         return widths if isinstance(value, list | tuple) else widths[0]
-    raise ValueError(f"{value!r} is neither a number of widths nor a list of ascending ones")
+    raise ValueError(
+        f"{shown(value)} is neither a number of widths nor a list of ascending ones:"
+        f" at most {_MOST_WIDTHS:,} of them, of at most {MOST_TOKENS:,} tokens"
+    )
 
 
 BucketWidths = Annotated[int | tuple[int, ...] | None, BeforeValidator(_bucket_widths)]
@@ -39,16 +50,16 @@ class TrainingConfig(Config):
     examples as go in: `packed`. `bucket_widths` are the widths, or how many there may be.
     """
 
-    steps: PositiveInt | None
-    epochs: PositiveFloat | None
-    batch_size: PositiveInt
+    steps: Steps | None
+    epochs: Annotated[float, Field(ge=LEAST, le=_MOST_EPOCHS)] | None
+    batch_size: BatchSize
     batching: Literal["padded", "buckets", "packed"]
     bucket_widths: BucketWidths
-    log_every_steps: PositiveInt
-    save_every_steps: PositiveInt | None
-    keep_checkpoints: PositiveInt
-    resume: str
-    stop_at_step: PositiveInt | None
+    log_every_steps: Steps
+    save_every_steps: Steps | None
+    keep_checkpoints: Steps
+    resume: Place  # or never, auto
+    stop_at_step: Steps | None
     export: Annotated[tuple[Literal["hf", "peft"], ...], Field(strict=False)]
     export_dtype: Literal["float32", "bfloat16", "float16"] | None  # of hf; null: as the run holds them
 
@@ -60,16 +71,19 @@ class TrainingConfig(Config):
         return value
 
 
+_Rate = Annotated[float, Field(ge=0, le=1000)]
+
+
 class _OptimConfig(Config):
-    peak_lr: NonNegativeFloat
+    peak_lr: _Rate
     schedule: Literal["constant", "linear", "cosine", "wsd"]
-    warmup_steps: NonNegativeInt
+    warmup_steps: Annotated[int, Field(ge=0, le=MOST_STEPS)]
     final_lr_ratio: Fraction | None
     wsd_decay_fraction: Fraction | None
-    clip_norm: PositiveFloat | None
-    weight_decay: NonNegativeFloat
+    clip_norm: Scale | None
+    weight_decay: _Rate
     decay_mask: Literal["matrices", "all"]
-    accumulation_steps: PositiveInt
+    accumulation_steps: BatchSize
     rounding: Literal["nearest", "stochastic"]  # of what is trained, or kept of it, in bfloat16
 
 
@@ -79,7 +93,7 @@ class AdamWConfig(_OptimConfig):
     name: Literal["adamw"]
     b1: Decay
     b2: Decay
-    eps: PositiveFloat
+    eps: Small
 
 
 class AdafactorConfig(_OptimConfig):
@@ -87,9 +101,9 @@ class AdafactorConfig(_OptimConfig):
 
     name: Literal["adafactor"]
     decay_rate: Decay
-    min_dim_size_to_factor: PositiveInt
-    clipping_threshold: PositiveFloat | None
-    eps: PositiveFloat
+    min_dim_size_to_factor: Width
+    clipping_threshold: Scale | None
+    eps: Small
 
 
 class LionConfig(_OptimConfig):

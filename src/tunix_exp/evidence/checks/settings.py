@@ -163,6 +163,12 @@ def data_card(run: OpenedRun) -> Iterator[Disagreement]:
         yield from _differs(card, card_key, f"`{key}` of the manifest", says[section][leaf])
     for card_key, key in _CARD_AND_CONFIG:
         yield from _differs(card, card_key, f"{key} of config.json", run.setting(key))
+    if run.setting("data.max_tokens") is None:
+        row_tokens = lookup(card, "limits.row_tokens", layout.DATA_CARD)
+        longest = lookup(card, "statistics.total_tokens.max", layout.DATA_CARD)
+        if not longest <= row_tokens <= run.setting("model.num_positions"):
+            what = f"rows of {row_tokens} tokens do not follow from {longest} of an example and the positions"
+            yield Disagreement(layout.DATA_CARD, what)
 
 
 def sources(run: OpenedRun) -> Iterator[Disagreement]:
