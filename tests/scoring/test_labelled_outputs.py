@@ -7,7 +7,8 @@ from typing import get_args
 
 import pytest
 
-from tunix_exp.scoring.extract import EXTRACTOR_VERSION, Rule, extract
+from tunix_exp.scoring.extract import EXTRACTOR_VERSION, extract
+from tunix_exp.scoring.marks import Rule
 from tunix_exp.scoring.match import matches
 from tunix_exp.scoring.scorecard import score
 
