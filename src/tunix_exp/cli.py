@@ -123,8 +123,7 @@ def _job(composed: DictConfig) -> None:
         applicable = without_strays(composed, hydra)
         if applicable != composed:
             file = Path(hydra.runtime.output_dir) / COMPOSED[0]
-            file.write_text(OmegaConf.to_yaml(applicable), encoding="utf-8", newline="
-")
+            file.write_text(OmegaConf.to_yaml(applicable), encoding="utf-8", newline="\n")
         status = launch(_resolved(applicable), Path(hydra.runtime.output_dir), command=_command())
         if hydra.mode is not RunMode.MULTIRUN:
             raise SystemExit(status)

@@ -340,7 +340,7 @@ ALTERATIONS = {
     ),
     "a summary by another extractor": Alteration(
         "eval_summary.json",
-        "was made by extractor v0, and this package has v1",
+        "was made by extractor v0, and this package has v2",
         _edit("eval_summary.json", lambda summary: summary.update(extractor="v0")),
     ),
     "a summary without its extractor": Alteration(

@@ -4,6 +4,7 @@ import statistics
 import pytest
 
 from tunix_exp.errors import UserError
+from tunix_exp.scoring import symbolic
 from tunix_exp.scoring.scorecard import Prediction, scorecard
 
 KEYS = [
@@ -62,6 +63,25 @@ def test_groups_hold_their_own_counts_and_scores_in_alphabetical_order():
     assert list(card["per_section"]) == ["core", "edge"]
     assert card["per_section"]["core"] == {"n_items": 3, "primary_score": 2 / 3}
     assert card["per_difficulty"]["hard"] == {"n_items": 1, "primary_score": 1.0}
+
+
+def test_right_answers_are_counted_by_the_rule_that_found_them_so():
+    card = scorecard(
+        [
+            prediction("a"),
+            prediction("b", extracted_answer="2.0"),
+            prediction("c", extracted_answer="4/2"),
+            prediction("d", False, extracted_answer="3"),
+        ]
+    )
+    assert card["matched_by"] == {"identical": 1, "number": 2}
+    assert card["undecided"] == {"n_items": 0, "remedy": None}
+
+
+def test_an_answer_that_only_the_extra_can_judge_is_counted_with_the_remedy(monkeypatch):
+    one = prediction("a", False, expected_answer="\\tan^2(y) + 1", extracted_answer="\\sec^2(y)")
+    monkeypatch.setattr(symbolic, "is_installed", lambda: False)
+    assert scorecard([one])["undecided"] == {"n_items": 1, "remedy": "uv sync --extra math"}
 
 
 def test_items_without_an_attribute_are_in_no_group():

@@ -1,30 +1,41 @@
 r"""The answer that a model's output gives.
 
-The first rule that finds something decides: an `<answer>` tag, `\boxed{…}`, a `#### N` line, an answer
-line (`Answer: …`, `The answer is …`), the last number, or a short line that is the whole output. Within a
-rule the last occurrence that holds something counts.
+The last mark in the text counts: an `<answer>` tag, `\boxed{…}`, a `#### …` line, an answer line
+(`Answer: …`, `The answer is …`), `Option B`, a last sentence `So … is …`. A mark inside another is the same
+mark. Where there is none, an output that opens with a choice or with yes or no is that; else the last value
+that stands in the text as a whole counts, with all that belongs to it; else a short line that is the whole
+output. An answer is never a piece of a value: where the end of the text does not read as one, there is none.
 """
 
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
-from tunix_exp.scoring.quantity import NUMBER
-from tunix_exp.scoring.text import plain
+from tunix_exp.scoring.marks import (
+    LONGEST_ANSWER,
+    MARKER,
+    MATH,
+    SENTENCE_END,
+    TAG,
+    Rule,
+    clean,
+    first_sentence,
+    is_answer_like,
+    marks,
+    within,
+)
+from tunix_exp.scoring.parse import is_formal
+from tunix_exp.scoring.reading import layout, value_of
+from tunix_exp.scoring.spans import Span, spans
+from tunix_exp.scoring.values import Amount, Relation, Value
 
-EXTRACTOR_VERSION = "v1"
+EXTRACTOR_VERSION = "v2"
 
 _TAIL = 20_000
-"""Characters of the output's end that are read, about 5,000 tokens. Only the last occurrence counts, and
-what so much text follows is not the answer that the output ends on. It bounds the time."""
-
-_LONGEST_ANSWER = 2_000
-"""Characters. What is longer is a text, not an answer."""
+"""Characters of the output's end that are read, about 5,000 tokens. Only the last mark counts, and what so
+much text follows is not the answer that the output ends on. It bounds the time."""
 
 _WHOLE_LINE_WORDS = 8
-
-Rule = Literal["tag", "boxed", "hashes", "answer-line", "last-number", "whole-line", "none"]
+_READ_BACK = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,121 +48,129 @@ class Extraction:
 
 # Ends of sequence and of turn, as decoding may leave them; a line ends there.
 _SPECIAL = re.compile(r"<\|[^|<>\s]{1,40}\|>|</?s>|<(?:eos|bos|pad|unk|end_of_turn|start_of_turn)>")
-_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE | re.ASCII)
-_BRACE = re.compile(r"(\\(?:boxed|fbox)[ \t]?\{)|\\.|\{|(\})", re.DOTALL)
-_HASHES = re.compile(r"^[ \t]{0,9}####[ \t]{0,9}([^\n#]{1,200})$", re.MULTILINE)
-# Each repetition is bounded: the search never reads a character more than a fixed number of times.
-_MARKER = re.compile(
-    r"""
-    (?<![^\W_])(?:answer|ans)(?![^\W_])[*_`]{0,4}
-    (?:
-        [ \t]{0,4}[:=：][*_`]{0,4}
-      | (?P<verb>(?:[ \t](?:to|of|for)[ \t][^\n.:=]{1,80}?)?[ \t]{1,4}(?:is|was|equals)(?![^\W_])[ \t]{0,4}:?)
-      | [*_`: \t]{0,9}$
-    )
-    """,
-    re.VERBOSE | re.IGNORECASE | re.ASCII | re.MULTILINE,
+_OPEN_BOX = re.compile(r"\\(?:boxed|fbox)[ \t]?\{(?=[^{}]*$)")
+_OPENING = re.compile(
+    r"[*_`(\"]{0,3}(?:(?:yes|no|true|false)(?=[*_`\"]{0,2}\s?[,.;:!—-])|\(?[A-J]\)?[*_`]{0,2}(?:[.:,)](?=\s)|[.。不](?=\s?[^\x00-\x7f])))",
+    re.IGNORECASE,
 )
-_VERDICT = re.compile(r"\s*(?:correct|incorrect|right|wrong|reasonable|as follows)\b", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"(?<!\b[A-Z])(?<!\b[A-Z][a-z])(?<!\b[A-Z][a-z]{2})[.!?][*_`]{0,4}(?=\s+[A-Z*(])")
+_CONCLUSION = re.compile(
+    r"(?:^|(?<=[\s,;]))(?:so|thus|hence|therefore|consequently|donc|finally|in conclusion)\b", re.IGNORECASE
+)
+_IS = re.compile(
+    r"(?:\s|(?<=['’]))(?:is|are|was|were|be|equals|est|it's|(?<=['’])s)\s+(?!not\b)", re.IGNORECASE
+)
+_DENIAL = re.compile(r"(?<!\w)(?:not|rather than|instead of)\s*$", re.IGNORECASE)
+# What stands right before a number and makes it a part of a calculation in words.
+_CALCULATION = re.compile(
+    r"(?:(?<!\w)(?:half|third|quarter|root|square|cube|percent|percentage|logarithm|factorial|double|reciprocal|"
+    r"opposite|negative|out)|%)\s+of\s*$"
+    r"|[\d)]\s*\w*\s+(?:times|plus|minus|over|divided by|multiplied by|mod)\s*$",
+    re.IGNORECASE,
+)
+_PIECE_WORDS = frozenset(
+    ["twice", "thrice", "double", "triple", "half", "root", "log", "squared", "cubed", "factorial"]
+)
 
 
 def extract(text: str) -> Extraction:
-    """The answer by the first rule that finds one, as it is written but for surrounding space and markup."""
-    text = _SPECIAL.sub("\n", text[-_TAIL:])
-    for rule, answers in _rules():
-        for candidate in answers(text):
-            answer = _clean(candidate)
-            if answer and len(answer) <= _LONGEST_ANSWER:
-                return Extraction(answer, rule)
+    """The answer of the last mark, or the last value where none stands, as it is written."""
+    text = without_ends(text[-_TAIL:])
+    found = marks(text)
+    last_line = text.rstrip().rfind("\n") + 1
+    concluded = _conclusion(text.strip()) if found and found[-1].end <= last_line else None
+    if concluded is not None and is_answer_like(concluded):
+        return Extraction(concluded, "conclusion")
+    for mark in reversed(found):
+        answer = clean(mark.content)
+        if answer and len(answer) <= LONGEST_ANSWER:
+            return Extraction(answer, mark.rule)
+    return _unmarked(text)
+
+
+def without_ends(text: str) -> str:
+    """The text, a new line in the place of each end of sequence or turn."""
+    return _SPECIAL.sub("\n", text)
+
+
+# Without a mark.
+
+
+def _unmarked(text: str) -> Extraction:
+    whole = TAG.sub("\n", _OPEN_BOX.sub(" ", text)).strip()
+    short = "\n" not in whole and len(whole.split()) <= _WHOLE_LINE_WORDS
+    if _OPENING.match(whole):
+        first = first_sentence(whole) if not re.match(r"\W*[A-Ja-j]\W", whole) else whole.partition("\n")[0]
+        if len(first) <= LONGEST_ANSWER and clean(first):
+            return Extraction(clean(first), "opening")
+    value = value_of(layout(whole)) if len(whole) <= _READ_BACK and "\n\n" not in whole else None
+    if value is not None and is_formal(value):
+        return Extraction(_result(clean(whole), value), "last-number")
+    concluded = _conclusion(whole)
+    if concluded is not None:
+        return Extraction(concluded, "conclusion")
+    tail = whole[-4_000:] if len(whole) > 4_000 else whole
+    found = [span for span in spans(tail) if span.is_value]
+    found = [span for span in found if not _DENIAL.search(tail[max(0, span.begin - 24) : span.begin])]
+    if found:
+        answer = _value_at(tail, found[-1])
+        if answer is not None or not (short and whole.startswith("\\text")):
+            return Extraction(answer, "last-number" if answer else "none")
+    if short and clean(whole) and not MARKER.search(whole):
+        return Extraction(clean(whole), "whole-line")
     return Extraction(None, "none")
 
 
-def _rules() -> tuple[tuple[Rule, Callable[[str], Iterator[str]]], ...]:
-    return (
-        ("tag", _tagged),
-        ("boxed", _boxed),
-        ("hashes", _hashed),
-        ("answer-line", _answer_lines),
-        ("last-number", _numbers),
-        ("whole-line", _whole_line),
-    )
+def _conclusion(text: str) -> str | None:
+    """What a last sentence that begins with `so`, `thus` or `therefore` says something to be."""
+    line = text.rpartition("\n")[2][-1_000:].strip()
+    cuts = [(found.start(), found.end()) for found in MATH.finditer(line)]
+    ends = [found.end() for found in SENTENCE_END.finditer(line) if not within(found.start(), cuts)]
+    ends = [end for end in ends if line[end:].strip(" *_`.")]
+    sentence = line[ends[-1] :] if ends else line
+    opening = _CONCLUSION.search(sentence)
+    verbs = list(_IS.finditer(sentence, opening.end())) if opening is not None else []
+    if not verbs:
+        return None
+    answer = clean(sentence[verbs[-1].end() :])
+    if not answer or len(answer.split()) > _WHOLE_LINE_WORDS:
+        return None
+    value = value_of(layout(answer))
+    is_choice = re.fullmatch(r"\(?[A-J]\)?", answer) is not None
+    if is_choice or (is_formal(value)):
+        return answer
+    return None if any(span.is_value for span in spans(text[-4_000:])) else answer
 
 
-def _clean(answer: str) -> str:
-    answer = answer.strip().strip("*_`~").strip()
-    return answer.removesuffix(".").rstrip("*_`~ ") if not answer.endswith("..") else answer
+def _value_at(text: str, span: Span) -> str | None:
+    """The whole value in the span; None where the span is no value, or words beside it change it."""
+    source = text[span.begin : span.end]
+    answer = clean(source)
+    value = value_of(layout(answer))
+    around = (text[span.begin - 1 : span.begin] if span.begin else "") + text[span.end : span.end + 1]
+    if re.search(r"[A-Za-z0-9\\_]", around):
+        return None  # a piece of a word
+    line = text.rfind("\n", 0, span.begin) + 1
+    if text.count("\\text{", line, span.begin) > text.count("}", line, span.begin):
+        return None  # a piece of words
+    if _CALCULATION.search(text[max(0, span.begin - 40) : span.begin]):
+        return None
+    before = re.findall(r"[a-z]+", text[max(0, span.begin - 24) : span.begin].lower())
+    after = re.match(r"\s*([a-z]+)", text[span.end : span.end + 24].lower())
+    if (before and before[-1] in _PIECE_WORDS) or (after is not None and after[1] in _PIECE_WORDS):
+        return None
+    if value is not None and is_formal(value):
+        return _result(answer, value)
+    delimited = re.fullmatch(MATH, source.strip())
+    return answer if delimited is not None else None
 
 
-# Each rule's answers, the last first.
-
-
-def _tagged(text: str) -> Iterator[str]:
-    closed: int | None = None
-    for tag in reversed(list(_TAG.finditer(text))):
-        if tag[1]:
-            closed = tag.start()
-        elif closed is not None:
-            yield _inside(text[tag.end() : closed])
-            closed = None
-
-
-def _inside(content: str) -> str:
-    """What a tag holds; a marked answer inside it is the answer."""
-    for answers in (_boxed, _hashed, _answer_lines):
-        for answer in answers(content):
-            if _clean(answer):
-                return answer
-    return content
-
-
-def _boxed(text: str) -> Iterator[str]:
-    """The contents of closed boxes, by where they close."""
-    open_braces: list[int | None] = []
-    boxes: list[tuple[int, int]] = []
-    if "\\boxed" in text or "\\fbox" in text:
-        for brace in _BRACE.finditer(text):
-            if brace[1]:
-                open_braces.append(brace.end())
-            elif brace[0] == "{":
-                open_braces.append(None)
-            elif brace[2] and open_braces:
-                begin = open_braces.pop()
-                if begin is not None:
-                    boxes.append((begin, brace.start()))
-    return (text[begin:end] for begin, end in reversed(boxes))
-
-
-def _hashed(text: str) -> Iterator[str]:
-    """Lines `#### N`; a heading such as `#### Step 3` or `#### 3. Result` is none."""
-    for line in reversed(list(_HASHES.finditer(text))):
-        answer = plain(line[1]).strip()
-        number = NUMBER.match(answer)
-        if number is None:
-            continue
-        rest = answer[number.end() :].rstrip(" .")
-        if not re.match(r"[.):]\s*\S", rest) and len(rest.split()) <= 3:
-            yield line[1]
-
-
-def _answer_lines(text: str) -> Iterator[str]:
-    """What follows each marker, up to the end of the sentence, the line or the next marker."""
-    end = len(text)
-    for marker in reversed(list(_MARKER.finditer(text))):
-        rest = text[marker.end() : min(end, marker.end() + _LONGEST_ANSWER)]
-        end = marker.start()
-        if marker["verb"] is not None and _VERDICT.match(rest):
-            continue
-        line = rest.lstrip("\n\r\t *_`:").partition("\n")[0]
-        yield _SENTENCE_END.split(line, maxsplit=1)[0]
-
-
-def _numbers(text: str) -> Iterator[str]:
-    for number in reversed(list(NUMBER.finditer(plain(text)))):
-        yield number[0]
-
-
-def _whole_line(text: str) -> Iterator[str]:
-    line = text.strip()
-    if "\n" not in line and len(line.split()) <= _WHOLE_LINE_WORDS and not _MARKER.search(line):
-        yield line
+def _result(answer: str, value: Value) -> str:
+    """The last side of a calculation with numbers (`15 + 27 = 42`); other answers whole."""
+    if isinstance(value, Relation) and set(value.signs) <= {"=", "≈"}:
+        first = value.sides[0]
+        if isinstance(first, Amount) and first.formula.rational is not None:
+            last = answer.split("=")[-1].strip()
+            result = value_of(layout(last)) if not re.search(r"[$\\]", answer) else None
+            if isinstance(result, Amount) and result.formula.value() is not None:
+                return last
+    return answer

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from tunix_exp.errors import UserError
-from tunix_exp.scoring.extract import extract
-from tunix_exp.scoring.match import matches
+from tunix_exp.scoring.extract import extract, without_ends
+from tunix_exp.scoring.match import compare, matches
+from tunix_exp.scoring.symbolic import REMEDY
 
 StopReason = Literal["eos", "length"]
 
@@ -72,7 +73,13 @@ class Prediction:
 
 
 def score(output: str, expected: str) -> tuple[str | None, bool]:
-    """The answer extracted from `output`, and whether it is the expected one."""
+    """The answer extracted from `output`, and whether it is the expected one.
+
+    An output that is the expected answer, character for character, is the answer.
+    """
+    whole = without_ends(output).strip()
+    if whole and whole == expected.strip():
+        return whole, True
     extracted = extract(output).answer
     return extracted, matches(extracted, expected)
 
@@ -83,7 +90,8 @@ def scorecard(predictions: Iterable[Prediction], expected_ids: Sequence[str] | N
     `n_items` counts `expected_ids` (without them, the predictions), `n_scored` the items with a
     prediction, `n_skipped` those without: they count as wrong in `primary_score` and `stddev`, and
     appear in no group, since nothing says which is theirs. `stddev` is the population's. A group's mapping
-    leaves out items that have no such attribute.
+    leaves out items that have no such attribute. `matched_by` counts the right answers by the rule of
+    docs/scoring.md that found them so; `undecided` counts wrong ones that the extra `math` might find right.
 
     A `UserError` refuses no items at all, an id twice, and a prediction for an item that is not expected.
     """
@@ -100,6 +108,10 @@ def scorecard(predictions: Iterable[Prediction], expected_ids: Sequence[str] | N
         )
     if not expected_ids:
         raise UserError("there is no item to score", remedy="give an eval set with at least one item")
+    verdicts = [
+        compare(prediction.extracted_answer, prediction.expected_answer) for prediction in predictions
+    ]
+    n_undecided = sum(verdict.rule == "undecided" for verdict in verdicts)
     primary_score = sum(prediction.correct for prediction in predictions) / len(expected_ids)
     return {
         "n_items": len(expected_ids),
@@ -107,6 +119,8 @@ def scorecard(predictions: Iterable[Prediction], expected_ids: Sequence[str] | N
         "n_skipped": len(expected_ids) - len(ids),
         "primary_score": primary_score,
         "stddev": math.sqrt(primary_score * (1 - primary_score)),  # of zeros and ones
+        "matched_by": dict(sorted(Counter(one.rule for one in verdicts if one.is_right).items())),
+        "undecided": {"n_items": n_undecided, "remedy": REMEDY if n_undecided else None},
         "per_section": _per(predictions, "section"),
         "per_category": _per(predictions, "category"),
         "per_difficulty": _per(predictions, "difficulty"),

@@ -8,8 +8,10 @@ from tunix_exp.evidence.manifest import ItemsEval
 from tunix_exp.evidence.opened import Disagreement, OpenedRun, bundled, words_of
 from tunix_exp.evidence.strict_json import BrokenFile, parse_json
 from tunix_exp.evidence.summary import Baseline, eval_summary, headline, result_in_words
+from tunix_exp.scoring.match import compare
 from tunix_exp.scoring.paired import GROUPS, Evaluation, mean_loss
 from tunix_exp.scoring.scorecard import score
+from tunix_exp.scoring.symbolic import REMEDY
 
 BASE = (layout.BASE_PREDICTIONS, layout.BASE_LOSSES)
 TRAINED = (layout.TRAINED_PREDICTIONS, layout.TRAINED_LOSSES)
@@ -64,7 +66,11 @@ def _scored_again(run: OpenedRun, name: str) -> Iterator[Disagreement]:
             said = f"`extracted_answer` is {one.extracted_answer!r}, the output gives {extracted!r}"
             yield Disagreement(name, f"line {line}: {said}")
         elif correct != one.correct:
-            yield Disagreement(name, f"line {line}: `correct` is {one.correct}, scored again {correct}")
+            what = f"line {line}: `correct` is {one.correct}, scored again {correct}"
+            is_undecided = compare(extracted, one.expected_answer).rule == "undecided"
+            yield Disagreement(
+                name, what + (f", undecided without the extra: {REMEDY}" if is_undecided else "")
+            )
     items = run.manifest.eval
     if isinstance(items, ItemsEval) and len(predictions) != items.rows:
         yield Disagreement(name, f"has {len(predictions)} items, the manifest {items.rows}")
