@@ -53,6 +53,13 @@ def test_rms_norm_has_unit_mean_square_times_one_plus_the_scale():
     assert_close(jnp.square(norm(x_BTNH)).mean(-1), 1.5**2 * ones_BTN, roundings=64)
 
 
+@pytest.mark.parametrize("norm", [LayerNorm, RMSNorm])
+def test_epsilon_is_added_to_the_mean_square_before_its_root_is_taken(norm):
+    x_BTD = jnp.tile(jnp.array([1e-3, -1e-3]), 32)[None, None]
+    y_BTD = norm(64, epsilon=3e-6, **F32)(x_BTD)
+    assert_close(y_BTD, 1e-3 * jnp.sign(x_BTD) / 4e-6**0.5, roundings=64)
+
+
 def test_rms_norm_keeps_its_statistics_in_float32():
     x_BTD = jax.random.normal(jax.random.key(0), (2, 3, 64)) * 1e-3 + 300
     exact = RMSNorm(64, epsilon=1e-6, **F32)(x_BTD)
