@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.composing import GROUPS, composed, options
+from tests.pace import slowness
 from tunix_exp.config import leaves, validate
 from tunix_exp.errors import UserError
 from tunix_exp.schema import MOST_TEXT
@@ -88,7 +89,8 @@ def test_an_odd_value_is_refused_by_its_key_or_keeps_within_its_bounds(place):
     for called, value in ODD.items():
         begun = time.process_time()
         found = outcome(changed(config, key, value), key)
-        assert time.process_time() - begun < 1, called
+        seconds = time.process_time() - begun
+        assert seconds < 1 or seconds < slowness(), called  # which takes time itself to tell
         if isinstance(found, UserError):
             assert key in str(found), (called, str(found))
             assert len(str(found)) < 2000, called
