@@ -295,3 +295,26 @@ def test_the_tokens_that_end_an_answer_are_one_or_a_list(tmp_path, generation, c
     contents = read(tmp_path)
     assert contents.end_ids == ids
     assert ("generation_config.json" in contents.files) == (generation is not None)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("layer_loop", ["unroll", "scan"])
+def test_a_tensor_with_a_number_that_is_not_finite_is_named(tmp_path, value, layer_loop):
+    broken = tensors()
+    broken["h.1.mlp.c_fc.weight"][3, 5] = value
+    error = refusal(write(tmp_path, broken), layer_loop=layer_loop)
+    assert error.what.startswith("h.1.mlp.c_fc.weight holds NaN or infinity")
+    assert error.where == str(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", ml_dtypes.bfloat16, "float64"])
+def test_every_place_of_an_array_is_looked_at_for_what_is_not_finite(dtype):
+    # a transposed one too, longer than a piece
+    values = np.full((3, 2**17), np.finfo(np.float16).max, dtype).T
+    assert hf.is_finite(values)
+    assert hf.is_finite(-values)
+    for place in ((0, 0), (2**17 - 1, 2), (70_000, 1)):
+        for bad in (np.nan, np.inf, -np.inf):
+            broken = values.copy(order="K")
+            broken[place] = bad
+            assert not hf.is_finite(broken)

@@ -30,6 +30,7 @@ from tunix_exp.received import file_in, named, unreadable
 FLOATS = {"F16": np.float16, "BF16": jnp.bfloat16, "F32": np.float32, "F64": np.float64}
 _OTHERS = "name weights in model.weights that are whole and of this family"
 _OF_OTHER_PARTS = ("language_model.", "model.language_model.", "vision_tower.", "multi_modal_projector.")
+_PIECE = 2**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,12 +214,31 @@ def _fill(found: dict[str, Stored], sources: dict[str, list[_Source]], params: n
     for index in by_size:
         keys, struct = leaves[index]
         path = path_of(keys)
-        values = (
-            part.transform(found[part.name].values()).astype(struct.dtype, copy=False)
-            for part in sources[path]
-        )
+        values = (_values(found[part.name], part, struct.dtype) for part in sources[path])
         filled[index] = _stacked(values, struct) if is_stacked(path) else _placed(next(values), struct)
     return jax.tree.unflatten(treedef, filled)
+
+
+def _values(stored: Stored, part: _Source, dtype: np.dtype) -> np.ndarray:
+    """The stored tensor as the parameter wants it; with NaN or infinity in it a model says nothing."""
+    values = part.transform(stored.values()).astype(dtype, copy=False)
+    if not is_finite(values):
+        raise UserError(
+            f"{stored.name} holds NaN or infinity, or numbers too large for {np.dtype(dtype).name}",
+            where=str(stored.file),
+            remedy="the weights are damaged, or of a training that diverged: name others",
+        )
+    return values
+
+
+def is_finite(values: np.ndarray) -> bool:
+    """Whether no number is NaN or infinite, by its exponent; looked at in pieces that a cache holds."""
+    flat = values.ravel("K")
+    word = np.dtype(f"u{flat.dtype.itemsize}").type
+    exponent = np.array([np.inf], flat.dtype).view(word)[0]
+    bits = flat.view(word)
+    pieces = (bits[first : first + _PIECE] for first in range(0, bits.size, _PIECE))
+    return not any(((piece & exponent) == exponent).any() for piece in pieces)
 
 
 def _placed(value: np.ndarray, struct: jax.ShapeDtypeStruct) -> jax.Array:
