@@ -127,14 +127,10 @@ def test_weights_and_adapters_are_judged_by_their_headers_first(case, mode, copi
     assert text in said
 
 
-@pytest.mark.parametrize("name", ["nowhere", "n" * 300], ids=["absent", "too long"])
-@pytest.mark.parametrize(
-    ("key", "text"), [("model.weights", "no folder"), ("adapter.weights", "no adapter_model.safetensors in")]
-)
-def test_a_mistyped_folder_is_refused_first(key, text, name, tmp_path, nothing_costly):
-    said = refused(tmp_path / "run", *LORA, f"{key}=./{name}")
-    assert said.startswith("weights | ")
-    assert text in said
+@pytest.mark.parametrize("key", ["model.weights", "adapter.weights"])
+def test_a_mistyped_folder_is_refused_first(key, tmp_path, nothing_costly):
+    said = refused(tmp_path / "run", *LORA, f"{key}=./nowhere")
+    assert said.startswith("weights | no folder nowhere")
     assert key in said
 
 
