@@ -35,7 +35,9 @@ _TAIL = 20_000
 much text follows is not the answer that the output ends on. It bounds the time."""
 
 _WHOLE_LINE_WORDS = 8
-_READ_BACK = 2_000
+_READ_BACK = 500
+_LAST = 2_000
+"""Characters at the end in which the last value is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Extraction:
 
 # Ends of sequence and of turn, as decoding may leave them; a line ends there.
 _SPECIAL = re.compile(r"<\|[^|<>\s]{1,40}\|>|</?s>|<(?:eos|bos|pad|unk|end_of_turn|start_of_turn)>")
+_CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")
 _OPEN_BOX = re.compile(r"\\(?:boxed|fbox)[ \t]?\{(?=[^{}]*$)")
 _OPENING = re.compile(
     r"[*_`(\"]{0,3}(?:(?:yes|no|true|false)(?=[*_`\"]{0,2}\s?[,.;:!—-])|\(?[A-J]\)?[*_`]{0,2}(?:[.:,)](?=\s)|[.。不](?=\s?[^\x00-\x7f])))",
@@ -67,6 +70,8 @@ _CALCULATION = re.compile(
     r"|[\d)]\s*\w*\s+(?:times|plus|minus|over|divided by|multiplied by|mod)\s*$",
     re.IGNORECASE,
 )
+# A calculation with units or money, of which the last side is the result: `$400 + $60`, `6 miles / 1 hour`.
+_WITH_UNITS = re.compile(r"(?:[\d.,\s+*/×x÷$€£¥%()=−–-]|(?<=\d)\s?[mghslL](?!\w)|[A-Za-z]{2,})+")
 _PIECE_WORDS = frozenset(
     ["twice", "thrice", "double", "triple", "half", "root", "log", "squared", "cubed", "factorial"]
 )
@@ -96,7 +101,7 @@ def without_ends(text: str) -> str:
 
 
 def _unmarked(text: str) -> Extraction:
-    whole = TAG.sub("\n", _OPEN_BOX.sub(" ", text)).strip()
+    whole = TAG.sub("\n", _OPEN_BOX.sub(" ", _CALCULATOR.sub("", text))).strip()
     short = "\n" not in whole and len(whole.split()) <= _WHOLE_LINE_WORDS
     if _OPENING.match(whole):
         first = first_sentence(whole) if not re.match(r"\W*[A-Ja-j]\W", whole) else whole.partition("\n")[0]
@@ -108,7 +113,7 @@ def _unmarked(text: str) -> Extraction:
     concluded = _conclusion(whole)
     if concluded is not None:
         return Extraction(concluded, "conclusion")
-    tail = whole[-4_000:] if len(whole) > 4_000 else whole
+    tail = whole[-_LAST:]
     found = [span for span in spans(tail) if span.is_value]
     found = [span for span in found if not _DENIAL.search(tail[max(0, span.begin - 24) : span.begin])]
     if found:
@@ -138,7 +143,7 @@ def _conclusion(text: str) -> str | None:
     is_choice = re.fullmatch(r"\(?[A-J]\)?", answer) is not None
     if is_choice or (is_formal(value)):
         return answer
-    return None if any(span.is_value for span in spans(text[-4_000:])) else answer
+    return None if any(span.is_value for span in spans(text[-_LAST:])) else answer
 
 
 def _value_at(text: str, span: Span) -> str | None:
@@ -160,6 +165,9 @@ def _value_at(text: str, span: Span) -> str | None:
         return None
     if value is not None and is_formal(value):
         return _result(answer, value)
+    calculation, sign, last = answer.rpartition("=")
+    if sign and _WITH_UNITS.fullmatch(calculation) and is_formal(value_of(layout(last))):
+        return clean(last)
     delimited = re.fullmatch(MATH, source.strip())
     return answer if delimited is not None else None
 

@@ -204,7 +204,7 @@ def _hashes(text: str) -> list[Mark]:
         content = line[1].strip().strip("*_` ")
         rest = text[line.end() : line.end() + 200].strip()
         followed = bool(rest) and not rest.startswith("#")
-        if _HEADING.match(content) and not re.match(r"(?i)(?:final )?answer", content):
+        if _is_heading(content, followed=followed):
             continue
         if re.match(r"(?i)(?:final )?answers?\W*$", content) or content.endswith(":"):
             continue
@@ -212,6 +212,13 @@ def _hashes(text: str) -> list[Mark]:
             continue
         marks.append(Mark(line.start(), line.end(), _inside(line[1]), "hashes"))
     return marks
+
+
+def _is_heading(content: str, *, followed: bool) -> bool:
+    """A word such as `Step` or `Conclusion` alone, before a number or colon, or with text under it."""
+    if not _HEADING.match(content) or re.match(r"(?i)(?:final )?answer", content):
+        return False
+    return followed or len(content.split()) == 1 or bool(re.match(r"\w+[ \t]*(?:[0-9]|:)|\(?[0-9]", content))
 
 
 def is_answer_like(content: str) -> bool:
@@ -258,7 +265,7 @@ def first_sentence(text: str) -> str:
         newline = max(newline, text.find("}", closing) + 1) if closing >= 0 else newline
     line = text[:newline]
     for found in SENTENCE_END.finditer(line):
-        if not within(found.start(), cuts):
+        if not within(found.start(), cuts) and line[: found.start()].strip():
             return line[: found.start()]
     return line
 

@@ -139,7 +139,8 @@ def _begins(piece: _Piece, following: _Piece | None, before: _Piece | None) -> b
         return piece.text not in ("\\,", "\\;", "\\!", "\\ ", "\\\\")
     if piece.kind == "letter":
         return following is not None and (
-            following.kind in ("operator", "command", "comma", "joint")
+            following.kind in ("operator", "command")
+            or (following.kind in ("comma", "joint") and piece.text.islower())
             or (following.kind == "open" and not following.spaced)
             or (following.kind == "part")
         )

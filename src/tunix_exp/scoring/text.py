@@ -22,6 +22,7 @@ _SAME = str.maketrans(
 )
 _FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
 
+_TIMES = re.compile(r"(?<=[0-9])x(?=[0-9])")
 _DOUBLED = re.compile(r"\\\\(?=[a-zA-Z]{2}|[()\[\]{}])")
 _MATH = re.compile(r"(?<!\\)(\$\$?)((?:[^$\\]|\\.)*)\1(?![0-9])", re.DOTALL)
 _WORDS = r"text(?:bf|it|rm|normal)?|math(?:rm|bf|it|sf)|operatorname|mbox|hbox|boldsymbol"
@@ -63,7 +64,7 @@ def bare(text: str) -> str:
 
     Braces, fractions, roots and every other command stay: they say what belongs together.
     """
-    text = plain(text)
+    text = _TIMES.sub("×", plain(text))
     if "$" in text:
         text = _MATH.sub(r" \2 ", text)
     if "\\" in text or "{" in text or "~" in text:
