@@ -243,7 +243,7 @@ def effect(folder: Path, words: tuple[str, ...], monkeypatch) -> dict[str, Any]:
     manifest = read_json(folder / "run_manifest.json")
     for key in ("run_id", "command", "config_hash", "started_at", "finished_at", "times_s", "tokens_per_s"):
         del manifest[key]
-    for key in ("throughput", "peak_memory_bytes", "files", "compiles", "code"):
+    for key in ("elapsed_s", "findings", "throughput", "peak_memory_bytes", "files", "compiles", "code"):
         del manifest[key]
     seen |= {"status": status, "manifest": manifest}
     seen["files"] = sorted(

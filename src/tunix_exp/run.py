@@ -125,11 +125,14 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
         )
         if config.mode.trains and not evidence.manifest.took_no_step:
             draw_curves(evidence.root, evidence.path("curves.png"))
-        evidence.write_text("README.md", readme(evidence.root))
-        evidence.write_text(layout.REPORT, run_page(evidence.root))
     stages.current = "verify"
-    evidence.complete()
+    evidence.complete(pages=lambda: _write_pages(evidence))
     evidence.log.say(f"completed and verified: {evidence.root}")
+
+
+def _write_pages(evidence: RunDirectory) -> None:
+    evidence.write_text("README.md", readme(evidence.root))
+    evidence.write_text(layout.REPORT, run_page(evidence.root))
 
 
 def _compute(
@@ -763,14 +766,16 @@ def _trained_model(
         line = row.line()
         evidence.append_jsonl("metrics.jsonl", line)
         evidence.board.scalars(row.step, {k: v for k, v in line.items() if k != "step"})
-        evidence.log.note(step_line(line))
+        evidence.log.figures(step_line(line))
 
     def held_out(state: TrainState, done: int) -> None:
-        loss = heldout_loss(nnx.merge(graphdef, state.params, *frozen), texts.items)
+        # As the model answers at the end: the last of these is then the same computation.
+        trained = lora.for_evaluation(nnx.merge(graphdef, state.params, *frozen), config.adapter)
+        loss = heldout_loss(trained, texts.items)
         row = {"step": done, "loss_nats": loss}
         evidence.append_jsonl("heldout.jsonl", row)
         evidence.board.scalars(done, {HELDOUT + "loss_nats": loss})
-        evidence.log.note(heldout_line(row))
+        evidence.log.figures(heldout_line(row))
 
     meter = Meter(step.flops_of_width, step.peak_flops)
     with (

@@ -75,6 +75,7 @@ def plain_config(mode: Mode = "full", eval_kind: str = "items", resamples: int =
         "optim": {"peak_lr": 1e-3, "clip_norm": None},
         "training": {"name": "default", "steps": 20, "log_every_steps": 5, "export": []},
         "eval": items if eval_kind == "items" else {"kind": "none", "name": "none"},
+        "device": {"compute_dtype": "float32"},
         "mode": {"name": mode},
     }
 
@@ -139,7 +140,9 @@ def claim(
     run.write_text("device_check.txt", "platform cpu\n  cpu:0\n")
     run.write_text("README.md", "# toy\n")
     run.write_text("report.html", "<!doctype html>\n")
-    run.write_json("plan.json", {"work": {"model_flops": 600.0, "peak_flops_per_s": None}})
+    run.write_json(
+        "plan.json", {"device_memory_bytes": None, "work": {"model_flops": 600.0, "peak_flops_per_s": None}}
+    )
     model = Model(
         name="toy-gpt2",
         family="gpt2",
@@ -219,11 +222,11 @@ def _train(run: RunDirectory, steps: int, evaluates: bool) -> None:
         figures |= {"time_s": 0.2 * step, "model_flops_per_s": 5000.0, "process_peak_bytes": 900}
         before = {"step": step, **counters}
         run.append_jsonl("metrics.jsonl", {"step": step, **figures})
-        run.log.note(step_line({"step": step, **figures}))
+        run.log.figures(step_line({"step": step, **figures}))
         run.board.scalars(step, figures)
     for step in heldout_steps(after=0, last=steps, every=8) if evaluates else []:
         run.append_jsonl("heldout.jsonl", {"step": step, "loss_nats": 1.0 / step})
-        run.log.note(heldout_line({"step": step, "loss_nats": 1.0 / step}))
+        run.log.figures(heldout_line({"step": step, "loss_nats": 1.0 / step}))
         run.board.scalars(step, {"heldout/loss_nats": 1.0 / step})
     run.path("checkpoints/20/params").write_bytes(bytes(32))
     whole = pace(before, UNSEEN)

@@ -82,8 +82,8 @@ def test_lines_that_agree_are_not_contradicted() -> None:
 @pytest.mark.parametrize(
     ("line", "change", "says"),
     [
-        (0, {"train_s": 0.0}, "step 4: `train_s` does not grow"),
-        (1, {"time_s": 5.9}, "step 6: `train_s` does not grow, or exceeds `time_s`"),
+        (0, {"train_s": 0.0}, "step 4: `tokens_per_s` is 5.0, the counters give 0.0"),
+        (0, {"slowest_step_s": 1.9}, "step 4: `slowest_step_s` is less than `step_s`, the mean"),
         (
             0,
             {"response_tokens": 11},
@@ -95,7 +95,7 @@ def test_lines_that_agree_are_not_contradicted() -> None:
         (0, {"step_s": 1.0}, "step 4: `step_s` is 1.0, the counters give 2.0"),
         (0, {"model_flops_per_s": 51.0}, "step 4: `model_flops_per_s` is more than the 100 operations"),
         (0, {"mfu": 0.26}, "step 4: `mfu` is 0.26, not `model_flops_per_s` over the plan's peak"),
-        (0, {"process_peak_bytes": 3}, "not every line has one and the same of `device_peak_bytes`"),
+        (0, {"process_peak_bytes": 3}, "not every line has one of `device_peak_bytes`"),
     ],
 )
 def test_a_line_that_contradicts_another_or_the_plan_is_told(
@@ -107,7 +107,7 @@ def test_a_line_that_contradicts_another_or_the_plan_is_told(
     assert any(one.startswith(says) for one in found), found
 
 
-def test_an_mfu_stands_exactly_where_the_plan_knows_the_peak_and_is_at_most_one() -> None:
+def test_an_mfu_stands_exactly_where_the_plan_knows_the_peak_and_may_be_over_one() -> None:
     def found(rows: list[dict[str, float]], peak_flops: float | None) -> list[str]:
         return list(contradictions(rows, after=3, flops=100.0, peak_flops=peak_flops))
 
@@ -115,9 +115,29 @@ def test_an_mfu_stands_exactly_where_the_plan_knows_the_peak_and_is_at_most_one(
     without = [{key: value for key, value in line.items() if key != "mfu"} for line in lines()]
     assert found(without, None) == []
     assert found(without, 200.0)[0] == "step 4: has no `mfu`, and the plan knows the device's peak"
-    assert found([line | {"mfu": 1.25} for line in lines()], 40.0)[0] == (
-        "step 4: `mfu` is 1.25: no device does more than its peak"
-    )
+    assert found([line | {"mfu": 1.25} for line in lines()], 40.0) == []
+
+
+@pytest.mark.parametrize("train_s", [0.0, -3.0])
+def test_lines_whose_clock_stood_still_or_went_back_do_not_contradict_each_other(train_s: float) -> None:
+    first, second = lines()
+    first |= {"train_s": train_s} | pace(first | {"train_s": train_s}, {**UNSEEN, "step": 3})
+    first |= {"model_flops_per_s": 50.0 * 2 / train_s if train_s else 0.0}
+    second |= pace(second, first) | {"model_flops_per_s": 200.0 / (second["train_s"] - train_s)}
+    rows = [{key: value for key, value in row.items() if key != "mfu"} for row in (first, second)]
+    assert list(contradictions(rows, after=3, flops=100.0, peak_flops=None)) == []
+    whole = pace(second, {**UNSEEN, "step": 3}) | {"model_flops_per_s": 300.0 / second["train_s"]}
+    assert list(rates_disagreement(rows, whole, after=3)) == []
+
+
+def test_the_rate_of_a_run_is_the_mean_of_its_lines_by_their_seconds() -> None:
+    whole = {"tokens_per_s": 32 / 6, "padded_tokens_per_s": 10.0, "step_s": 2.0}
+    rows = [{key: value for key, value in row.items() if key != "mfu"} for row in lines()]
+    rows[1]["model_flops_per_s"] = 20.0  # of 4 of the 6 seconds
+    assert list(rates_disagreement(rows, whole | {"model_flops_per_s": 30.0}, after=3)) == []
+    assert list(rates_disagreement(rows, whole | {"model_flops_per_s": 35.0}, after=3)) == [
+        "`model_flops_per_s` is 35.0, and the lines come to 30.0"
+    ]
 
 
 def test_there_is_nothing_to_say_of_no_line():

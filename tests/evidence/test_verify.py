@@ -1,4 +1,5 @@
 import json
+import re
 import resource
 import shutil
 import subprocess
@@ -244,7 +245,7 @@ ALTERATIONS = {
     ),
     "more operations a second in the manifest": Alteration(
         "run_manifest.json",
-        "`model_flops_per_s` is 6000.0, and no mean of 5000.0 … 5000.0",
+        "`model_flops_per_s` is 6000.0, and the lines come to 5000.0",
         _manifest(lambda manifest: manifest["throughput"].update(model_flops_per_s=6e3)),
     ),
     "an MFU in the manifest": Alteration(
@@ -254,7 +255,7 @@ ALTERATIONS = {
     ),
     "less memory in the manifest": Alteration(
         "run_manifest.json",
-        "`peak_memory_bytes` is not at least the last `process_peak_bytes`",
+        "`findings` lack: run_manifest.json, peak_memory_bytes: the most memory held so far is 899 bytes",
         _manifest(lambda manifest: manifest.update(peak_memory_bytes=899)),
     ),
     "a faster line": Alteration(
@@ -711,17 +712,61 @@ def test_a_failed_run_cannot_be_called_completed(
     assert _says(found, "metrics.jsonl", "is missing in a completed run")
 
 
-@pytest.mark.parametrize("word", ["completed!", "SUCCESS", "**successful**", "Successfully"])
-def test_the_log_of_a_failed_run_may_not_claim_success(
-    tmp_path: Path, claim_run: Callable[..., RunDirectory], word: str
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data: 12 of 12 rows of success, 6 held-out items",
+        "completed and verified: everything",
+        "step 3: loss 0.0001, 640 tokens/s",
+        "interrupted (training): failed",
+    ],
+)
+def test_no_word_of_the_log_decides_how_a_run_ended(
+    tmp_path: Path, claim_run: Callable[..., RunDirectory], text: str, status: str
 ) -> None:
     run = claim_run(tmp_path / "run")
-    run.log.say(f"Training {word}")
-    run.fail("train", ValueError("no"), analysis="text")
-    said = word.strip("!*").lower()
-    assert verify(run.root) == [
-        Disagreement("training_log.txt", f"line 2: says `{said}`, but the run is `failed`")
-    ]
+    run.log.say(text)
+    if status == "failed":
+        run.fail("train", ValueError("success"), analysis="completed successfully")
+    else:
+        run.interrupt("train", ValueError("success"))
+    assert verify(run.root) == []
+    assert run.manifest.status == status
+
+
+def test_a_name_that_reads_like_the_figures_of_a_step_is_none(
+    tmp_path: Path, claim_run: Callable[..., RunDirectory], fill_run: Callable[..., None]
+) -> None:
+    run = claim_run(tmp_path / "run")
+    fill_run(run)
+    run.log.say("the table of a category called\nstep 3: loss 0.0001, 640 tokens/s")
+    run.complete()
+    assert verify(run.root) == []
+
+
+def test_a_sentence_in_whose_middle_a_long_name_is_broken_is_told_all_the_same(
+    tmp_path: Path, claim_run: Callable[..., RunDirectory], fill_run: Callable[..., None]
+) -> None:
+    run = claim_run(tmp_path / "run")
+    fill_run(run)
+    sentence = json.loads((run.root / "eval_summary.json").read_text())["comparison"]["sentence"]
+    log = run.root / "training_log.txt"
+    log.write_text(re.sub(r"(?m)^( *[\d.]+s  )(.*)difference", r"\1\2differ\n\1ence", log.read_text()))
+    assert sentence not in log.read_text()
+    run.complete()
+    assert verify(run.root) == []
+
+
+def test_figures_that_another_machine_rounds_otherwise_hold_and_others_do_not(run: Path) -> None:
+    file = run / "eval_summary.json"
+    summary = json.loads(file.read_text())
+    kept = summary["comparison"]["heldout_loss"]["interval_95"]
+    for factor, holds in ((1 + 2**-50, True), (1 + 2**-20, False)):
+        summary["comparison"]["heldout_loss"]["interval_95"] = [end * factor for end in kept]
+        file.write_text(json.dumps(summary))
+        found = [one for one in verify(run) if "is not what the predictions and losses give" in one.what]
+        assert (found == []) == holds
 
 
 def test_a_failed_run_needs_its_analysis_and_keeps_its_files(

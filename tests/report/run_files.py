@@ -27,6 +27,7 @@ MANIFEST: dict[str, Any] = {
     },
     "started_at": "2026-07-01T12:00:00.123456Z",
     "finished_at": None,
+    "elapsed_s": None,
     "seed": 7,
     "model": {
         "name": "nano-gpt2",
@@ -66,6 +67,7 @@ MANIFEST: dict[str, Any] = {
     "verdict": None,
     "kaggle": {"kaggle_notebook_url": None, "kaggle_notebook_version": None, "kaggle_run_id": None},
     "console_lost": None,
+    "findings": None,
     "error": None,
     "files": None,
 }

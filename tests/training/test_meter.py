@@ -28,7 +28,7 @@ def test_rates_are_those_since_the_mark_and_counters_those_since_the_beginning()
     meter.count(tokens=26, shape=(2, 16))
     assert meter.figures() == {
         "tokens_seen": 48, "padded_tokens_seen": 64, "train_s": 6.0, "time_s": 6.0,
-        "tokens_per_s": 36 / 4, "padded_tokens_per_s": 48 / 4, "step_s": 2.0,
+        "tokens_per_s": 36 / 4, "padded_tokens_per_s": 48 / 4, "step_s": 2.0, "slowest_step_s": 3.0,
         "model_flops_per_s": pytest.approx((400 * 10 / 16 + 1000 * 26 / 32) / 4),
     }  # fmt: skip
     whole = meter.whole()
@@ -66,3 +66,25 @@ def test_without_a_known_peak_no_mfu_is_claimed():
 def test_where_no_step_was_counted_there_is_no_rate():
     _, meter = measured(peak_flops=500.0)
     assert meter.whole() is None
+
+
+def test_the_slowest_step_is_told_since_the_mark_alone():
+    clock, meter = measured()
+    for seconds, slowest in ((1, 1), (5, 5), (2, 5)):
+        clock.now += seconds
+        meter.count(tokens=4, shape=(2, 8))
+        assert meter.figures()["slowest_step_s"] == slowest
+    meter.mark()
+    clock.now += 3
+    meter.count(tokens=4, shape=(2, 8))
+    assert meter.figures()["slowest_step_s"] == 3
+
+
+@pytest.mark.parametrize("seconds", [0, -7])
+def test_a_clock_that_stands_still_or_goes_back_ends_no_training(seconds):
+    clock, meter = measured(peak_flops=500.0)
+    clock.now += seconds
+    meter.count(tokens=16, shape=(2, 8))
+    figures = meter.figures()
+    assert figures["train_s"] == figures["slowest_step_s"] == seconds
+    assert figures["tokens_per_s"] == (16 / seconds if seconds else 0)

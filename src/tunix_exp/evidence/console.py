@@ -33,6 +33,16 @@ def table_text(table: Table) -> str:
     return sink.getvalue().rstrip()
 
 
+# What stands between a line's time and its text: a line of settled figures is told from any other by this
+# mark, which no text can set, whatever it says.
+FIGURES, OTHERS = "=", " "
+
+
+def printable_text(text: str) -> str:
+    """The text as a line of the log has it: what does not print is a space."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 class Advance(Protocol):
     """Something that counts what is done and shows the newest figures beside it."""
 
@@ -52,6 +62,7 @@ class RunLog:
         self._lost: set[str] = set()
         self._clock = clock
         self._start = clock()
+        self._offset_s = 0.0
         self._file = path.open("x", encoding="utf-8", newline="\n", buffering=1)
 
     def say(self, text: str) -> None:
@@ -73,15 +84,28 @@ class RunLog:
                 self._lost.add(name)
                 self.note(f"the console is lost: {name}: {why}; the run goes on")
 
+    def elapsed_s(self) -> float:
+        """The seconds since the log began, by its own clock."""
+        return self._clock() - self._start
+
+    def figures(self, text: str) -> None:
+        """`text` is in the file alone, marked as settled figures; the progress bar already shows them."""
+        self._write(text, FIGURES)
+
     def note(self, text: str) -> None:
-        """`text` is in the file alone: settled figures, which the progress bar already shows."""
+        """`text` is in the file alone."""
+        self._write(text, OTHERS)
+
+    def _write(self, text: str, mark: str) -> None:
         if self._file.closed:
             return
-        offset = f"{self._clock() - self._start:10.3f}s"
+        # A clock that is set back does not turn the order of lines around; the manifest tells of it.
+        self._offset_s = max(self._offset_s, self.elapsed_s())
+        offset = f"{self._offset_s:10.3f}s"
         for line in text.splitlines() or [""]:
-            printable = "".join(c if c.isprintable() else " " for c in line)
+            printable = printable_text(line)
             with interruption.held():
-                self._file.write(f"{offset}  {printable}".rstrip() + "\n")
+                self._file.write(f"{offset}{mark} {printable}".rstrip() + "\n")
 
     @contextmanager
     def progress(self, total: int, description: str) -> Iterator[Advance]:

@@ -20,6 +20,8 @@ Timestamp = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6
 Word = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
+# What a clock or a driver told: on a strange machine it may be anything, below zero too. See `findings`.
+Reading = float
 
 
 class _Section(BaseModel):
@@ -126,7 +128,7 @@ class Compiles(_Section):
     """How often XLA compiled, and how long that took."""
 
     count: Count
-    seconds: Amount
+    seconds: Reading
 
 
 class ResumedFrom(_Section):
@@ -189,6 +191,28 @@ class ErrorRecord(_Section):
     remedy: Word | None
 
 
+FindingCode = Literal[
+    "stall",
+    "mfu over one",
+    "clock stood still or went back",
+    "clock was set",
+    "negative time",
+    "peak memory over the device's",
+    "peak memory fell",
+    "peak memory unknown",
+    "peak memory of another holder",
+    "last held-out loss rounded otherwise",
+]
+
+
+class Finding(_Section):
+    """Something odd, and true as far as anybody knows: an honest run on a strange machine may have it."""
+
+    code: FindingCode
+    where: Word
+    sentence: Word
+
+
 class RunManifest(_Section):
     """The whole of `run_manifest.json`, schema version 1; what is not known yet is null.
 
@@ -206,6 +230,7 @@ class RunManifest(_Section):
     machine: Machine
     started_at: Timestamp
     finished_at: Timestamp | None
+    elapsed_s: Reading | None
     seed: int | None
     model: Model | None
     adapter: LoRA | None
@@ -215,12 +240,12 @@ class RunManifest(_Section):
     platform: Word | None
     versions: dict[str, Word] | None
     environment: dict[str, str] | None
-    times_s: dict[str, Amount] | None
+    times_s: dict[str, Reading] | None
     compiles: Compiles | None
-    peak_memory_bytes: Count | None
+    peak_memory_bytes: int | None
     peak_memory_of: Literal["device", "process"] | None
-    tokens_per_s: Amount | None
-    throughput: dict[str, Amount] | NoStep | None
+    tokens_per_s: Reading | None
+    throughput: dict[str, Reading] | NoStep | None
     steps_done: Count | None
     resumed_from: ResumedFrom | None
     replay_of: ReplayOf | None
@@ -229,6 +254,7 @@ class RunManifest(_Section):
     verdict: Verdict | None
     kaggle: Kaggle
     console_lost: dict[Literal["stdout", "stderr"], Word] | None
+    findings: tuple[Finding, ...] | None
     error: ErrorRecord | None
     files: dict[str, Sha256] | None
 
@@ -413,8 +439,6 @@ def _contradictions(manifest: RunManifest) -> Iterator[str]:
         yield "`throughput` must say that there was no step exactly when `resumed_from` had done the last one"
     if manifest.took_no_step and manifest.tokens_per_s is not None:
         yield "`tokens_per_s` is not null, but the run took no step"
-    if manifest.finished_at is not None and manifest.finished_at < manifest.started_at:
-        yield "`finished_at` is before `started_at`"
     if manifest.headline is not None and (manifest.baseline is None) != (manifest.verdict is None):
         yield "`verdict` must be known exactly when there is a `baseline`"
     if isinstance(manifest.eval, NoEval) and manifest.headline is not None:

@@ -1,6 +1,7 @@
 """A run directory opened to be checked: each file read once, nothing in it trusted."""
 
 import html
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ from tunix_exp.scoring.paired import Evaluation, ItemLoss
 from tunix_exp.scoring.scorecard import Prediction
 
 _Read = TypeVar("_Read")
+_ROUNDING = 1e-9
 _BUNDLED = Path(__file__).parents[1] / "data" / "bundled"
 
 
@@ -111,6 +113,11 @@ class OpenedRun:
         """What one model made of the items."""
         return Evaluation(self.predictions(predictions), self.losses(losses))
 
+    def tells(self, page: str, sentence: str) -> bool:
+        """Whether the page, text or HTML by its name, says the sentence."""
+        text = html.unescape(self.text(page)) if page.endswith(".html") else self.text(page)
+        return _spaced(sentence) in _spaced(text)
+
     def setting(self, key: str) -> Any:
         """The config's value under a dotted key; a `BrokenFile` where there is none."""
         return lookup(self.config, key, layout.CONFIG)
@@ -144,9 +151,23 @@ def lookup(value: Any, key: str, file: str) -> Any:
     return value
 
 
-def words_of(page: str) -> str:
-    """The words of a page, whether its characters are written as they are or as HTML's names for them."""
-    return html.unescape(page).replace("\N{NO-BREAK SPACE}", " ")
+def same_figures(due: Any, found: Any) -> bool:
+    """Whether two values are the same; computed numbers may be rounded otherwise on another machine.
+
+    What adds up in another order, by another processor's instructions or another version of NumPy, differs in
+    the last of its sixteen digits, a sum of thousands in some more.
+    """
+    if isinstance(due, dict) and isinstance(found, dict):
+        return due.keys() == found.keys() and all(same_figures(due[key], found[key]) for key in due)
+    if isinstance(due, list | tuple) and isinstance(found, list | tuple):
+        return len(due) == len(found) and all(map(same_figures, due, found))
+    if type(due) is float and type(found) in (int, float):
+        return math.isclose(due, found, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+    return type(due) is type(found) and due == found
+
+
+def _spaced(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def bundled(source: str) -> bytes | None:

@@ -16,6 +16,7 @@ from tunix_exp import interruption
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.board import Board
 from tunix_exp.evidence.console import RunLog
+from tunix_exp.evidence.findings import derive
 from tunix_exp.evidence.layout import (
     FAILURE_ANALYSIS,
     LOG,
@@ -30,17 +31,19 @@ from tunix_exp.evidence.layout import (
 from tunix_exp.evidence.manifest import (
     AFTER_TESTIMONY,
     ErrorRecord,
+    Finding,
     RunManifest,
     Status,
     parse_manifest,
     utc_now,
 )
-from tunix_exp.evidence.strict_json import json_line, json_text
+from tunix_exp.evidence.opened import OpenedRun
+from tunix_exp.evidence.strict_json import BrokenFile, json_line, json_text
 from tunix_exp.evidence.surroundings import without_home
 from tunix_exp.evidence.verify import Disagreement, verify
 
 # Sections that only the end of a run may set.
-_ENDING = frozenset({"status", "error", "finished_at", "files"})
+_ENDING = frozenset({"status", "error", "finished_at", "elapsed_s", "findings", "files"})
 
 
 class RunDirectory:
@@ -145,15 +148,20 @@ class RunDirectory:
         """`write` is called when all else is written and nothing is hashed yet; not when the run fails."""
         self._last_words.append(write)
 
-    def complete(self, **sections: object) -> None:
+    def complete(self, *, pages: Callable[[], None] | None = None, **sections: object) -> None:
         """The run is `completed`: the verifier has read everything back and disagrees with nothing.
 
+        `pages` writes what a person reads, once the manifest says when the run finished and what was odd.
         Otherwise the run is `failed`, its error record lists the disagreements, and a `UserError` says so.
         Nothing can be written afterwards, except the `failure_analysis.md` of a failed run through `fail`.
         """
         self.update(**sections)
         self._say_last_words()
-        self._rewrite(finished_at=utc_now(), console_lost=self.log.console_lost())
+        self._settle("completed")
+        for finding in self._manifest.findings or ():
+            self.log.say(f"finding: {finding.where}: {finding.sentence}")
+        if pages is not None:
+            pages()
         # Hashes first, still `running`: a kill between here and the last line leaves no finished run.
         self._rewrite(files=self._closed())
         found = verify(self.root, as_status="completed")
@@ -213,7 +221,7 @@ class RunDirectory:
             if self._is_closed:
                 files = file_hashes(self.root)
             else:
-                self._rewrite(finished_at=utc_now(), console_lost=self.log.console_lost())
+                self._settle(status)
                 files = self._closed()
         except OSError:
             # a disk that fails here must not hide why the run failed: null hashes are allowed then
@@ -221,6 +229,20 @@ class RunDirectory:
             return
         self._rewrite(files=files)
         self._seal(status=status, error=record)
+
+    def _settle(self, status: Status) -> None:
+        """The manifest says when the run finished, how long it took by its own clock, and what was odd."""
+        self._rewrite(
+            finished_at=utc_now(), elapsed_s=self.log.elapsed_s(), console_lost=self.log.console_lost()
+        )
+        self._rewrite(findings=self._found(status))
+
+    def _found(self, status: Status) -> tuple[Finding, ...] | None:
+        try:
+            return derive(OpenedRun(self.root, self._manifest, status, is_sealed=False))
+        except (BrokenFile, UserError):
+            # What is broken the verifier says; a run that ended in the middle may leave half a file.
+            return () if status == "completed" else None
 
     @interruption.held()
     def _seal(self, **sections: object) -> None:
@@ -246,6 +268,8 @@ class RunDirectory:
             if name not in plain:
                 raise ValueError(f"the manifest has no section {name!r}")
             new = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            if isinstance(value, tuple):
+                new = [one.model_dump(mode="json") if isinstance(one, BaseModel) else one for one in value]
             if isinstance(new, Mapping) and isinstance(plain[name], dict) and name != "files":
                 new = {**plain[name], **new}
             plain[name] = new

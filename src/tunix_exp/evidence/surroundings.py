@@ -76,6 +76,7 @@ _KAGGLE = {
 }
 
 _TIMEOUT_S = 30
+_UNKNOWN = "unknown"  # some systems leave empty what they do not know
 
 
 def environment_text(environ: Mapping[str, str]) -> str:
@@ -102,10 +103,10 @@ def machine() -> Machine:
     said = _cpuinfo()
     flags = next((said[key] for key in ("flags", "Features") if key in said), None)
     return Machine(
-        system=platform.system(),
-        architecture=platform.machine(),
+        system=platform.system() or _UNKNOWN,
+        architecture=platform.machine() or _UNKNOWN,
         processor=_processor(),
-        cpu_flags=None if flags is None else " ".join(sorted(flags.split())),
+        cpu_flags=" ".join(sorted(flags.split())) or None if flags is not None else None,
         threads=_threads(),
     )
 
@@ -193,7 +194,7 @@ def _processor() -> str:
     name = said["model name"] if "model name" in said else platform.processor() or platform.machine()
     # a virtual machine's model name may be a whole line of products
     kind = [f"{key} {said[key]}" for key in ("cpu family", "model", "stepping") if key in said]
-    return f"{name} ({', '.join(kind)})" if kind else name
+    return f"{name or _UNKNOWN} ({', '.join(kind)})" if kind else name or _UNKNOWN
 
 
 def _threads() -> int:

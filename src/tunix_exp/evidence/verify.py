@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
-from tunix_exp.evidence.checks import files, harness, scores, settings, training
+from tunix_exp.evidence.checks import files, findings, harness, scores, settings, training
 from tunix_exp.evidence.manifest import Status, parse_manifest
 from tunix_exp.evidence.opened import Check, Disagreement, OpenedRun
 from tunix_exp.evidence.strict_json import BrokenFile, read_text
@@ -30,6 +30,7 @@ _FOR_EVERY_STATUS: tuple[tuple[str, tuple[str, ...], Check], ...] = (
     (layout.MANIFEST, (), settings.source_code),
     (layout.REPLAY, (), settings.replay),
     (layout.LOG, (layout.LOG,), training.log),
+    (layout.MANIFEST, (), findings.recorded),
 )
 _FOR_COMPLETED: tuple[tuple[str, tuple[str, ...], Check], ...] = (
     (layout.CONFIG, (layout.CONFIG,), settings.named_twice),

@@ -131,7 +131,7 @@ def readme(run: Path) -> str:
     It claims no end of the run: the page itself is one of the files that the run's last step verifies.
     """
     manifest = read_json_object(run / layout.MANIFEST, file=layout.MANIFEST)
-    parts = [_heading(manifest), *result_of(run)]
+    parts = [_heading(manifest), *result_of(run), *_findings(manifest)]
     if (run / layout.CURVES).exists():
         parts.append(f"![Loss, learning rate, gradient norm and throughput]({layout.CURVES})")
     parts += [what_was_run(manifest), _how_to_reproduce(manifest), _how_to_verify(), _what_lies_here(run)]
@@ -230,6 +230,15 @@ def _heading(manifest: dict[str, Any]) -> str:
     error = manifest["error"]
     says = f"**This run {manifest['status']}** in stage `{error['stage']}`: {named(error['message'])}"
     return f"{title}\n\n{says}"
+
+
+def _findings(manifest: dict[str, Any]) -> list[str]:
+    """What was odd, a line each; nothing where nothing was."""
+    if not manifest["findings"]:
+        return []
+    listed = "\n".join(f"* `{one['where']}`: {one['sentence']}" for one in manifest["findings"])
+    what = "Odd, and true as far as this run knows. They fail nothing."
+    return [f"## Findings ({len(manifest['findings'])})\n\n{what}\n\n{listed}"]
 
 
 def what_was_run(manifest: dict[str, Any]) -> str:

@@ -3,11 +3,12 @@
 Evaluation and checkpoints are not training: their seconds are left out.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from tunix_exp.evidence.metrics import UNSEEN, pace
+from tunix_exp.evidence.metrics import SLOWEST, UNSEEN, pace, rate
 
 
 class Meter:
@@ -30,6 +31,7 @@ class Meter:
         self._away_s = 0.0
         self._counted = dict(UNSEEN) | {"flops": 0.0}
         self._marked = self._first = dict(self._counted)
+        self._slowest_s = -math.inf
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -48,16 +50,19 @@ class Meter:
         self._counted["tokens_seen"] += tokens
         self._counted["padded_tokens_seen"] += rows * width
         self._counted["flops"] += self._flops_of_width[width] * tokens / (rows * width)
+        before_s = self._counted["train_s"]
         self._counted["train_s"] = self._clock() - self._start - self._away_s
+        self._slowest_s = max(self._slowest_s, self._counted["train_s"] - before_s)
 
     def mark(self) -> None:
         """What comes is told apart from what was."""
-        self._marked = dict(self._counted)
+        self._marked, self._slowest_s = dict(self._counted), -math.inf
 
     def figures(self) -> dict[str, float]:
-        """Counters since the beginning, and rates since the mark."""
+        """Counters since the beginning, and rates and the slowest step since the mark."""
         counters = {key: self._counted[key] for key in ("tokens_seen", "padded_tokens_seen", "train_s")}
-        return counters | self._rates(self._marked) | {"time_s": self._clock() - self._start}
+        rates = self._rates(self._marked) | {SLOWEST: self._slowest_s}
+        return counters | rates | {"time_s": self._clock() - self._start}
 
     def whole(self) -> dict[str, float] | None:
         """Rates since the beginning; `None` where no step was counted, which has no rate."""
@@ -65,7 +70,8 @@ class Meter:
 
     def _rates(self, before: Mapping[str, float]) -> dict[str, float]:
         rates = pace(self._counted, before)
-        flops = (self._counted["flops"] - before["flops"]) / (self._counted["train_s"] - before["train_s"])
+        seconds = self._counted["train_s"] - before["train_s"]
+        flops = rate(self._counted["flops"] - before["flops"], seconds)
         rates["model_flops_per_s"] = flops
         if self._peak_flops is not None:
             rates["mfu"] = flops / self._peak_flops

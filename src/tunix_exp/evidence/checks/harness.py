@@ -7,7 +7,7 @@ from typing import Any
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.harness import documents_hash, harness_headline, harness_in_words
 from tunix_exp.evidence.manifest import HarnessEval
-from tunix_exp.evidence.opened import Disagreement, OpenedRun, lookup, words_of
+from tunix_exp.evidence.opened import Disagreement, OpenedRun, lookup, same_figures
 from tunix_exp.evidence.strict_json import BrokenFile
 from tunix_exp.scoring.harness import Outcome, Sample, aggregated, harness_summary
 
@@ -52,12 +52,12 @@ def summary(run: OpenedRun) -> Iterator[Disagreement]:
         raise BrokenFile(layout.CONFIG, f"`eval.resamples` is {resamples!r} and `seed` is {seed!r}")
     due = harness_summary(before, after, resamples=resamples, seed=seed)
     for key in sorted(due.keys() | says.keys()):
-        if key not in due or key not in says or due[key] != says[key]:
+        if key not in due or key not in says or not same_figures(due[key], says[key]):
             yield Disagreement(layout.HARNESS_SUMMARY, f"`{key}` is not what results and items give")
-    if run.manifest.headline is not None and run.manifest.headline != harness_headline(due):
+    if run.manifest.headline is not None and run.manifest.headline != harness_headline(says):
         yield Disagreement(layout.MANIFEST, f"`headline` is not what {layout.HARNESS_SUMMARY} gives")
     for page in (layout.README, layout.REPORT):
-        if run.has(page) and harness_in_words(due) not in words_of(run.text(page)):
+        if run.has(page) and not run.tells(page, harness_in_words(due)):
             yield Disagreement(page, f"does not say what {layout.HARNESS_SUMMARY} has as the result")
 
 

@@ -80,10 +80,16 @@ def named_twice(run: OpenedRun) -> Iterator[Disagreement]:
         if leaf and (says[section] is None or leaf not in says[section]):
             continue  # a section that this mode or kind of eval does not have
         recorded = says[section][leaf] if leaf else says[section]
-        if recorded != run.setting(key):
+        if not _is_same(recorded, run.setting(key)):
             yield Disagreement(
                 layout.MANIFEST, f"`{key}` is {recorded!r}, but config.json says {run.setting(key)!r}"
             )
+
+
+def _is_same(recorded: Any, setting: Any) -> bool:
+    """Whether both are equal; as a float, an integer of many digits is the float next to it."""
+    is_rounded = type(recorded) is float and type(setting) is int
+    return recorded == (float(setting) if is_rounded else setting)
 
 
 def exported(run: OpenedRun) -> Iterator[Disagreement]:
