@@ -107,7 +107,9 @@ def test_own_data_is_packed_when_asked_for_and_else_named_as_lacking(tmp_path, c
     assert "not in it" not in capsys.readouterr().out
     file.rename(tmp_path / "kept.jsonl")
     assert cli.main(["replay", str(without), "--to", str(tmp_path / "again"), "--steps", "1"]) == 2
-    assert "is not here" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"nothing vouches for: data.source={file}" in said
+    assert "say where each lies now: data.source=PATH" in said
     assert cli.main(["replay", str(within), "--to", str(tmp_path / "again"), "--steps", "1"]) == 0
     assert cli.main(["pack", str(tmp_path / "run"), "--inputs", "--out", str(tmp_path / "x.tar")]) == 2
 

@@ -32,6 +32,7 @@ from tunix_exp.evidence.verify import Disagreement, verify
 
 LISTING = "PACK.json"
 RUN, INPUTS, README = "run", "inputs", "README.md"
+PACKED_KEYS = ("data.source", "eval.source")
 SUFFIXES = (".tar.gz", ".tar")
 
 
@@ -134,7 +135,16 @@ def packed_inputs(run: Path) -> dict[str, Path]:
     folder = run.resolve().parent
     if run.resolve().name != RUN or not (folder / LISTING).is_file():
         return {}
-    return {key: folder / name for key, name in listing_of(folder).inputs.items()}
+    listing = listing_of(folder)
+    for key, name in listing.inputs.items():
+        is_inside = name in listing.files and name.startswith(f"{INPUTS}/{key}/")
+        if key not in PACKED_KEYS or not is_inside or ".." in PurePosixPath(name).parts:
+            raise UserError(
+                f"`{key}` is said to lie in `{name}`, where no input is packed",
+                where=str(folder / LISTING),
+                remedy="do not replay it; `python -m tunix_exp pack` did not make it",
+            )
+    return {key: folder / name for key, name in listing.inputs.items()}
 
 
 def refuse_other_contents(folder: Path) -> None:
@@ -207,7 +217,8 @@ def _one_folder(archive: Path, members: list[tarfile.TarInfo]) -> str:
     for member in members:
         top, *inside = PurePosixPath(member.name).parts or ("/",)
         is_inside = bool(inside) and top not in ("/", "..") and ".." not in inside and "\\" not in member.name
-        if not member.isreg() or not is_inside or member.name in names:
+        is_plain = member.isreg() and not member.issparse() and member.size >= 0
+        if not is_plain or not is_inside or member.name in names:
             raise UserError(
                 f"`{member.name}` is no file that a packed run holds: a link, twice there, or not inside",
                 where=str(archive),

@@ -19,6 +19,7 @@ from tunix_exp.evidence.strict_json import json_text, read_text
 from tunix_exp.evidence.verified import VerifiedRun
 from tunix_exp.exits import COMPLETED, DIFFERS, INTERRUPTED
 from tunix_exp.launch import launch
+from tunix_exp.replay.consent import drop_cache, refuse_unasked
 from tunix_exp.replay.inputs import refuse_invalid, refuse_other_inputs, replayed_config
 from tunix_exp.replay.original import open_original, prefix
 
@@ -47,20 +48,31 @@ class Replay:
 
 
 def replay(
-    path: Path, *, to: Path | None, steps: int | None, places: Mapping[str, str], command: list[str]
+    path: Path,
+    *,
+    to: Path | None,
+    steps: int | None,
+    places: Mapping[str, str],
+    command: list[str],
+    allow_flags: bool = False,
+    allow_paths: bool = False,
 ) -> int:
     """Run again the run at `path`, a directory or an archive, and say how the two compare.
+
+    What the run chose of flags and paths is taken where `consent` says so, or the user's word allows it.
 
     Returns 0 when every number is the same to the bit, `DIFFERS` when not, and what `launch` returns when the
     replay itself fails or is interrupted.
     """
     with opened(path) as folder:
         refuse_other_contents(folder)
-        return _replayed(open_original(folder), to=to, steps=steps, places=places, command=command)
+        words = {"flags": allow_flags, "paths": allow_paths}
+        return _replayed(open_original(folder), words, to=to, steps=steps, places=places, command=command)
 
 
 def _replayed(
     original: VerifiedRun,
+    words: dict[str, bool],
     *,
     to: Path | None,
     steps: int | None,
@@ -70,9 +82,11 @@ def _replayed(
     places = {key: str(place) for key, place in packed_inputs(original.root).items()} | dict(places)
     steps = prefix(original, steps)
     plain = replayed_config(original.config, original, steps=steps, places=places)
-    refuse_other_inputs(original, plain)
     refuse_invalid(original, plain)
-    target = _default_target(original) if to is None else to
+    refuse_unasked(original, plain, told=places.keys(), **words)
+    drop_cache(plain, paths=words["paths"])
+    refuse_other_inputs(original, plain)
+    target = _default_target(plain["name"]) if to is None else to
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(
             "there is something already", where=str(target), remedy="name an empty place: --to DIR"
@@ -118,8 +132,8 @@ def _reached(target: Path) -> int | None:
     return max(saved, default=None)
 
 
-def _default_target(original: VerifiedRun) -> Path:
-    return Path("outputs") / f"{original.manifest.name}-replay" / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
+def _default_target(name: str) -> Path:
+    return Path("outputs") / f"{name}-replay" / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
 
 
 def _replay(original: VerifiedRun, plain: Plain, steps: int | None) -> Replay:

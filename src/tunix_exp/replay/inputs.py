@@ -11,6 +11,7 @@ from tunix_exp.config import Plain
 from tunix_exp.data.files import open_source
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
+from tunix_exp.evidence.pack import PACKED_KEYS
 from tunix_exp.evidence.strict_json import read_json_object
 from tunix_exp.evidence.verified import VerifiedRun, at
 
@@ -81,7 +82,7 @@ def local_files(original: VerifiedRun) -> dict[str, Path]:
     """The data files of the run that lie on this machine, by their config keys, each as the run read it."""
     _refuse_other_data(original, original.config)
     found = {}
-    for key in ("data.source", "eval.source"):
+    for key in PACKED_KEYS:
         source = original.setting(key)
         reference = None if source is None else references.parse(source, key=key)
         if isinstance(reference, references.Local):

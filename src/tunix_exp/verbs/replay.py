@@ -17,11 +17,15 @@ def main(words: list[str]) -> int:
     parser.add_argument(
         "places", nargs="*", metavar="KEY=PATH", help=f"where an input lies now: {', '.join(PLACES)}"
     )
+    parser.add_argument("--allow-flags", action="store_true", help="XLA flags that may write or read")
+    parser.add_argument("--allow-paths", action="store_true", help="places that the run names itself")
     said = parser.parse_intermixed_args(words)
     return replay(
         said.run,
         to=said.to,
         steps=said.steps,
+        allow_flags=said.allow_flags,
+        allow_paths=said.allow_paths,
         places=dict(_place(word) for word in said.places),
         command=["python", "-m", "tunix_exp", "replay", *words],
     )
