@@ -144,6 +144,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "eval.fields.difficulty": ("null", ()),
     "eval.max_items": ("4", ()),
     "eval.batch_size": ("80", ()),
+    "eval.stop": ("['Question:']", ()),
     "eval.max_new_tokens": ("9", ()),
     "eval.heldout_every_steps": ("2", ()),
     "eval.resamples": ("2000", ()),

@@ -20,6 +20,7 @@ from tunix_exp import references
 from tunix_exp.config import RunConfig
 from tunix_exp.data.batches import Batches
 from tunix_exp.data.card import data_card, example_text, rows_text
+from tunix_exp.data.config import TemplateConfig
 from tunix_exp.data.limit import limit, most_tokens
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.sources import ExampleSet, overlap, read, read_items
@@ -331,6 +332,9 @@ def _prepared_texts(config: RunConfig, tokenizer: Tokenizer, evidence: RunDirect
         evidence.log.say(f"data: no row has a field `{name}`, and data.fields can do without")
     if row.reason:
         evidence.log.say(f"data.max_tokens is {row.tokens}: {row.reason}")
+    if isinstance(config.eval, ItemsEvalConfig):
+        stop = _stop(config.eval, data.template)
+        evidence.log.say(f"an answer ends before {' or '.join(map(repr, stop)) or 'no text'}")
     evidence.log.say(f"batches: {batches.statistics().describe()}")
     return Texts(tokenizer, rows, items, tasks, batches)
 
@@ -346,7 +350,13 @@ def _eval_record(
         source=config.eval.source,
         rows=n_items,
         sha256=held_out.facts.sha256,
+        stop=_stop(config.eval, config.data.template),
     )
+
+
+def _stop(config: ItemsEvalConfig, template: TemplateConfig) -> tuple[str, ...]:
+    """The texts that end an answer: the config's, or those that would begin a next example."""
+    return Renderer(template).next_example() if config.stop is None else config.stop
 
 
 class PlannedStep(NamedTuple):
@@ -729,7 +739,8 @@ def _evaluated(
             bar.advance(done - answered)
             answered = done
 
-        result = evaluate(model, texts.items, texts.tokenizer, config.eval, on_batch=advance)
+        stop = _stop(config.eval, config.data.template)
+        result = evaluate(model, texts.items, texts.tokenizer, config.eval, stop=stop, on_batch=advance)
     evidence.write_jsonl(f"predictions/{which}.jsonl", [p.to_dict() for p in result.predictions])
     evidence.write_jsonl(f"heldout/{which}.jsonl", [loss.to_dict() for loss in result.losses])
     return result

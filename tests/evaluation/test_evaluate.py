@@ -29,7 +29,7 @@ def test_answers_stop_at_the_end_of_a_response_and_of_a_text(monkeypatch, end_id
     tokenizer = replace(BYTES, end_id=end_id)
     items = tokenize([example("Q?", answer="A")], Renderer(TEMPLATE), tokenizer, 64, "error").kept
     config = ItemsEvalConfig.model_construct(max_new_tokens=4, batch_size=1)
-    [prediction] = evaluation.evaluate(None, items, tokenizer, config).predictions  # pyright: ignore
+    [prediction] = evaluation.evaluate(None, items, tokenizer, config, stop=()).predictions  # pyright: ignore
     assert asked == [stops]
     assert prediction.correct
 

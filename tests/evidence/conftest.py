@@ -65,7 +65,7 @@ DATA = {
 
 def plain_config(mode: Mode = "full", eval_kind: str = "items", resamples: int = 1000) -> dict[str, Any]:
     items = {"kind": "items", "name": "toy-eval", "source": "bundled:toy-eval", "heldout_every_steps": 8}
-    items |= {"resamples": resamples, "baseline": None, "baseline_tolerance_points": None}
+    items |= {"stop": None, "resamples": resamples, "baseline": None, "baseline_tolerance_points": None}
     return {
         "name": "toy",
         "seed": 3,
@@ -191,7 +191,9 @@ def fill(run: RunDirectory, *, steps: int = 20, base: int = 1, trained: int = 5,
     run.board.hyperparameters(plain_config_of(run), started_at_s=0.0)
     run.update(
         data=Data(name="toy-data", source="bundled:toy-data", rows=12, sha256=digest),
-        eval=ItemsEval(kind="items", name="toy-eval", source="bundled:toy-eval", rows=of, sha256=digest)
+        eval=ItemsEval(
+            kind="items", name="toy-eval", source="bundled:toy-eval", rows=of, sha256=digest, stop=()
+        )
         if evaluates
         else NoEval(kind="none"),
         model={"base_weight_hash": digest, "tokenizer_digest": digest},

@@ -48,6 +48,7 @@ MANIFEST: dict[str, Any] = {
         "source": "bundled:nano-eval",
         "rows": 4,
         "sha256": "d" * 64,
+        "stop": [],
     },
     "devices": ["cpu:0"],
     "platform": "cpu",

@@ -25,13 +25,13 @@ def test_a_prediction_has_exactly_the_keys_of_its_file_and_survives_the_round_tr
 
 
 def test_all_faults_of_a_row_are_told_at_once_with_their_place():
-    row = prediction("a").to_dict() | {"correct": 1, "stop_reason": "stop", "score": 1.0}
+    row = prediction("a").to_dict() | {"correct": 1, "stop_reason": "tired", "score": 1.0}
     del row["prompt"]
     with pytest.raises(UserError) as caught:
         Prediction.from_dict(row, where="predictions/base.jsonl:3")
     assert caught.value.what == (
         "not a prediction: `prompt` is missing; `score` is unknown; `correct` is 1, not bool; "
-        "`stop_reason` is 'stop', not eos or length"
+        "`stop_reason` is 'tired', not eos, length or stop"
     )
     assert caught.value.where == "predictions/base.jsonl:3"
     assert caught.value.remedy == "a prediction has exactly the keys " + ", ".join(KEYS)

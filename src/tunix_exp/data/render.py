@@ -50,6 +50,22 @@ class Renderer:
                 self._refuse_markers(f"{system or ''}{text}", example, "prompt", "question")
                 return turns.asked(text, system)
 
+    def next_example(self) -> tuple[str, ...]:
+        """With what the template would begin a next example, so that an answer has ended before it.
+
+        Of a chat that is the mark of a turn. Else it is the last line that stands before the question: where
+        that is a label that ends in a mark (`Question:`), anywhere; where it ends in a word, at the beginning
+        of a line. Where nothing stands before the question there is none.
+        """
+        if self.template.chat == "gemma":
+            return (turns.START_OF_TURN,)
+        pieces = self._pieces("prompt")
+        before = _join(pieces[: 1 + [name for _, name in pieces].index("question")], {"question": ""})
+        label = next((line.strip() for line in reversed(before.splitlines()) if line.strip()), "")
+        if not label:
+            return ()
+        return (f"\n{label}",) if label[-1].isalnum() else (label,)
+
     def response(self, example: Example) -> str:
         """What the model is to write after the prompt, without the end token."""
         parts = self.response_parts(example)

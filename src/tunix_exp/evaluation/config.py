@@ -15,7 +15,10 @@ Resamples = Annotated[int, Field(ge=1000, le=1_000_000)]
 
 
 class ItemsEvalConfig(Config):
-    """Greedy answers to held-out items, extracted and scored."""
+    """Greedy answers to held-out items, extracted and scored.
+
+    An answer ends before the first text of `stop`; where that is null, before what begins a next example.
+    """
 
     kind: Literal["items"]
     name: Name
@@ -23,6 +26,7 @@ class ItemsEvalConfig(Config):
     fields: FieldsConfig
     max_items: Rows | None
     batch_size: BatchSize
+    stop: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)] | None
     max_new_tokens: Tokens
     heldout_every_steps: Steps | None
     resamples: Resamples

@@ -25,6 +25,7 @@ from tunix_exp.models.sharding import rows as rows_of_mesh
 from tunix_exp.models.sharding import rows_beside
 from tunix_exp.scoring.paired import Evaluation, ItemLoss, mean_loss
 from tunix_exp.scoring.scorecard import Prediction, score
+from tunix_exp.scoring.stop import answered, place
 
 # So many items more, and their loss saves by another width what its compilation costs.
 _ITEMS_PER_WIDTH = 256
@@ -38,9 +39,12 @@ def evaluate(
     tokenizer: Tokenizer,
     config: ItemsEvalConfig,
     *,
+    stop: Sequence[str],
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Predictions and held-out losses in the items' order."""
+    """Predictions and held-out losses in the items' order; what an output has after a text of `stop` is kept
+    and not scored.
+    """
     answers = generate(
         model,
         [item.tokens_T[: item.prompt_length].tolist() for item in items],
@@ -54,7 +58,7 @@ def evaluate(
     for item, answer in zip(items, answers, strict=True):
         example = item.example
         output = tokenizer.decode(answer.tokens)
-        extracted, correct = score(output, example.answer)
+        extracted, correct = score(answered(output, stop), example.answer)
         predictions.append(
             Prediction(
                 id=example.id,
@@ -67,7 +71,7 @@ def evaluate(
                 category=example.category,
                 difficulty=example.difficulty,
                 tokens=len(answer.tokens),
-                stop_reason=answer.stop_reason,
+                stop_reason=answer.stop_reason if place(output, stop) is None else "stop",
             )
         )
     return Evaluation(predictions, item_losses(model, items))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
-from tunix_exp.evidence.manifest import BaselineRecord
+from tunix_exp.evidence.manifest import BaselineRecord, ItemsEval
 from tunix_exp.evidence.pack import opened, refuse_other_contents
 from tunix_exp.evidence.strict_json import read_jsonl
 from tunix_exp.evidence.summary import Baseline
@@ -29,7 +29,9 @@ def open_baseline(path: Path, *, tolerance_points: float) -> Baseline:
 def _answers(run: VerifiedRun, path: str, tolerance_points: float) -> Baseline:
     trained, base = layout.TRAINED_PREDICTIONS, layout.BASE_PREDICTIONS
     name = trained if (run.root / trained).exists() else base
-    if run.manifest.status != "completed" or not (run.root / name).exists():
+    items = run.manifest.eval
+    is_answered = run.manifest.status == "completed" and (run.root / name).exists()
+    if not is_answered or not isinstance(items, ItemsEval):
         raise UserError(
             f"the baseline has no answers to compare with: it is a {run.manifest.status} run of mode "
             f"{run.manifest.mode}",
@@ -41,6 +43,7 @@ def _answers(run: VerifiedRun, path: str, tolerance_points: float) -> Baseline:
         run_id=run.manifest.run_id,
         manifest_sha256=layout.file_digest(run.root / layout.MANIFEST),
         tolerance_points=tolerance_points,
+        stop=items.stop,
     )
     answers = (Prediction.from_dict(row, where=f"{name}, line {n}") for n, row in enumerate(rows, start=1))
     return Baseline(record, tuple(answers))

@@ -98,13 +98,14 @@ class Data(_Section):
 
 
 class ItemsEval(_Section):
-    """The held-out items: sha256 of their LF bytes, and how many were asked."""
+    """The held-out items: sha256 of their LF bytes, how many were asked, and the texts that end an answer."""
 
     kind: Literal["items"]
     name: Word
     source: Word
     rows: Count
     sha256: Sha256
+    stop: tuple[Word, ...]
 
 
 class HarnessEval(_Section):
@@ -153,11 +154,15 @@ class ReplayOf(_Section):
 
 
 class BaselineRecord(_Section):
-    """The run that this one is measured against, by its manifest's hash, and by how much it may be missed."""
+    """The run that this one is measured against, by its manifest's hash, and by how much it may be missed.
+
+    `stop` are the texts that ended its answers.
+    """
 
     run_id: Word
     manifest_sha256: Sha256
     tolerance_points: Amount
+    stop: tuple[Word, ...]
 
 
 class Headline(_Section):

@@ -47,7 +47,7 @@ _FOR_COMPLETED: tuple[tuple[str, tuple[str, ...], Check], ...] = (
     (layout.LOG, (layout.LOG,), training.told),
     (layout.CURVES, (layout.CURVES,), files.picture),
     (layout.BASE_PREDICTIONS, (layout.CONFIG, layout.BASE_PREDICTIONS), scores.items),
-    (layout.BASE_PREDICTIONS, (layout.BASE_PREDICTIONS,), scores.base_predictions),
+    (layout.BASE_PREDICTIONS, (layout.CONFIG, layout.BASE_PREDICTIONS), scores.base_predictions),
     (
         layout.TRAINED_PREDICTIONS,
         (layout.BASE_PREDICTIONS, layout.TRAINED_PREDICTIONS),
@@ -55,7 +55,7 @@ _FOR_COMPLETED: tuple[tuple[str, tuple[str, ...], Check], ...] = (
     ),
     (layout.MANIFEST, (layout.CONFIG, layout.BASE_PREDICTIONS), scores.baseline),
     (layout.BASE_LOSSES, scores.BASE, scores.base_losses),
-    (layout.TRAINED_LOSSES, (layout.BASE_LOSSES, *scores.TRAINED), scores.trained_losses),
+    (layout.TRAINED_LOSSES, (layout.CONFIG, layout.BASE_LOSSES, *scores.TRAINED), scores.trained_losses),
     (layout.EVAL_SUMMARY, (layout.CONFIG, layout.EVAL_SUMMARY, *scores.BASE), scores.summary),
     (layout.BASE_SAMPLES, harness.BASE, harness.base),
     (layout.TRAINED_SAMPLES, (*harness.BASE, *harness.TRAINED), harness.trained),

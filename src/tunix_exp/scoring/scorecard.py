@@ -12,7 +12,7 @@ from tunix_exp.scoring.extract import extract, without_ends
 from tunix_exp.scoring.match import compare, matches
 from tunix_exp.scoring.symbolic import REMEDY
 
-StopReason = Literal["eos", "length"]
+StopReason = Literal["eos", "length", "stop"]
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "id": (str,),
@@ -31,7 +31,11 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One model's answer to one item: a line of `predictions/*.jsonl`. `tokens` counts the generated ones."""
+    """One model's answer to one item: a line of `predictions/*.jsonl`. `tokens` counts the generated ones.
+
+    `output` is all that was generated. Where `stop_reason` is `stop`, what stands before the first of the
+    texts at which answers stop is what was scored.
+    """
 
     id: str
     prompt: str
@@ -62,7 +66,7 @@ class Prediction:
                 wanted = " or ".join("null" if kind is type(None) else kind.__name__ for kind in types)
                 faults.append(f"`{key}` is {row[key]!r:.60}, not {wanted}")
         if "stop_reason" in row and row["stop_reason"] not in get_args(StopReason):
-            faults.append(f"`stop_reason` is {row['stop_reason']!r:.60}, not eos or length")
+            faults.append(f"`stop_reason` is {row['stop_reason']!r:.60}, not eos, length or stop")
         if faults:
             raise UserError(
                 "not a prediction: " + "; ".join(faults),

@@ -98,7 +98,7 @@ def test_many_differing_keys_get_a_table_of_their_own(tmp_path):
 
 
 def test_scores_on_other_items_are_said_not_to_compare(tmp_path):
-    other = {"kind": "items", "name": "x", "source": "x.jsonl", "rows": 2, "sha256": "f" * 64}
+    other = {"kind": "items", "name": "x", "source": "x.jsonl", "rows": 2, "sha256": "f" * 64, "stop": []}
     runs = [
         write(tmp_path, "0", correct="+-", lr=0.1),
         write(tmp_path, "1", correct="++", lr=0.1, manifest={"eval": other}),

@@ -12,6 +12,7 @@ from tunix_exp.evidence.summary import Baseline, eval_summary, headline, result_
 from tunix_exp.scoring.match import compare
 from tunix_exp.scoring.paired import GROUPS, Evaluation, mean_loss
 from tunix_exp.scoring.scorecard import score
+from tunix_exp.scoring.stop import answered, place
 from tunix_exp.scoring.symbolic import REMEDY
 
 # One program computes both losses, but not every device adds up in one order: beyond that they must agree.
@@ -25,12 +26,15 @@ TRAINED = (layout.TRAINED_PREDICTIONS, layout.TRAINED_LOSSES)
 
 def base_predictions(run: OpenedRun) -> Iterator[Disagreement]:
     """Every answer of the base model is scored as its output is."""
-    yield from _scored_again(run, layout.BASE_PREDICTIONS)
+    yield from _scored_again(run, layout.BASE_PREDICTIONS, _stop(run))
+    asked = run.setting("eval.stop")
+    if asked is not None and list(_stop(run)) != asked:
+        yield Disagreement(layout.MANIFEST, f"`eval.stop` is not config.json's, {asked}")
 
 
 def trained_predictions(run: OpenedRun) -> Iterator[Disagreement]:
     """Every answer of the trained model is, and it is to the base model's items."""
-    yield from _scored_again(run, layout.TRAINED_PREDICTIONS)
+    yield from _scored_again(run, layout.TRAINED_PREDICTIONS, _stop(run))
     base = run.predictions(layout.BASE_PREDICTIONS)
     trained = run.predictions(layout.TRAINED_PREDICTIONS)
     if [one.id for one in trained] != [one.id for one in base]:
@@ -60,14 +64,23 @@ def items(run: OpenedRun) -> Iterator[Disagreement]:
                 yield Disagreement(layout.BASE_PREDICTIONS, what)
 
 
-def _scored_again(run: OpenedRun, name: str) -> Iterator[Disagreement]:
+def _stop(run: OpenedRun) -> tuple[str, ...]:
+    """The texts that end an answer."""
+    items = run.manifest.eval
+    return items.stop if isinstance(items, ItemsEval) else ()
+
+
+def _scored_again(run: OpenedRun, name: str, stop: tuple[str, ...]) -> Iterator[Disagreement]:
     seen: set[str] = set()
     predictions = run.predictions(name)
     for line, one in enumerate(predictions, start=1):
         if one.id in seen:
             yield Disagreement(name, f"line {line}: the id `{one.id}` is there twice")
         seen.add(one.id)
-        extracted, correct = score(one.output, one.expected_answer)
+        extracted, correct = score(answered(one.output, stop), one.expected_answer)
+        if (one.stop_reason == "stop") != (place(one.output, stop) is not None):
+            said = f"`stop_reason` is {one.stop_reason!r}, and the texts that end an answer are {list(stop)}"
+            yield Disagreement(name, f"line {line}: {said}")
         if extracted != one.extracted_answer:
             said = f"`extracted_answer` is {one.extracted_answer!r}, the output gives {extracted!r}"
             yield Disagreement(name, f"line {line}: {said}")
@@ -136,8 +149,8 @@ def baseline(run: OpenedRun) -> Iterator[Disagreement]:
     name = layout.BASELINE_PREDICTIONS
     if (record is None) == run.has(name):
         yield Disagreement(name, "is missing" if record else "cannot come from a run without a baseline")
-    if run.has(name):
-        yield from _scored_again(run, name)
+    if run.has(name) and record is not None:
+        yield from _scored_again(run, name, record.stop)
         base = [(one.id, one.expected_answer) for one in run.predictions(layout.BASE_PREDICTIONS)]
         if [(one.id, one.expected_answer) for one in run.predictions(name)] != base:
             yield Disagreement(name, f"is of other items than {layout.BASE_PREDICTIONS}")
