@@ -82,8 +82,8 @@ def _replayed(
     places = {key: str(place) for key, place in packed_inputs(original.root).items()} | dict(places)
     steps = prefix(original, steps)
     plain = replayed_config(original.config, original, steps=steps, places=places)
-    refuse_invalid(original, plain)
     refuse_unasked(original, plain, told=places.keys(), **words)
+    refuse_invalid(original, plain)
     drop_cache(plain, paths=words["paths"])
     refuse_other_inputs(original, plain)
     target = _default_target(plain["name"]) if to is None else to
