@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from tunix_exp.data.config import FieldsConfig
 from tunix_exp.errors import UserError
 from tunix_exp.references import Place, ReferenceText
-from tunix_exp.schema import BatchSize, Config, Name, Rows, Seed, Steps, Tokens
+from tunix_exp.schema import BatchSize, Config, Name, Rows, Seed, Steps, Text, Tokens
 
 # A thousandth of a percentile is far below what a sample of items can tell apart.
 Resamples = Annotated[int, Field(ge=1000, le=1_000_000)]
@@ -26,7 +26,7 @@ class ItemsEvalConfig(Config):
     fields: FieldsConfig
     max_items: Rows | None
     batch_size: BatchSize
-    stop: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)] | None
+    stop: Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], Field(strict=False)] | None
     max_new_tokens: Tokens
     heldout_every_steps: Steps | None
     resamples: Resamples
