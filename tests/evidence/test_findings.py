@@ -57,6 +57,12 @@ def test_a_step_that_stalls_is_found_on_its_line(run: Path) -> None:
     assert one.sentence == "one of 5 steps took 2.1 s, where a step usually takes 0.1 s"
 
 
+@pytest.mark.parametrize(("seconds", "is_odd"), [(5.0, False), (15.0, True)])
+def test_the_first_step_of_a_process_may_take_longer(run: Path, seconds: float, is_odd: bool) -> None:
+    change_lines(run, lambda place, row: row.update(slowest_step_s=seconds) if place == 0 else None)
+    assert ("stall" in found(run)) == is_odd
+
+
 def test_slow_steps_that_are_all_alike_are_no_stalls(run: Path) -> None:
     change_lines(run, lambda place, row: row.update(step_s=7.0, slowest_step_s=7.0))
     assert "stall" not in found(run)

@@ -21,6 +21,8 @@ Row = dict[str, float]
 # A step has stalled when it took so much longer, and so many times as long, as steps usually take.
 _STALL_S = 1.0
 _STALL_TIMES = 4
+# The first step of a process touches all of its memory for the first time, which is no stall.
+_FIRST_S = 10.0
 # The system's clock and the run's own may differ by a second, and by what setting the time gently makes.
 _DRIFT_S = 1.0
 _DRIFT = 1e-3
@@ -56,7 +58,7 @@ def _steps(run: OpenedRun) -> Iterator[Finding]:
     before: Row = dict(UNSEEN) | {"step": _first_step(run)}
     usual = [_usual_s(row, _count(row, earlier)) for earlier, row in zip([before, *rows], rows, strict=False)]
     usual_s = statistics.median_low(usual) if usual else 0.0
-    for row in rows:
+    for place, row in enumerate(rows):
         where = _line(row)
         if row["train_s"] <= before["train_s"] or row["time_s"] < row["train_s"]:
             passed_s = row["train_s"] - before["train_s"]
@@ -67,7 +69,7 @@ def _steps(run: OpenedRun) -> Iterator[Finding]:
                 f"{row['time_s'] - row['train_s']:.3g} s beside it: its rates say nothing",
             )
         slowest_s = row[SLOWEST] if SLOWEST in row else row["step_s"]
-        if slowest_s - usual_s >= _STALL_S and slowest_s >= _STALL_TIMES * usual_s:
+        if slowest_s - usual_s >= (_STALL_S if place else _FIRST_S) and slowest_s >= _STALL_TIMES * usual_s:
             which = "the step" if _count(row, before) == 1 else f"one of {_count(row, before)} steps"
             yield Finding(
                 code="stall",
