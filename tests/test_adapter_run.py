@@ -147,7 +147,7 @@ def test_smoke_of_both_families_completes(tmp_path, model):
 
 def test_a_target_that_the_family_lacks_is_refused_with_those_it_has(tmp_path, capsys):
     assert run_toy(tmp_path / "run", *LORA, "adapter.targets=[q_proj]") == 2
-    assert "gpt2: all, attention, mlp, attn.c_attn, attn.c_proj" in capsys.readouterr().err
+    assert "gpt2: all, all-linear, attention, mlp, attn.c_attn, attn.c_proj" in capsys.readouterr().err
 
 
 def test_an_interrupted_adapter_is_not_resumed_beside_other_weights(tmp_path):

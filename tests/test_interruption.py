@@ -299,7 +299,7 @@ def test_a_signal_while_a_run_fails_leaves_it_failed(tmp_path, monkeypatch):
 def test_a_signal_after_the_seal_changes_nothing_any_more(tmp_path, monkeypatch):
     original = run_directory.RunDirectory.complete
     monkeypatch.setattr(
-        run_directory.RunDirectory, "complete", lambda *a: (original(*a), send(signal.SIGTERM))
+        run_directory.RunDirectory, "complete", lambda *a, **k: (original(*a, **k), send(signal.SIGTERM))
     )
     assert run_toy(tmp_path / "run", "mode=preflight") == 0
     assert read_json(tmp_path / "run" / "run_manifest.json")["status"] == "completed"
@@ -316,7 +316,7 @@ def test_a_signal_ends_the_sweep_with_the_job(tmp_path, monkeypatch):
 def test_a_signal_after_a_job_that_completed_ends_the_sweep_too(tmp_path, monkeypatch):
     original = run_directory.RunDirectory.complete
     monkeypatch.setattr(
-        run_directory.RunDirectory, "complete", lambda *a: (original(*a), send(signal.SIGTERM))
+        run_directory.RunDirectory, "complete", lambda *a, **k: (original(*a, **k), send(signal.SIGTERM))
     )
     assert cli.main(["-m", f"hydra.sweep.dir={tmp_path}", *TOY, "mode=preflight", "seed=0,1"]) == 130
     assert read_json(tmp_path / "0" / "run_manifest.json")["status"] == "completed"

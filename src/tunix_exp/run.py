@@ -126,14 +126,14 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
         )
         if config.mode.trains and not evidence.manifest.took_no_step:
             draw_curves(evidence.root, evidence.path("curves.png"))
-    stages.current = "verify"
-    evidence.complete(pages=lambda: _write_pages(evidence))
+
+    def pages() -> None:
+        evidence.write_text("README.md", readme(evidence.root))
+        evidence.write_text(layout.REPORT, run_page(evidence.root))
+        stages.current = "verify"
+
+    evidence.complete(pages=pages)
     evidence.log.say(f"completed and verified: {evidence.root}")
-
-
-def _write_pages(evidence: RunDirectory) -> None:
-    evidence.write_text("README.md", readme(evidence.root))
-    evidence.write_text(layout.REPORT, run_page(evidence.root))
 
 
 def _compute(

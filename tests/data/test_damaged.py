@@ -6,11 +6,13 @@ import shutil
 
 import pyarrow
 import pyarrow.parquet
+from pydantic import ValidationError
 
 from tests.damage import refusals
 from tests.data.toys import TURNS, data_config, saved_tokenizer
 from tunix_exp.data import sources
 from tunix_exp.data.tokenizer import END_OF_TEXT, Tokenizer, load_tokenizer
+from tunix_exp.errors import UserError
 
 # A few seeds always; more by hand: DAMAGED_SEEDS=0:6000 pytest tests/data/test_damaged.py
 SEEDS = range(*map(int, os.environ.get("DAMAGED_SEEDS", "0:40").split(":")))
@@ -46,11 +48,19 @@ def test_a_damaged_tokenizer_is_refused_or_encodes(tmp_path):
 
 
 def read_lines(folder):
-    return sources.read(data_config(folder / "rows.jsonl", **FIELDS))
+    return read(folder / "rows.jsonl")
 
 
 def read_table(folder):
-    return sources.read(data_config(folder / "rows.parquet", **FIELDS))
+    return read(folder / "rows.parquet")
+
+
+def read(file):
+    try:
+        config = data_config(file, **FIELDS)
+    except ValidationError as error:  # the config refuses a place that cannot be looked for
+        raise UserError(str(error), where="config", remedy=error.errors()[0]["msg"]) from error
+    return sources.read(config)
 
 
 def are_sound(examples, _):

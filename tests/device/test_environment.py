@@ -36,10 +36,10 @@ def test_what_only_the_tpu_compiler_reads_may_come_after_jax():
 
 
 def test_flags_and_cache_go_into_the_environment():
-    config = device("device=cpu", "device.xla_flags=['--a=1','--b=2']", "device.compilation_cache=/c")
+    config = device("device=cpu", "device.xla_flags=['--xla_a=1','--xla_b=2']", "device.compilation_cache=/c")
     assert wanted(config, preflight=False) == {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--a=1 --b=2",
+        "XLA_FLAGS": "--xla_a=1 --xla_b=2",
         "JAX_COMPILATION_CACHE_DIR": "/c",
     }
 

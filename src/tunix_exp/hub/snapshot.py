@@ -87,10 +87,14 @@ def fetch_config(reference: Hub, *, timeout_s: float = TIMEOUT_S) -> Path:
     Raises UserError as `resolve` does.
     """
     with _told_plainly(reference, "weights", timeout_s):
-        file = huggingface_hub.hf_hub_download(
-            reference.repo, "config.json", revision=reference.revision, etag_timeout=timeout_s
+        # As a part of the snapshot, so that the cache goes on to know what it lacks of it.
+        folder = huggingface_hub.snapshot_download(
+            reference.repo,
+            revision=reference.revision,
+            allow_patterns=["config.json"],
+            etag_timeout=timeout_s,
         )
-    return Path(file).parent
+    return Path(folder)
 
 
 def is_cached(reference: Hub) -> bool:
