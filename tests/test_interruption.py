@@ -145,11 +145,14 @@ import ctypes, threading
 interruption.GRACE_S = 0.5
 interruption.heed()
 signal.pthread_sigmask(signal.SIG_BLOCK, interruption.SIGNALS)
-others = threading.Thread(target=lambda: (signal.pthread_sigmask(signal.SIG_UNBLOCK, interruption.SIGNALS), time.sleep(60)), daemon=True)
-others.start()
-print("ready", flush=True)
+def other():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, interruption.SIGNALS)
+    time.sleep(2)  # until the main thread waits
+    print("ready", flush=True)
+    time.sleep(60)
+threading.Thread(target=other, daemon=True).start()
 ctypes.CDLL(None).sleep(60)
-""")  # noqa: E501
+""")
     assert status == 130
     assert "did not answer" in said
 
