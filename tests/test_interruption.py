@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -25,6 +26,17 @@ def send(number):
 def each_is_a_request(monkeypatch):
     """Signals that follow at once are requests of their own."""
     monkeypatch.setattr(interruption, "_ONE_REQUEST_S", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_ignored() -> Iterator[None]:
+    """Signals do what they do by default, also where the tests were started by `nohup`."""
+    before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
+    for number in interruption.SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", interruption.SIGNALS, ids=lambda number: number.name)

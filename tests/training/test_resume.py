@@ -90,7 +90,9 @@ def knowing(folder):
     """A parent whose manifest knows what it stood on."""
     manifest = json.loads((past(folder) / "run_manifest.json").read_text())
     manifest["data"] = {"name": "d", "source": "x.jsonl", "rows": 12, "sha256": "a" * 64}
-    manifest["eval"] = {"kind": "items", "name": "e", "source": "y.jsonl", "rows": 3, "sha256": "b" * 64}
+    manifest["eval"] = {
+        "kind": "items", "name": "e", "source": "y.jsonl", "rows": 3, "sha256": "b" * 64, "stop": [],
+    }  # fmt: skip
     manifest["model"] = {
         "name": "m", "family": "gpt2", "weights": "random", "revision": None, "parameter_count": 1,
         "base_weight_hash": "d" * 64, "trained_weight_hash": None, "tokenizer_digest": "c" * 64, "files": {},
