@@ -4,7 +4,7 @@ import pytest
 
 from tests.closeness import assert_close, model_roundings
 from tests.data.toys import TEMPLATE, example
-from tests.models.toys import toy_config, toy_model
+from tests.models.toys import broken_model, toy_config, toy_model
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenize import tokenize
 from tunix_exp.data.tokenizer import load_tokenizer
@@ -52,8 +52,6 @@ def test_items_of_like_length_are_computed_together_and_come_in_their_own_order(
 
 def test_held_out_losses_that_are_no_numbers_are_refused_with_their_items():
     items = tokenize([example("Q?", name="x-1")], Renderer(TEMPLATE), BYTES, 64, "error").kept
-    model = toy_model(vocab_size=257, num_positions=96, num_layers=1)
-    table = model.token_embedding.embedding
-    table[...] = table[...].at[:, 0].set(float("nan"))
+    model = broken_model(float("nan"), vocab_size=257, num_positions=96, num_layers=1)
     with pytest.raises(NonFinite, match=r"held-out losses of 1 items \(x-1 …\) are NaN or infinite"):
         evaluation.item_losses(model, items)

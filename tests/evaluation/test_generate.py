@@ -8,7 +8,7 @@ from flax import nnx
 
 from tests.closeness import assert_clear, model_roundings
 from tests.models.gemma_toys import gemma_model
-from tests.models.toys import toy_config, toy_model
+from tests.models.toys import broken_model, toy_config, toy_model
 from tunix_exp.errors import NonFinite, UserError
 from tunix_exp.evaluation import generate as module
 from tunix_exp.evaluation.generate import (
@@ -254,9 +254,7 @@ def test_a_token_copies_neither_the_cache_nor_a_weight():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_logits_that_are_not_finite_are_refused_and_never_become_a_token(value):
-    broken = model()
-    table = broken.token_embedding.embedding
-    table[...] = table[...].at[:, 0].set(value)
+    broken = broken_model(value, **SIZES)
     with pytest.raises(NonFinite, match=r"(?s)logits of prompt \d, new token 0, are NaN.*model\.weights"):
         run(broken, prompts(3))
 

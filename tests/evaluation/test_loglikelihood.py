@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.closeness import assert_close, model_roundings
-from tests.models.toys import toy_config, toy_model
+from tests.models.toys import broken_model, toy_config, toy_model
 from tunix_exp.errors import NonFinite
 from tunix_exp.evaluation.loglikelihood import loglikelihoods
 
@@ -50,8 +50,6 @@ def test_a_pair_needs_both_and_a_continuation_that_fits(context, continuation):
 
 
 def test_a_likelihood_that_is_no_number_is_refused():
-    model = toy_model()
-    table = model.token_embedding.embedding
-    table[...] = table[...].at[:, 0].set(float("nan"))
+    model = broken_model(float("nan"))
     with pytest.raises(NonFinite, match="log-likelihoods of 1 continuations are NaN or infinite"):
         loglikelihoods(model, [(ROW[:5], ROW[5:8])], batch_size=8, on_batch=lambda done: None)

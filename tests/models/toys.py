@@ -3,6 +3,7 @@
 from functools import cache
 
 import jax.numpy as jnp
+from flax import nnx
 
 from tunix_exp.models.architecture import build
 from tunix_exp.models.config import GPT2Config
@@ -33,3 +34,11 @@ def toy_config(**changes) -> GPT2Config:
 @cache
 def toy_model(*, seed: int = 0, param_dtype=jnp.float32, compute_dtype=jnp.float32, **changes) -> GPT2:
     return build(toy_config(**changes), param_dtype=param_dtype, compute_dtype=compute_dtype, seed=seed)
+
+
+def broken_model(value: float, **changes) -> GPT2:
+    """A toy model of its own, whose table of tokens has `value` in every row."""
+    model = nnx.merge(*nnx.split(toy_model(**changes)))
+    table = model.token_embedding.embedding[...].at[:, 0].set(value)
+    model.token_embedding.embedding = nnx.Param(table)
+    return model
