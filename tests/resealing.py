@@ -8,8 +8,8 @@ from typing import Any
 
 from tunix_exp.evidence.board import (
     EVENT_FILE,
-    TESTIMONY_FILES,
-    TESTIMONY_MANIFEST,
+    HASHES_TAG,
+    MANIFEST_TAG,
     Board,
     records,
 )
@@ -24,7 +24,7 @@ def reseal(run: Path, change: Callable[[dict[str, Any]], object] = lambda manife
     change(manifest)
     write_manifest(run, manifest)
     if (run / TENSORBOARD / EVENT_FILE).exists():
-        _testify(run)
+        _rewrite_board(run)
     rehash(run)
     seal(run)
 
@@ -48,24 +48,24 @@ def read_manifest(run: Path) -> dict[str, Any]:
 
 
 def write_manifest(run: Path, manifest: dict[str, Any]) -> None:
-    """The manifest holds the plain values, spelled as a run spells them."""
+    """The manifest holds the plain values, written as a run writes them."""
     (run / MANIFEST).write_text(json_text(manifest, file=MANIFEST), encoding="utf-8")
 
 
 def event_records(file: Path) -> list[bytes]:
-    """The records of an event file without the board's last words."""
+    """The records of an event file without the manifest and the hashes."""
     from tensorboardX.proto.event_pb2 import Event
 
     kept = []
-    for record in records(file.read_bytes(), file.name):
+    for record in records(file, file.name):
         tags = {value.tag for value in Event.FromString(record).summary.value}
-        if not tags & {TESTIMONY_MANIFEST, TESTIMONY_FILES}:
+        if not tags & {MANIFEST_TAG, HASHES_TAG}:
             kept.append(record)
     return kept
 
 
 def write_board(run: Path, kept: list[bytes]) -> None:
-    """The event file holds the records, and last words that fit the other files."""
+    """The event file holds the records, and the manifest and hashes of the other files as they are."""
     file = run / TENSORBOARD / EVENT_FILE
     file.unlink(missing_ok=True)
     board = Board(file.parent)
@@ -73,11 +73,11 @@ def write_board(run: Path, kept: list[bytes]) -> None:
         board._records.write(record)
     plain = {key: value for key, value in read_manifest(run).items() if key not in AFTER_TESTIMONY}
     others = [name for name in files_of(run) if not name.startswith(TENSORBOARD)]
-    board.testify(plain, {name: file_digest(run / name) for name in others})
+    board.write_manifest(plain, {name: file_digest(run / name) for name in others})
     board.close()
 
 
-def _testify(run: Path) -> None:
+def _rewrite_board(run: Path) -> None:
     try:
         write_board(run, event_records(run / TENSORBOARD / EVENT_FILE))
     except BrokenFile:

@@ -6,7 +6,6 @@ worse than its baseline, 130 interrupted.
 """
 
 import copy
-import difflib
 import os
 import platform
 import sys
@@ -27,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tunix_exp import config as configs
 from tunix_exp import interruption, streams, verbs
-from tunix_exp.errors import UserError
+from tunix_exp.errors import UserError, did_you_mean, nearest
 from tunix_exp.evaluation.config import refuse_lacking
 from tunix_exp.evidence.layout import COMPOSED, DEFAULTS, REPORT
 from tunix_exp.evidence.strict_json import json_text
@@ -272,9 +271,8 @@ def _plain(error: Exception) -> UserError:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
         options = list(error.options or ())
-        close = difflib.get_close_matches(option, options, n=1)
         return UserError(
-            f"`{group}` has no option `{option}`" + (f" — did you mean `{close[0]}`?" if close else ""),
+            f"`{group}` has no option `{option}`{did_you_mean(nearest(option, options))}",
             where=f"{group}={option}",
             remedy=f"options: {', '.join(options)}",
         )

@@ -3,7 +3,6 @@
 Whatever the command line says ends here, as plain values, or is refused with every fault at once.
 """
 
-import difflib
 import functools
 import itertools
 import re
@@ -16,7 +15,7 @@ from pydantic_core import ErrorDetails
 from tunix_exp.data.config import DataConfig
 from tunix_exp.data.render import Renderer
 from tunix_exp.device.config import DeviceConfig
-from tunix_exp.errors import UserError
+from tunix_exp.errors import UserError, did_you_mean, nearest
 from tunix_exp.evaluation.config import EvalConfig, HarnessEvalConfig, ItemsEvalConfig
 from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, target_names, unknown_targets
 from tunix_exp.models.config import ModelConfig
@@ -314,19 +313,17 @@ def known_keys(cls: type[Config] = RunConfig, prefix: str = "") -> frozenset[str
     return frozenset(keys)
 
 
-def nearest(key: str) -> str:
-    """` — did you mean …?` for a key that is not there, or nothing when none is near."""
+def _near_keys(key: str) -> str:
+    """A question that names the keys that are meant by one that is not there; nothing when none is near."""
     known = sorted(known_keys())
     leaves_of = {
         name: [k for k in known if k.rsplit(".", 1)[-1] == name]
         for name in (k.rsplit(".", 1)[-1] for k in known)
     }
     last = key.rsplit(".", 1)[-1]
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.85)
-    if not close:
-        names = [last] if last in leaves_of else difflib.get_close_matches(last, leaves_of, n=1, cutoff=0.75)
-        close = [k for name in names for k in leaves_of[name]]
-    return f" — did you mean {' or '.join(f'`{k}`' for k in close[:3])}?" if close else ""
+    whole = nearest(key, known, cutoff=0.85)
+    leaf = last if last in leaves_of else nearest(last, leaves_of, cutoff=0.75)
+    return did_you_mean(*([whole] if whole else leaves_of[leaf][:3] if leaf else []))
 
 
 def unknown(key: str) -> str:
@@ -341,7 +338,7 @@ def unknown(key: str) -> str:
     ]
     if owners:
         return f"`{key}` is a key of {listed(owners)}, and another option of `{group}` is chosen"
-    return f"`{key}` is not a key{nearest(key)}"
+    return f"`{key}` is not a key{_near_keys(key)}"
 
 
 def _explained(faults: list[ErrorDetails]) -> list[str]:

@@ -33,7 +33,7 @@ def row_refusal(path) -> str:
 def test_a_missing_file_suggests_its_neighbour(toy):
     path = toy({"q": "?"}, name="train.jsonl")
     message = refusal(path.with_name("trian.jsonl"))
-    assert "does not exist; did you mean" in message
+    assert "does not exist — did you mean" in message
     assert "train.jsonl`?" in message
     assert "relative paths start where the command was typed" in message
 

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tunix_exp.errors import UserError
-from tunix_exp.models.safetensors_file import Tensor, in_shards, stored, write
+from tunix_exp.models.safetensors_file import Tensor, stored, write
 
 VALUES = {
     "b": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -53,15 +53,6 @@ def test_one_tensor_is_in_memory_at_a_time(tmp_path):
 
     write(tmp_path / "file", [Tensor(str(n), (1000,), np.dtype(np.float32), make) for n in range(4)])
     assert len(alive) == 4
-
-
-@pytest.mark.parametrize(
-    ("limit", "parts"),
-    [(100, ["a b c ä.long.name"]), (28, ["a b", "c ä.long.name"]), (1, ["a", "b", "c", "ä.long.name"])],
-)
-def test_shards_keep_the_limit_unless_one_tensor_exceeds_it(limit, parts):
-    found = in_shards([tensor(name, values) for name, values in VALUES.items()], limit=limit)
-    assert [" ".join(each.name for each in part) for part in found] == parts
 
 
 def test_a_header_tells_every_tensor_and_where_it_lies(tmp_path):

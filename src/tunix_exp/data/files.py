@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tunix_exp import json_text, received, references
-from tunix_exp.data.rows import BadRow, did_you_mean
-from tunix_exp.errors import Interrupted, UserError
+from tunix_exp.data.rows import BadRow
+from tunix_exp.errors import Interrupted, UserError, did_you_mean, nearest
 from tunix_exp.json_text import BadJSON
 
 _MOST_SHOWN = 10
@@ -59,7 +59,7 @@ def _open_bundled(name: str, where: str) -> Opened:
     known = bundled_names()
     if name not in known:
         raise UserError(
-            f"no set named `{name}` is bundled{did_you_mean(name, known)}",
+            f"no set named `{name}` is bundled{did_you_mean(nearest(name, known))}",
             where=where,
             remedy=f"bundled are: {', '.join(known)}",
         )
@@ -85,7 +85,7 @@ def _open_at(path: Path, where: str, kinds: str) -> Opened:
     if not path.exists():
         siblings = [str(child) for child in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(
-            f"the file `{path}` does not exist{did_you_mean(str(path), siblings)}",
+            f"the file `{path}` does not exist{did_you_mean(nearest(str(path), siblings))}",
             where=where,
             remedy=f"relative paths start where the command was typed: here {Path.cwd()}",
         )

@@ -1,12 +1,11 @@
 """One row of a source as an example, read strictly."""
 
-import difflib
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from tunix_exp.data.config import FieldsConfig
 from tunix_exp.data.example import Example
+from tunix_exp.errors import did_you_mean, nearest
 from tunix_exp.json_text import printable
 
 _CALCULATOR_MARK = re.compile(r"<<[^<>\n]*>>")
@@ -140,8 +139,9 @@ def _value(record: dict[str, Any], part: str, field: str, key: str) -> Any:
     for name in [field] if field in record else field.split("."):
         if not isinstance(value, dict) or name not in value:
             known = [printable(str(known)) for known in record]
+            near = did_you_mean(nearest(field, known))
             raise BadRow(
-                f"the field `{field}` is missing{did_you_mean(field, known)}; the row has {', '.join(known)}",
+                f"the field `{field}` is missing; the row has {', '.join(known)}{near}",
                 f"name the row's own field in {key}.fields.{part}",
             )
         value = value[name]
@@ -174,9 +174,3 @@ def _kind(value: Any) -> str:
             return "an object"
         case _:
             return f"a {type(value).__name__}"
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """A question that names the nearest of the known names; nothing where none is near."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean `{near[0]}`?" if near else ""

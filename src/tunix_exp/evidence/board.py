@@ -5,6 +5,7 @@ thread, names its file by host and time, and puts hyperparameters into a second 
 """
 
 import importlib
+import itertools
 import json
 import re
 import struct
@@ -23,8 +24,8 @@ FOLDER = "tensorboard"
 EVENT_FILE = "events.out.tfevents.run"
 FINAL = "final/"
 HELDOUT = "heldout/"
-TESTIMONY_MANIFEST = "run_manifest"
-TESTIMONY_FILES = "sha256"
+MANIFEST_TAG = "run_manifest"
+HASHES_TAG = "sha256"
 
 _FLUSH_EVERY_S = 5.0
 _SAMPLE_CHARACTERS = 300
@@ -91,10 +92,10 @@ class Board:
         if headline is not None:
             self.scalars(step, final_figures(headline))
 
-    def testify(self, manifest: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
-        """The board's last words: the manifest as it stands, and the hash of every other file."""
-        self.text(TESTIMONY_MANIFEST, _indented(json_text(dict(manifest), file=MANIFEST)), step=0)
-        self.text(TESTIMONY_FILES, _indented(sums_text(hashes)), step=0)
+    def write_manifest(self, manifest: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
+        """The Text tab shows the manifest as it stands, and the hash of every other file."""
+        self.text(MANIFEST_TAG, _indented(json_text(dict(manifest), file=MANIFEST)), step=0)
+        self.text(HASHES_TAG, _indented(sums_text(hashes)), step=0)
 
     def close(self) -> None:
         """Every record is on disk."""
@@ -182,22 +183,22 @@ def read_board(folder: Path) -> BoardContent:
     content = BoardContent({}, {}, {})
     for path in sorted(folder.glob("*tfevents*")):
         name = f"{folder.name}/{path.name}"
-        for record in records(path.read_bytes(), name):
+        for record in records(path, name):
             event = _proto("event").Event.FromString(record)
             for value in event.summary.value:
                 _add(content, event.step, value)
     return content
 
 
-def testimony(manifest: str, files: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The manifest's sections and the hashes by file that the board's last words spell."""
+def read_manifest(manifest: str, files: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The manifest's sections and the hashes by file, from the texts that `write_manifest` wrote."""
     file = f"{FOLDER}/{EVENT_FILE}"
     plain = parse_json(_outdented(manifest), file=file)
     if not isinstance(plain, dict):
-        raise BrokenFile(file, "its last words hold no manifest")
+        raise BrokenFile(file, f"its text `{MANIFEST_TAG}` is not a manifest")
     lines = [line.split("  ", 1) for line in _outdented(files).splitlines()]
     if any(len(line) != 2 for line in lines):
-        raise BrokenFile(file, "its last words hold a line without a hash")
+        raise BrokenFile(file, f"its text `{HASHES_TAG}` has a line without a hash")
     return plain, {name: digest for digest, name in lines}
 
 
@@ -229,22 +230,24 @@ def as_float32(value: float) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
-def records(content: bytes, name: str) -> Iterator[bytes]:
-    """The records of an event file `name`; a `BrokenFile` where one is cut or damaged."""
-    # TFRecord: length (8 bytes), its checksum (4), the record, its checksum (4)
-    from tensorboardX.record_writer import masked_crc32c
+def records(path: Path, name: str) -> Iterator[bytes]:
+    """The records of an event file, called `name`; a `BrokenFile` where one is cut or damaged."""
+    # The reader beneath TensorBoard's loaders: they end in silence at a record that is cut, and load
+    # TensorFlow where it is installed.
+    from tensorboard.compat.tensorflow_stub.errors import DataLossError, OutOfRangeError
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 
-    at = 0
-    while at < len(content):
-        header, header_sum = content[at : at + 8], content[at + 8 : at + 12]
-        if len(header_sum) < 4 or struct.unpack("<I", header_sum)[0] != masked_crc32c(header):
-            raise BrokenFile(name, f"the record at byte {at} is cut or its length is damaged")
-        length = struct.unpack("<Q", header)[0]
-        record, record_sum = content[at + 12 : at + 12 + length], content[at + 12 + length : at + 16 + length]
-        if len(record_sum) < 4 or struct.unpack("<I", record_sum)[0] != masked_crc32c(record):
-            raise BrokenFile(name, f"the record at byte {at} is cut or its content is damaged")
+    reader = PyRecordReader_New(str(path))
+    for number in itertools.count(1):
+        try:
+            reader.GetNext()
+        except OutOfRangeError:
+            return
+        except DataLossError as error:
+            raise BrokenFile(name, f"record {number} is cut, or does not match its checksum") from error
+        record = reader.record()
+        assert record is not None
         yield record
-        at += 16 + length
 
 
 def _proto(name: str) -> Any:

@@ -289,7 +289,7 @@ class RunDirectory:
         hashes = {name: file_digest(self.root / name) for name in self._files(is_board=False)}
         if "board" in self.__dict__:
             plain = self._manifest.model_dump(mode="json", exclude=set(AFTER_TESTIMONY))
-            self.board.testify(plain, hashes)
+            self.board.write_manifest(plain, hashes)
             self.board.close()
         return hashes | {name: file_digest(self.root / name) for name in self._files(is_board=True)}
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from huggingface_hub import split_state_dict_into_shards_factory
 
 from tunix_exp.models import lora, peft
 from tunix_exp.models.adapter import LoRAConfig, targeted
@@ -17,8 +18,8 @@ from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.digest import is_stacked, layer_path, path_of
 from tunix_exp.models.hf_config import CONFIG, GENERATION
 from tunix_exp.models.names import MAPS
-from tunix_exp.models.safetensors_file import Tensor, in_shards, write
-from tunix_exp.models.stored import INDEX, SINGLE
+from tunix_exp.models.safetensors_file import Tensor, write
+from tunix_exp.models.stored import INDEX
 from tunix_exp.models.weight_map import WeightMap, by_path, spelled, unchanged
 from tunix_exp.received import file_in, read_object
 
@@ -128,17 +129,17 @@ def _values(
 
 
 def _write_weights(folder: Path, tensors: list[Tensor], shard_bytes: int) -> None:
-    parts = in_shards(tensors, limit=shard_bytes)
-    if len(parts) == 1:
-        write(folder / SINGLE, tensors)
-        return
-    where: dict[str, str] = {}
-    for number, part in enumerate(parts, start=1):
-        name = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
-        write(folder / name, part)
-        where |= {tensor.name: name for tensor in part}
-    total = sum(tensor.num_bytes for tensor in tensors)
-    _write(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": where})
+    by_name = {tensor.name: tensor for tensor in sorted(tensors, key=lambda tensor: tensor.name)}
+    shards = split_state_dict_into_shards_factory(
+        by_name,
+        get_storage_size=lambda tensor: tensor.num_bytes,
+        filename_pattern="model{suffix}.safetensors",
+        max_shard_size=shard_bytes,
+    )
+    for name, names in shards.filename_to_tensors.items():
+        write(folder / name, [by_name[one] for one in names])
+    if shards.is_sharded:
+        _write(folder / INDEX, {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename})
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:

@@ -77,19 +77,6 @@ def _put(tensor: Tensor, stream: BinaryIO) -> None:
     stream.write(values.reshape(-1).view(np.uint8).data)
 
 
-def in_shards(tensors: Sequence[Tensor], *, limit: int) -> list[list[Tensor]]:
-    """The tensors by name, in as few parts of at most `limit` bytes as that order allows."""
-    parts: list[list[Tensor]] = [[]]
-    taken = 0
-    for tensor in sorted(tensors, key=lambda tensor: tensor.name):
-        if parts[-1] and taken + tensor.num_bytes > limit:
-            parts.append([])
-            taken = 0
-        parts[-1].append(tensor)
-        taken += tensor.num_bytes
-    return parts
-
-
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A stored tensor: its file, its name there, what the header says of it, and where its bytes begin."""

@@ -1,6 +1,8 @@
 """When two values are equal; the name of the rule by which they are."""
 
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import TypeVar
 
 from tunix_exp.scoring import algebra
 from tunix_exp.scoring.algebra import Formula, TooLarge
@@ -24,6 +26,8 @@ SIGNIFICANT_DIGITS = 6
 _INFINITY = algebra.symbol("∞")
 _FLIPPED = {"<": ">", ">": "<", "≤": "≥", "≥": "≤", "=": "=", "≈": "=", "≡": "≡", "≠": "≠"}
 _ORDERED = ("<", ">", "≤", "≥")
+
+T = TypeVar("T")
 
 
 class Undecided(ValueError):
@@ -175,18 +179,19 @@ def _unordered(one: tuple[Value, ...], two: tuple[Value, ...]) -> bool:
     if is_named == [False, True] and all(
         isinstance(item, Relation) for item in two
     ):  # `4, 5` for `AB = 4, CD = 5`: the names are left out, so the order says which is which
-        return _pairwise(one, two) or (_share_a_name(two) and _covers(one, two))
-    return _covers(one, two)
+        return _pairwise(one, two) or (_share_a_name(two) and _covers(one, two, _equal_items))
+    return _covers(one, two, _equal_items)
 
 
 def _share_a_name(items: tuple[Value, ...]) -> bool:
     return len({item.names[0] for item in items if isinstance(item, Relation)}) == 1
 
 
-def _covers(one: tuple[Value, ...], two: tuple[Value, ...]) -> bool:
+def _covers(one: Sequence[T], two: Sequence[T], are_equal: Callable[[T, T], bool]) -> bool:
+    """Whether each of `one` has an equal of its own in `two`, and none is left."""
     left = list(two)
     for item in one:
-        index = next((i for i, other in enumerate(left) if _equal_items(item, other)), None)
+        index = next((i for i, other in enumerate(left) if are_equal(item, other)), None)
         if index is None:
             return False
         del left[index]
@@ -368,15 +373,7 @@ def _factor(one: Formula, two: Formula) -> Fraction | None:
 def _same_links(given: Relation, wanted: Relation) -> bool:
     """Each link of the chains says the same, read from the left or from the right."""
     one, two = _links(given), _links(wanted)
-    if one is None or two is None or len(one) != len(two):
-        return False
-    left = list(two)
-    for link in one:
-        index = next((i for i, other in enumerate(left) if _same_link(link, other)), None)
-        if index is None:
-            return False
-        del left[index]
-    return True
+    return one is not None and two is not None and _covers(one, two, _same_link)
 
 
 def _links(relation: Relation) -> list[tuple[Formula, str]] | None:

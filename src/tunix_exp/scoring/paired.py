@@ -10,8 +10,10 @@ at all where none does. Two cures, each checked by simulation in the tests:
 - held-out loss: the bootstrap-t, which divides each draw's deviation by its own standard error and so
   follows skewed losses (Efron and Tibshirani, chapter 12.5).
 
-The generators are NumPy's legacy ones, whose streams are frozen, and intervals are rounded to six decimals,
-so that another version or processor computes the same digits.
+`scipy.stats` is not used: its bootstrap has neither of the two, and its binomial test differs from the exact
+quotient in the last digits, where `verify` expects those that a run wrote. The generators are NumPy's legacy
+ones, whose streams are frozen, and intervals are rounded to six decimals, so that another version or
+processor computes the same digits.
 """
 
 import math

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from tunix_exp.scoring.units import UNIT_OF
+from tunix_exp.scoring.units import ELEMENTARY_FUNCTIONS, UNIT_OF
 
 LONGEST_NUMBER = 200
 """Characters. A longer number is compared as text: Python refuses `int` on some thousands of digits."""
@@ -29,31 +29,7 @@ class Token:
     spaced: bool
 
 
-FUNCTIONS = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "sinh",
-        "cosh",
-        "tanh",
-        "log",
-        "ln",
-        "lg",
-        "exp",
-        "gcd",
-        "lcm",
-        "min",
-        "max",
-        "det",
-    ]
-)
+FUNCTIONS = ELEMENTARY_FUNCTIONS | {"sinh", "cosh", "tanh", "gcd", "lcm", "min", "max", "det"}
 _GREEK = (
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma "
     "tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar"

@@ -110,7 +110,7 @@ def test_an_unknown_task_is_refused_with_near_names_and_the_files_that_cannot_be
     # the index of all tasks takes seconds: as if there were none but these
     monkeypatch.setattr(under_test, "TaskManager", _without_defaults(under_test.TaskManager))
     text = refusal(folder, "toy_choise")
-    assert "the harness has no task toy_choise — did you mean toy_choice?" in text
+    assert "the harness has no task toy_choise — did you mean `toy_choice`?" in text
     assert f"{folder / 'broken.yaml'} cannot be read: " in text
     assert "eval.include_path" in text
     assert "`./nowhere` is not a folder" in refusal("./nowhere", "toy_choice")

@@ -1,6 +1,5 @@
 """Tasks of the harness by their names: loaded and checked before any weight is, then asked of a model."""
 
-import difflib
 import json
 import logging
 import random
@@ -22,7 +21,7 @@ from lm_eval.tasks.manager import TaskDict
 from lm_eval.utils import handle_non_serializable, hash_string
 
 from tunix_exp.data.tokenizer import Tokenizer
-from tunix_exp.errors import UserError
+from tunix_exp.errors import UserError, did_you_mean, nearest
 from tunix_exp.evaluation.config import HarnessEvalConfig
 from tunix_exp.evaluation.harness.bridge import Bridge, Progress, ending
 from tunix_exp.evaluation.harness.records import Answered, answered
@@ -129,13 +128,10 @@ def _manager(config: HarnessEvalConfig) -> TaskManager:
     manager = TaskManager(include_path=own)
     unknown = [name for name in config.tasks if name not in manager.task_index]
     if unknown:
-        close = sorted(
-            {near for name in unknown for near in difflib.get_close_matches(name, manager.all_tasks)}
-        )
         broken = [] if own is None else list(_broken_files(Path(own)))
         raise UserError(
             f"the harness has no task {', '.join(unknown)}"
-            + (f" — did you mean {', '.join(close)}?" if close else "")
+            + did_you_mean(*(nearest(name, manager.all_tasks) for name in unknown))
             + "".join(f"\n  {line}" for line in broken),
             where="eval.tasks",
             remedy="`lm-eval ls tasks` lists them; files of your own lie in the folder eval.include_path",

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 
 from tunix_exp.evidence import layout
-from tunix_exp.evidence.board import TESTIMONY_FILES, TESTIMONY_MANIFEST, testimony
+from tunix_exp.evidence.board import HASHES_TAG, MANIFEST_TAG, read_manifest
 from tunix_exp.evidence.manifest import AFTER_TESTIMONY, rule_breaches
 from tunix_exp.evidence.opened import Disagreement, OpenedRun
 from tunix_exp.evidence.strict_json import BrokenFile, read_text
@@ -73,11 +73,11 @@ def last_words(run: OpenedRun) -> Iterator[Disagreement]:
     files = run.manifest.files
     if files is None:
         return
-    said, tags = run.board.texts, (TESTIMONY_MANIFEST, TESTIMONY_FILES)
+    said, tags = run.board.texts, (MANIFEST_TAG, HASHES_TAG)
     if any(tag not in said or len(said[tag]) != 1 for tag in tags):
         yield Disagreement(layout.TENSORBOARD, "does not say once what the files were when the run ended")
         return
-    facts, listed = testimony(*(said[tag][0] for tag in tags))
+    facts, listed = read_manifest(*(said[tag][0] for tag in tags))
     plain = run.manifest.model_dump(mode="json")
     for key in sorted(plain.keys() - AFTER_TESTIMONY | facts.keys()):
         if key not in facts or key not in plain or facts[key] != plain[key]:
