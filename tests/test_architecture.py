@@ -18,10 +18,11 @@ LAYERS = {
     "models": 3, "data": 3, "device": 3, "evidence": 3,
     "training": 4, "evaluation": 4,
     "report": 5, "config": 5,
-    "run": 6, "launch": 6,
-    "replay": 7, "doctor": 7,
-    "verbs": 8,
-    "cli": 9, "__main__": 10,
+    "stages": 6,
+    "run": 7, "launch": 7,
+    "replay": 8, "doctor": 8,
+    "verbs": 9,
+    "cli": 10, "__main__": 11,
 }  # fmt: skip
 FAST = ["tunix_exp.cli", "tunix_exp.config", "tunix_exp.launch", "tunix_exp.evidence.verify"]
 FAST += ["tunix_exp.verbs", "tunix_exp.verbs.verify", "tunix_exp.verbs.replay"]

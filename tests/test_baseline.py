@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import tunix_exp.run
+import tunix_exp.stages.score
 from tests.resealing import reseal
 from tests.running import TOY, read_json, read_jsonl, run_toy
 from tunix_exp import cli
@@ -21,7 +21,7 @@ BASELINE = "predictions/baseline.jsonl"
 def perfect(tmp_path_factory) -> Path:
     """A run of mode eval whose model knows all answers."""
     folder = tmp_path_factory.mktemp("perfect") / "run"
-    evaluate = tunix_exp.run.evaluate
+    evaluate = tunix_exp.stages.score.evaluate
 
     def all_right(*words, **options):
         found = evaluate(*words, **options)
@@ -37,7 +37,7 @@ def perfect(tmp_path_factory) -> Path:
         return dataclasses.replace(found, predictions=told)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tunix_exp.run, "evaluate", all_right)
+        patch.setattr(tunix_exp.stages.score, "evaluate", all_right)
         assert run_toy(folder, "mode=eval") == 0
     return folder
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import jax
 import pytest
 
-import tunix_exp.run
+import tunix_exp.stages.plan.common
+import tunix_exp.stages.plan.step
+import tunix_exp.stages.score
 from tests.composing import composed
 from tests.models.toys import toy_config
 from tests.running import read_json, run_toy
@@ -43,7 +45,7 @@ def memory(size: float) -> str:
 
 
 def test_the_plan_is_of_the_evaluation_and_no_step_is_compiled(tmp_path, monkeypatch):
-    monkeypatch.setattr(tunix_exp.run, "compile_step", None)
+    monkeypatch.setattr(tunix_exp.stages.plan.step, "compile_step", None)
     assert run_toy(tmp_path / "run", "mode=eval") == 0
     plan = plan_of(tmp_path / "run")
     assert plan["compiled"] is None
@@ -83,7 +85,7 @@ def test_an_evaluation_that_does_not_fit_is_refused_by_its_own_parts_and_remedie
 
 
 def test_weights_that_alone_are_too_much_are_refused_before_the_compiler_is_asked(tmp_path, monkeypatch):
-    monkeypatch.setattr(tunix_exp.run, "begin", None)
+    monkeypatch.setattr(tunix_exp.stages.plan.common, "begin", None)
     assert run_toy(tmp_path / "run", "mode=eval", "device.memory_gib=0.00001") == 1
     error = read_json(tmp_path / "run" / "run_manifest.json")["error"]
     assert "the evaluation does not fit: the plan alone is so far over" in error["message"]
@@ -98,7 +100,7 @@ def test_a_warning_lets_an_evaluation_go_on_that_does_not_fit(evaluated, tmp_pat
 
 def test_the_programs_of_the_plan_are_those_that_answer(tmp_path, monkeypatch):
     counts = []
-    whole = tunix_exp.run.evaluate
+    whole = tunix_exp.stages.score.evaluate
 
     def counted(*arguments, **named):
         compiles = CompileCount()
@@ -108,7 +110,7 @@ def test_the_programs_of_the_plan_are_those_that_answer(tmp_path, monkeypatch):
             counts.append(compiles.count)
             compiles.close()
 
-    monkeypatch.setattr(tunix_exp.run, "evaluate", counted)
+    monkeypatch.setattr(tunix_exp.stages.score, "evaluate", counted)
     # not compiled by another test: the width is this one's own
     assert run_toy(tmp_path / "run", "mode=eval", "eval.max_items=1", "model.mlp_width=28") == 0
     assert counts == [0]

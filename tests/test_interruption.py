@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from importlib import import_module
 
 import pytest
 
@@ -209,21 +210,19 @@ except interruption.Stopped:
 # ── a run ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def run_module():
-    from tunix_exp import run  # late: it imports JAX
-
-    return run
+def module(name):
+    return import_module(f"tunix_exp.stages.{name}")  # late: it imports JAX
 
 
 PLACES = {
     "code": lambda: (launch, "_keep_code"),
     "config": lambda: (launch.configs, "validate"),
-    "device": lambda: (run_module(), "check"),
-    "data": lambda: (run_module(), "read"),
-    "plan": lambda: (run_module(), "compile_step"),
-    "weights": lambda: (run_module(), "_loaded_model"),
-    "base evaluation": lambda: (run_module(), "evaluate"),
-    "report": lambda: (run_module(), "run_page"),
+    "device": lambda: (module("device"), "check"),
+    "data": lambda: (module("texts"), "read"),
+    "plan": lambda: (module("plan.step"), "compile_step"),
+    "weights": lambda: (import_module("tunix_exp.run"), "load"),
+    "base evaluation": lambda: (module("score"), "evaluate"),
+    "report": lambda: (module("report"), "run_page"),
     "verify": lambda: (run_directory, "verify"),
 }
 
@@ -298,7 +297,7 @@ def test_what_fails_because_of_the_stop_is_interrupted_not_failed(tmp_path, monk
         except BaseException as error:
             raise RuntimeError("a library's own words") from error
 
-    monkeypatch.setattr(run_module(), "read", wrapped)
+    monkeypatch.setattr(module("texts"), "read", wrapped)
     assert run_toy(tmp_path / "run") == 130
     assert read_json(tmp_path / "run" / "run_manifest.json")["status"] == "interrupted"
 

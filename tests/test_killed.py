@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-import tunix_exp.run
 from tests import killing
 from tests.running import TOY, bits, read_json, read_jsonl, run, run_toy
 from tunix_exp import cli
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.verify import verify
+from tunix_exp.stages import export, report, score, training
 
 HELD_OUT = "eval.heldout_every_steps=2"
 EXPORT = "training.export=[hf]"
@@ -39,11 +39,15 @@ def die_at_second(whole: Callable[..., Any]) -> Callable[..., Any]:
 
 # Where a run dies that has saved the state of its last step, and by what.
 LATE: dict[str, tuple[object, str, Callable[[Any], Any]]] = {
-    "the hash of what was trained": (tunix_exp.run, "Meter", lambda whole: lambda *a: _whole_dies(whole(*a))),
-    "the trained evaluation": (tunix_exp.run, "evaluate", die_at_second),
-    "the export": (tunix_exp.run, "write_model", lambda _: die),
-    "the curves": (tunix_exp.run, "draw_curves", lambda _: die),
-    "the page": (tunix_exp.run, "run_page", lambda _: die),
+    "the hash of what was trained": (
+        training,
+        "Meter",
+        lambda whole: lambda *a: _whole_dies(whole(*a)),
+    ),
+    "the trained evaluation": (score, "evaluate", die_at_second),
+    "the export": (export, "write_model", lambda _: die),
+    "the curves": (report, "draw_curves", lambda _: die),
+    "the page": (report, "run_page", lambda _: die),
     "the verification": (RunDirectory, "complete", lambda _: die),
     "the seal": (RunDirectory, "_seal", lambda _: die),
 }
@@ -133,7 +137,7 @@ def test_one_that_was_killed_before_it_had_a_checkpoint_of_its_own_leads_to_its_
 ):
     kill_at("the export", tmp_path / "1", monkeypatch)
     with monkeypatch.context() as patch:
-        patch.setattr(tunix_exp.run, "evaluate", die)
+        patch.setattr(score, "evaluate", die)
         with pytest.raises(Killed):
             run_toy(tmp_path / "2", HELD_OUT, EXPORT, f"training.resume={tmp_path / '1'}")
     assert not (tmp_path / "2" / "checkpoints").exists()
@@ -143,7 +147,7 @@ def test_one_that_was_killed_before_it_had_a_checkpoint_of_its_own_leads_to_its_
 
 def test_a_run_killed_before_its_first_checkpoint_is_begun_anew_by_auto(whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(tunix_exp.run.Checkpoints, "save", die)
+        patch.setattr(training.Checkpoints, "save", die)
         with pytest.raises(Killed):
             run_toy(tmp_path / "1", HELD_OUT, EXPORT)
     assert (tmp_path / "1" / "metrics.jsonl").exists()
@@ -154,7 +158,7 @@ def test_a_run_killed_before_its_first_checkpoint_is_begun_anew_by_auto(whole, t
 def test_the_held_out_loss_of_the_step_that_is_gone_on_from_is_not_lost(whole, tmp_path, monkeypatch):
     # Killed between the checkpoint of step 2 and the held-out loss that falls due there.
     with monkeypatch.context() as patch:
-        patch.setattr(tunix_exp.run, "heldout_loss", die)
+        patch.setattr(training, "heldout_loss", die)
         with pytest.raises(Killed):
             run_toy(tmp_path / "1", HELD_OUT, EXPORT, "training.save_every_steps=2")
     assert not (tmp_path / "1" / "heldout.jsonl").exists()
@@ -200,7 +204,7 @@ def test_whatever_is_trained_ends_alike(kind, tmp_path, monkeypatch):
 def test_a_run_without_evaluation_is_finished_too_and_claims_no_losses(tmp_path, monkeypatch):
     words = [word for word in TOY if not word.startswith("eval.")]
     with monkeypatch.context() as patch:
-        patch.setattr(tunix_exp.run, "readme", die)
+        patch.setattr(report, "readme", die)
         with pytest.raises(Killed):
             run(tmp_path / "1", *words, "eval=none")
     assert run(tmp_path / "2", *words, "eval=none", "training.resume=auto") == 0

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import tunix_exp.run
+import tunix_exp.stages.device
+import tunix_exp.stages.training
 from tests.running import read_json, run_toy
 from tunix_exp import cli
 from tunix_exp.device.speed import GPUS
@@ -27,14 +28,14 @@ def findings(run: Path) -> list[dict[str, str]]:
 def test_a_run_that_stalls_for_two_seconds_between_two_steps_completes_and_says_so(
     tmp_path, monkeypatch, capsys, log_every
 ):
-    arrays = tunix_exp.run.BatchSource.arrays
+    arrays = tunix_exp.stages.training.BatchSource.arrays
 
     def stalled(self, step):
         if step == 3:
             time.sleep(2)
         return arrays(self, step)
 
-    monkeypatch.setattr(tunix_exp.run.BatchSource, "arrays", stalled)
+    monkeypatch.setattr(tunix_exp.stages.training.BatchSource, "arrays", stalled)
     words = ("training.steps=6", f"training.log_every_steps={log_every}")
     assert run_toy(tmp_path / "run", *words) == 0
     stalls = [one for one in findings(tmp_path / "run") if one["code"] == "stall"]
@@ -45,13 +46,13 @@ def test_a_run_that_stalls_for_two_seconds_between_two_steps_completes_and_says_
 
 
 def test_a_run_that_is_faster_than_its_device_completes_and_says_so(tmp_path, monkeypatch):
-    check = tunix_exp.run.check
+    check = tunix_exp.stages.device.check
 
     def slow(config, **options):
         speed = replace(GPUS[0], peak_flops=1.0)
         return replace(check(config, **options), speed=speed)
 
-    monkeypatch.setattr(tunix_exp.run, "check", slow)
+    monkeypatch.setattr(tunix_exp.stages.device, "check", slow)
     assert run_toy(tmp_path / "run") == 0
     over = [one for one in findings(tmp_path / "run") if one["code"] == "mfu over one"]
     assert (over[0]["where"], over[-1]["where"]) == (

@@ -56,12 +56,12 @@ def test_what_the_compiler_refuses_is_the_same_refusal_whatever_the_guardrail(
 ):
     import jax
 
-    import tunix_exp.run
+    import tunix_exp.stages.plan.step
 
     def refuse(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Used 19.2G of 15.75G hbm.")
 
-    monkeypatch.setattr(tunix_exp.run, "compile_step", refuse)
+    monkeypatch.setattr(tunix_exp.stages.plan.step, "compile_step", refuse)
     words = [word for word in TINY if not word.startswith(("device=", "mode="))]
     words += ["device=cpu", "device.compilation_cache=null", f"device.guardrail={guardrail}"]
     assert run(tmp_path / "run", *words) == 1

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-import tunix_exp.run
+import tunix_exp.stages.device
+import tunix_exp.stages.plan.common
+import tunix_exp.stages.plan.step
+import tunix_exp.stages.score
 from tests.running import read_json, run_toy
+from tunix_exp.stages.plan import attention
 
 LORA = ("adapter=lora", "adapter.rank=2", "adapter.alpha=4")
 EXPORT = "training.export=[hf,peft]"
@@ -31,18 +35,25 @@ def copies(trained, tmp_path) -> Path:
     return tmp_path / "export"
 
 
-def forbid(monkeypatch, *names: str) -> None:
+COSTLY = (
+    (tunix_exp.stages.plan.step, "compile_step"),
+    (tunix_exp.stages.plan.common, "begin"),
+    (tunix_exp.stages.score, "evaluate"),
+)
+
+
+def forbid(monkeypatch, *names: tuple[object, str]) -> None:
     def costly(*_, **__):
         raise AssertionError("refused too late")
 
-    for name in names:
-        monkeypatch.setattr(tunix_exp.run, name, costly)
+    for place in names:
+        monkeypatch.setattr(*place, costly)
 
 
 @pytest.fixture
 def nothing_costly(monkeypatch):
     """No step is compiled, no weight is loaded and nothing is evaluated."""
-    forbid(monkeypatch, "compile_step", "begin", "evaluate")
+    forbid(monkeypatch, *COSTLY)
 
 
 def refused(folder: Path, *words: str) -> str:
@@ -146,11 +157,13 @@ def test_an_answer_that_leaves_no_room_for_the_prompt_is_refused_first(tmp_path,
 
 
 def test_a_kernel_that_computes_something_else_here_is_refused_first(tmp_path, nothing_costly, monkeypatch):
-    choose = tunix_exp.run.choose_kernel
+    choose = attention.choose
     monkeypatch.setattr(
-        tunix_exp.run, "choose_kernel", lambda *a, **named: replace(choose(*a, **named), kernel="cudnn")
+        attention,
+        "choose",
+        lambda *a, **named: replace(choose(*a, **named), kernel="cudnn"),
     )
-    monkeypatch.setattr(tunix_exp.run, "difference", lambda *a, **named: 0.5)
+    monkeypatch.setattr(attention, "difference", lambda *a, **named: 0.5)
     said = refused(tmp_path / "run")
     assert said.startswith("plan | cudnn attention differs from the einsum by 0.5 of the largest number")
 
@@ -167,7 +180,7 @@ def stopped(tmp_path_factory) -> Path:
 
 
 def test_a_run_to_resume_that_is_not_there_is_refused_before_anything(tmp_path, nothing_costly, monkeypatch):
-    forbid(monkeypatch, "check")
+    forbid(monkeypatch, (tunix_exp.stages.device, "check"))
     said = refused(tmp_path / "run", "training.resume=x")
     assert said == (
         "resume | there is no directory x | training.resume | "
@@ -195,7 +208,7 @@ def test_data_that_changed_since_is_refused_first(tmp_path, monkeypatch):
     fields = [f"data.fields.{name}=null" for name in ("reasoning", "category", "difficulty")]
     words = (f"data.source={file}", *fields)
     assert run_toy(tmp_path / "half", *words, "training.stop_at_step=2") == 130
-    forbid(monkeypatch, "compile_step", "begin", "evaluate")
+    forbid(monkeypatch, *COSTLY)
     file.write_text(file.read_text().replace("Add 3", "Sum 3"))
     said = refused(tmp_path / "run", *words, f"training.resume={tmp_path / 'half'}")
     assert said.startswith("data | the training examples are not those of the run to resume: data.sha256 is ")
@@ -209,7 +222,7 @@ def test_weights_that_changed_since_are_refused_before_the_base_model_is_evaluat
     assert run_toy(tmp_path / "half", *words) == 130
     other = {"transformer.ln_f.bias": np.ones(16, np.float32)}
     change_tensors(tmp_path / "hf" / "model.safetensors", lambda tensors: tensors.update(other))
-    forbid(monkeypatch, "evaluate")
+    forbid(monkeypatch, (tunix_exp.stages.score, "evaluate"))
     said = refused(
         tmp_path / "run", f"model.weights={tmp_path / 'hf'}", f"training.resume={tmp_path / 'half'}"
     )

@@ -12,15 +12,17 @@ from pathlib import Path
 import jax
 import pytest
 
+import tunix_exp.stages.report
+import tunix_exp.stages.training
 from tests.closeness import assert_close, model_roundings
 from tests.composing import composed
 from tests.models.toys import toy_config
 from tests.running import TOY, bits, read_json, read_jsonl, run, run_toy
 from tunix_exp import cli
-from tunix_exp import run as run_module
 from tunix_exp.evidence.verify import verify
 from tunix_exp.models.kernels import Choice
 from tunix_exp.report.page.run import run_page
+from tunix_exp.stages.plan import attention
 from tunix_exp.training.compiles import CompileCount
 
 
@@ -98,10 +100,8 @@ PACKED = ("training.batching=packed", "data.max_tokens=96", "model.num_positions
 
 
 def test_buckets_compile_a_step_for_each_width_before_training_and_none_while_it_lasts(tmp_path, monkeypatch):
-    import tunix_exp.run
-
     counts = []
-    whole = tunix_exp.run.train
+    whole = tunix_exp.stages.training.train
 
     def counted(*arguments, **named):
         compiles = CompileCount()
@@ -111,7 +111,7 @@ def test_buckets_compile_a_step_for_each_width_before_training_and_none_while_it
             counts.append(compiles.count)
             compiles.close()
 
-    monkeypatch.setattr(tunix_exp.run, "train", counted)
+    monkeypatch.setattr(tunix_exp.stages.training, "train", counted)
     # not compiled by another test: the width is this one's own
     words = ("model.mlp_width=36", "training.steps=15", "optim.accumulation_steps=2")
     assert run_toy(tmp_path / "run", *BUCKETS, *words) == 0
@@ -212,12 +212,10 @@ def test_without_evaluation_a_run_shows_losses_alone(tmp_path):
 
 
 def test_an_exception_leaves_failed_and_an_analysis(tmp_path, monkeypatch):
-    import tunix_exp.run
-
     def burst(*_, **__):
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes")
 
-    monkeypatch.setattr(tunix_exp.run, "train", burst)
+    monkeypatch.setattr(tunix_exp.stages.training, "train", burst)
     assert run_toy(tmp_path / "run") == 1
     manifest = read_json(tmp_path / "run" / "run_manifest.json")
     assert manifest["status"] == "failed"
@@ -229,16 +227,14 @@ def test_an_exception_leaves_failed_and_an_analysis(tmp_path, monkeypatch):
 
 
 def test_evidence_that_does_not_verify_is_a_failure(tmp_path, monkeypatch):
-    import tunix_exp.run
-
-    drawn = tunix_exp.run.draw_curves
+    drawn = tunix_exp.stages.report.draw_curves
 
     def tamper(root, target):
         drawn(root, target)
         path = root / "predictions" / "trained.jsonl"
         path.write_text(path.read_text().replace('"correct": false', '"correct": true'))
 
-    monkeypatch.setattr(tunix_exp.run, "draw_curves", tamper)
+    monkeypatch.setattr(tunix_exp.stages.report, "draw_curves", tamper)
     assert run_toy(tmp_path / "run") == 1
     manifest = read_json(tmp_path / "run" / "run_manifest.json")
     assert manifest["status"] == "failed"
@@ -307,8 +303,8 @@ def test_the_kernel_that_was_chosen_is_the_one_that_training_attends_by(tmp_path
         return attend(*arrays, kernel="einsum", **settings)
 
     monkeypatch.setattr(architecture, "attend_rows", recording)
-    monkeypatch.setattr(run_module, "choose_kernel", lambda *_, **__: Choice("splash", "as the test says"))
-    monkeypatch.setattr(run_module, "difference", lambda *_, **__: 0.0)
+    monkeypatch.setattr(attention, "choose", lambda *_, **__: Choice("splash", "as the test says"))
+    monkeypatch.setattr(attention, "difference", lambda *_, **__: 0.0)
     words = [word for word in TOY if not word.startswith(("eval.", "model."))]
     size = {"gpt2": TOY[2:6], "gemma": ("model=tiny-gemma",)}[family]
     assert run(tmp_path / "run", "eval=none", *size, *words) == 0

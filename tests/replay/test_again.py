@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import tunix_exp.run
+import tunix_exp.stages.training
+import tunix_exp.training.optim
 from tests.resealing import reseal
 from tests.running import TOY, bits, read_json, read_jsonl, run, run_toy
 from tunix_exp import cli
@@ -64,14 +65,14 @@ def test_a_prefix_stops_after_its_last_step_and_is_compared_up_to_there(toy, tmp
 
 
 def test_other_numbers_have_a_status_of_their_own_and_are_told_by_how_much(tmp_path, capsys, monkeypatch):
-    scalars = tunix_exp.run.optim.scalars
+    scalars = tunix_exp.training.optim.scalars
 
     def rounded_otherwise(*config, **steps):
         found = scalars(*config, **steps)
         return found | {"peak_lr": found["peak_lr"] * 1.001}
 
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(tunix_exp.run.optim, "scalars", rounded_otherwise)
+        elsewhere.setattr(tunix_exp.training.optim, "scalars", rounded_otherwise)
         assert run_toy(tmp_path / "there") == 0
     machine = read_json(tmp_path / "there" / "run_manifest.json")["machine"]["processor"]
     environment = tmp_path / "there" / "env_info.txt"
@@ -157,7 +158,7 @@ def test_a_replay_that_fails_says_nothing_of_likeness(toy, tmp_path, monkeypatch
     def burst(*_, **__):
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
-    monkeypatch.setattr(tunix_exp.run, "train", burst)
+    monkeypatch.setattr(tunix_exp.stages.training, "train", burst)
     assert replayed(toy, tmp_path / "again") == 1
     assert not (tmp_path / "again" / "replay.json").exists()
     assert verify(tmp_path / "again") == []
@@ -168,7 +169,7 @@ def test_a_replay_interrupted_before_its_end_is_interrupted(toy, tmp_path, monke
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tunix_exp.run, "train", stop)
+    monkeypatch.setattr(tunix_exp.stages.training, "train", stop)
     assert replayed(toy, tmp_path / "again", "--steps", "3") == 130
     assert read_json(tmp_path / "again" / "replay.json")["is_identical"] is False
     assert "identical:" not in capsys.readouterr().out

@@ -1,0 +1,64 @@
+"""Base against trained, and against an earlier run."""
+
+from tunix_exp.config import RunConfig
+from tunix_exp.evaluation.config import HarnessEvalConfig, ItemsEvalConfig
+from tunix_exp.evidence import layout
+from tunix_exp.evidence import manifest as records
+from tunix_exp.evidence.board import sample_table
+from tunix_exp.evidence.console import table_text
+from tunix_exp.evidence.run_directory import RunDirectory
+from tunix_exp.evidence.summary import Baseline, eval_summary, headline
+from tunix_exp.report.harness import harness_table
+from tunix_exp.report.tables import comparison_table
+from tunix_exp.scoring.harness import Outcome
+from tunix_exp.scoring.paired import Evaluation
+
+_SAMPLE_ROWS = 20
+
+
+def compare(
+    base: Evaluation | Outcome,
+    trained: Evaluation | Outcome | None,
+    baseline: Baseline | None,
+    config: RunConfig,
+    evidence: RunDirectory,
+) -> records.Headline:
+    """The result in one line, and how sure it is: paired statistics over the same items."""
+    if isinstance(base, Evaluation):
+        assert not isinstance(trained, Outcome)
+        return _compared(base, trained, baseline, config, evidence)
+    from tunix_exp.evaluation.harness import stage
+
+    assert isinstance(config.eval, HarnessEvalConfig)
+    assert not isinstance(trained, Evaluation)
+    summary, result = stage.compare(
+        base, trained, resamples=config.eval.resamples, seed=config.seed, evidence=evidence
+    )
+    evidence.log.say(table_text(harness_table(summary)))
+    return result
+
+
+def _compared(
+    base: Evaluation,
+    trained: Evaluation | None,
+    baseline: Baseline | None,
+    config: RunConfig,
+    evidence: RunDirectory,
+) -> records.Headline:
+    assert isinstance(config.eval, ItemsEvalConfig)
+    summary = eval_summary(
+        base, trained, resamples=config.eval.resamples, seed=config.seed, baseline=baseline
+    )
+    result = headline(summary)
+    evidence.write_json("eval_summary.json", summary)
+    evidence.update(headline=result)
+    if baseline is not None:
+        evidence.write_jsonl(layout.BASELINE_PREDICTIONS, [p.to_dict() for p in baseline.predictions])
+        evidence.update(verdict=summary["baseline"]["verdict"])
+    evidence.board.text(
+        "predictions",
+        sample_table(base.predictions, None if trained is None else trained.predictions, rows=_SAMPLE_ROWS),
+        step=0,
+    )
+    evidence.log.say(table_text(comparison_table(summary)))
+    return result

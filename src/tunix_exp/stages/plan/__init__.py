@@ -1,0 +1,1 @@
+"""What the run will compute, planned from shapes and compiled, before it reads a weight."""

@@ -1,0 +1,182 @@
+"""The training step, planned and compiled before a weight is read."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple
+
+import jax
+from flax import nnx
+
+from tunix_exp.config import RunConfig
+from tunix_exp.data.limit import limit, most_tokens
+from tunix_exp.data.render import Renderer
+from tunix_exp.data.sources import read
+from tunix_exp.device import plan as plans
+from tunix_exp.device.check import Device
+from tunix_exp.errors import UserError
+from tunix_exp.evaluation.config import ItemsEvalConfig
+from tunix_exp.evaluation.generate import MOST_ROWS, compile_answer
+from tunix_exp.evidence.run_directory import RunDirectory
+from tunix_exp.models.digest import parameter_count
+from tunix_exp.models.weights import Loaded
+from tunix_exp.stages.plan.attention import check_kernel, chosen_kernel
+from tunix_exp.stages.plan.common import adapter_record, begun, planned, record_model, refused, settle
+from tunix_exp.stages.texts import Texts
+from tunix_exp.training import optim, resume
+from tunix_exp.training.checkpoint import Checkpoints
+from tunix_exp.training.footprint import Setting, footprint, remedies
+from tunix_exp.training.step import BatchArrays, Metrics, TrainState, compile_step, step_scalars
+
+_SPECIALS = 2  # the tokens that begin and end a text
+
+
+class PlannedStep(NamedTuple):
+    """The compiled update for each width of a batch, its scalar inputs, and the number of updates.
+
+    `flops_of_width` are the operations that the model asks of a device, `peak_flops` what it can do a second;
+    `weights` waits until they are loaded, and there are none where nothing is computed.
+    """
+
+    by_width: dict[int, Any]
+    flops_of_width: dict[int, float]
+    peak_flops: float | None
+    scalars: optim.Scalars
+    total_steps: int
+    mesh: Any
+    weights: Callable[[], Loaded] | None
+
+    def __call__(
+        self, state: TrainState, batch: BatchArrays, scalars: optim.Scalars, *frozen: nnx.State
+    ) -> tuple[TrainState, Metrics]:
+        """One update by the program for the batch's width."""
+        return self.by_width[batch.tokens_BT.shape[1]](state, batch, scalars, *frozen)
+
+
+def planned_step(
+    config: RunConfig,
+    texts: Texts | None,
+    device: Device,
+    parent: resume.Parent | None,
+    evidence: RunDirectory,
+) -> PlannedStep:
+    """Plan the update from shapes alone, compile it, write plan.json, and refuse what does not fit.
+
+    What the arithmetic finds hopeless is refused before the compiler is asked, and before a weight is read;
+    else weights are loaded while it works. The plan is for the widest batch; all others that come are
+    compiled here too, so that training compiles nothing.
+    """
+    total_steps = _total_steps(config, texts)
+    *narrower, widest = texts.batches.widths(total_steps) if texts else (_unread_width(config, evidence),)
+    attention = chosen_kernel(config, device, max_tokens=widest, evidence=evidence)
+    setting = Setting(
+        config.model,
+        config.adapter,
+        config.optim,
+        config.device,
+        device.mesh,
+        attention.kernel,
+        batch_size=config.training.batch_size,
+        max_tokens=widest,
+    )
+    if parent is not None and parent.step:
+        with Checkpoints(parent.checkpoints, keep=None) as saved:
+            saved.check(setting.arguments[1][0], step=parent.step)
+    if config.mode.computes:
+        check_kernel(attention.kernel, config, evidence)
+    taken = footprint(setting)
+    plan = planned(config, texts, device, parts=taken.parts, work=taken.work, attention=asdict(attention))
+    plan, compiled, weights = _compiled(plan, setting, config, texts, device)
+    # Without a program nothing can go on, whatever the guardrail says.
+    is_stuck = compiled is None and config.mode.computes
+    settle(plan, config, lambda: remedies(setting, device.memory_bytes), evidence, is_stuck=is_stuck)
+    state, _, _, *frozen = setting.arguments[1]
+    record_model(config, texts, parameter_count(frozen[0] if frozen else state.params), evidence)
+    evidence.update(adapter=adapter_record(config, parameter_count(state.params)))
+    by_width, flops_of_width = {widest: compiled}, {widest: taken.work.model_flops}
+    if config.mode.trains:
+        for width in narrower:
+            other = replace(setting, max_tokens=width)
+            by_width[width] = _compiled_step(other)
+            flops_of_width[width] = footprint(other).work.model_flops
+    scalars = step_scalars(config.optim, config.adapter, total_steps=total_steps, seed=config.seed)
+    peak = None if device.speed is None else device.speed.device_peak_flops
+    return PlannedStep(by_width, flops_of_width, peak, scalars, total_steps, device.mesh, weights)
+
+
+def _compiled(
+    plan: plans.Plan, setting: Setting, config: RunConfig, texts: Texts | None, device: Device
+) -> tuple[plans.Plan, Any, Callable[[], Loaded] | None]:
+    """The plan with the compiler's figures, the program, and the weights, which are read meanwhile.
+
+    No program where the device is not here or its compiler refused it, and no weights where nothing is
+    computed.
+    """
+    if plan.is_hopeless and config.device.guardrail == "block":
+        return plan.refused_by(plans.HOPELESS), None, None
+    if not isinstance(device.mesh, jax.sharding.Mesh):
+        return plan, None, None
+    compiled = None
+    weights = begun(config, device) if config.mode.computes else None
+    try:
+        compiled = _compiled_step(setting)
+        plan = replace(plan, step=plans.compiled_figures(compiled, device.platform))
+        if not config.mode.computes and isinstance(config.eval, ItemsEvalConfig):
+            answer = _compiled_answer(config, texts, setting.max_tokens, *setting.answering(), device.mesh)
+            plan = replace(plan, answer=plans.compiled_figures(answer, device.platform))
+    except jax.errors.JaxRuntimeError as error:
+        plan = refused(plan, error)
+    return plan, compiled, weights
+
+
+def _compiled_step(setting: Setting) -> Any:
+    assert isinstance(setting.mesh, jax.sharding.Mesh)  # else the plan was refused
+    graphdef, arguments = setting.arguments
+    return compile_step(graphdef, optim.structure(setting.optim), setting.mesh, *arguments)
+
+
+def _total_steps(config: RunConfig, texts: Texts | None) -> int:
+    if config.training.steps is not None:
+        return config.training.steps
+    assert texts is not None
+    assert config.training.epochs is not None
+    return math.ceil(config.training.epochs * texts.batches.steps_per_epoch)
+
+
+def _unread_width(config: RunConfig, evidence: RunDirectory) -> int:
+    """The tokens of a row where there is no tokenizer to count them: no text is more tokens than bytes."""
+    data = config.data
+    if data.max_tokens is not None:
+        return data.max_tokens
+    renderer = Renderer(data.template)
+    try:
+        texts = [renderer.prompt(example) + renderer.response(example) for example in read(data)]
+    except UserError as error:
+        raise UserError(
+            f"data.max_tokens=null follows from the data, which cannot be read: {error.what}",
+            where="data.max_tokens",
+            remedy="name the tokens of a row to plan with, as data.max_tokens=512",
+        ) from None
+    positions, widths = config.model.num_positions, config.training.bucket_widths
+    most = most_tokens(None, positions=positions, bucket_widths=widths)
+    longest = max(len(text.encode()) for text in texts) + _SPECIALS
+    row = limit(None, most=most, longest=longest, counted="bytes and so no more tokens")
+    evidence.log.say(f"data.max_tokens is {row.tokens}: {row.reason}")
+    return row.tokens
+
+
+def _compiled_answer(
+    config: RunConfig, texts: Texts | None, width: int, graphdef: Any, params: Any, mesh: jax.sharding.Mesh
+) -> jax.stages.Compiled:
+    """The generation step for the longest prompts; where no text was read, for some of `width` tokens."""
+    assert isinstance(config.eval, ItemsEvalConfig)
+    platform = mesh.devices.flat[0].platform
+    lengths = texts.prompt_lengths if texts else [width] * MOST_ROWS[platform]
+    return compile_answer(
+        graphdef,
+        params,
+        mesh,
+        prompt_lengths=lengths,
+        n_eos=len(texts.tokenizer.stop_ids) if texts else 1,
+        max_new_tokens=config.eval.max_new_tokens,
+    )

@@ -1,0 +1,37 @@
+"""The last figures, the curves and the pages of a run, which is complete and verified then."""
+
+from tunix_exp.config import RunConfig
+from tunix_exp.device.check import peak_memory
+from tunix_exp.evidence import layout
+from tunix_exp.evidence import manifest as records
+from tunix_exp.evidence.run_directory import RunDirectory
+from tunix_exp.evidence.stages import Stages
+from tunix_exp.report.curves import draw_curves
+from tunix_exp.report.page.run import run_page
+from tunix_exp.report.tables import readme
+from tunix_exp.training.compiles import CompileCount
+
+
+def record_figures(config: RunConfig, compiles: CompileCount, stages: Stages, evidence: RunDirectory) -> None:
+    """The manifest has times, compilations and memory, and the curves are drawn where steps were taken."""
+    held_by, peak_bytes = peak_memory()
+    evidence.update(
+        times_s=stages.times_s,
+        compiles=records.Compiles(count=compiles.count, seconds=compiles.seconds),
+        peak_memory_of=held_by,
+        peak_memory_bytes=peak_bytes,
+    )
+    if config.mode.trains and not evidence.manifest.took_no_step:
+        draw_curves(evidence.root, evidence.path("curves.png"))
+
+
+def complete(stages: Stages, evidence: RunDirectory) -> None:
+    """The pages are written, and the run is completed once its verifier has found nothing."""
+
+    def pages() -> None:
+        evidence.write_text("README.md", readme(evidence.root))
+        evidence.write_text(layout.REPORT, run_page(evidence.root))
+        stages.current = "verify"
+
+    evidence.complete(pages=pages)
+    evidence.log.say(f"completed and verified: {evidence.root}")

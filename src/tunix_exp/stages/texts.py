@@ -1,0 +1,171 @@
+"""Training rows and held-out items, read, checked and tokenised, with their data card."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tunix_exp import references
+from tunix_exp.config import RunConfig
+from tunix_exp.data.batches import Batches
+from tunix_exp.data.card import data_card, example_text, rows_text
+from tunix_exp.data.limit import Limit, limit, most_tokens
+from tunix_exp.data.render import Renderer
+from tunix_exp.data.sources import ExampleSet, overlap, read, read_items
+from tunix_exp.data.tokenize import Tokenized, TokenizedExample, tokenize
+from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer
+from tunix_exp.errors import UserError
+from tunix_exp.evaluation.config import EvalConfig, HarnessEvalConfig, ItemsEvalConfig
+from tunix_exp.evaluation.generate import check_prompts
+from tunix_exp.evidence import manifest as records
+from tunix_exp.evidence.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    # an extra: it may not be installed
+    from tunix_exp.evaluation.harness.tasks import Tasks
+
+
+class Texts(NamedTuple):
+    """Training rows and held-out items as tokens; without such items `items` is empty.
+
+    `tasks` are the harness's, and `stop` the texts that end an answer to an item.
+    """
+
+    tokenizer: Tokenizer
+    rows: Tokenized
+    items: tuple[TokenizedExample, ...]
+    tasks: "Tasks | None"
+    batches: Batches
+    stop: tuple[str, ...]
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether there is anything to score a model on."""
+        return bool(self.items) or self.tasks is not None
+
+    @property
+    def prompt_lengths(self) -> list[int]:
+        """The tokens of each held-out item's prompt."""
+        return [item.prompt_length for item in self.items]
+
+
+class _HeldOut(NamedTuple):
+    """The source of the held-out items, what it holds, how many of its prompts are trained on."""
+
+    examples: ExampleSet
+    items: tuple[TokenizedExample, ...]
+    overlap: int
+    stop: tuple[str, ...]
+
+
+def read_texts(config: RunConfig, evidence: RunDirectory) -> Texts | None:
+    """What is trained on and what is scored, and their evidence.
+
+    `None` in a preflight whose tokenizer the Hub does not give: shapes need no text.
+    """
+    tokenizer = _loaded_tokenizer(config, evidence)
+    if tokenizer is None:
+        return None
+    data, renderer = config.data, Renderer(config.data.template)
+    examples = read(data)
+    positions, widths = config.model.num_positions, config.training.bucket_widths
+    most = most_tokens(data.max_tokens, positions=positions, bucket_widths=widths)
+    rows = tokenize(examples, renderer, tokenizer, most, data.too_long, positions=positions)
+    row = limit(data.max_tokens, most=most, longest=rows.statistics.total_tokens.max)
+    held_out = _held_out(config, examples, renderer, tokenizer)
+    tasks = None
+    if isinstance(config.eval, HarnessEvalConfig):
+        from tunix_exp.evaluation.harness.stage import prepare
+
+        tasks = prepare(config.eval, data.template, positions, evidence)
+    batches = Batches(
+        rows,
+        seed=config.seed,
+        batch_size=config.training.batch_size,
+        max_tokens=row.tokens,
+        pad_id=tokenizer.pad_id,
+        batching=config.training.batching,
+        bucket_widths=widths,
+    )
+    card = data_card(
+        data,
+        examples.facts,
+        examples,
+        rows.statistics,
+        batches.statistics(),
+        tokenizer,
+        row_tokens=row.tokens,
+        eval_name=config.eval.name if held_out else None,
+        eval_facts=held_out.examples.facts if held_out else None,
+        overlap_count=held_out.overlap if held_out else None,
+    )
+    evidence.write_json("data_card.json", card)
+    evidence.write_text("example.txt", f"{example_text(rows.kept[0], tokenizer)}\n{rows_text(batches[0])}")
+    evidence.update(
+        data=records.Data(
+            name=data.name, source=data.source, rows=len(rows.kept), sha256=examples.facts.sha256
+        ),
+    )
+    if tasks is None:
+        evidence.update(eval=_eval_record(config.eval, held_out))
+    items, stop = (held_out.items, held_out.stop) if held_out else ((), ())
+    texts = Texts(tokenizer, rows, items, tasks, batches, stop)
+    _say(texts, examples, row, config, evidence)
+    return texts
+
+
+def _loaded_tokenizer(config: RunConfig, evidence: RunDirectory) -> Tokenizer | None:
+    try:
+        tokenizer = load_tokenizer(config.model.tokenizer, chat=config.data.template.chat)
+    except UserError as error:
+        may_lack = isinstance(references.parse(config.model.tokenizer, key="model.tokenizer"), references.Hub)
+        if config.mode.computes or not may_lack or config.training.steps is None:
+            raise
+        evidence.log.say(f"data: not checked, as the tokenizer is unavailable: {error.what}")
+        return None
+    tokenizer.check_fits(config.model.vocab_size)
+    return tokenizer
+
+
+def _held_out(
+    config: RunConfig, examples: ExampleSet, renderer: Renderer, tokenizer: Tokenizer
+) -> _HeldOut | None:
+    """The items to be answered, each prompt with room for its answer; `None` where there are none."""
+    if not isinstance(config.eval, ItemsEvalConfig):
+        return None
+    stop = renderer.next_example() if config.eval.stop is None else config.eval.stop
+    held_out = read_items(config.eval.source, config.eval.fields, config.eval.max_items)
+    shared = overlap(examples, held_out, allowed=config.data.allow_eval_overlap)
+    items = tokenize(held_out, renderer, tokenizer, config.model.num_positions, "error", key="eval").kept
+    check_prompts(
+        [item.tokens_T[: item.prompt_length].tolist() for item in items],
+        max_new_tokens=config.eval.max_new_tokens,
+        num_positions=config.model.num_positions,
+        vocab_size=config.model.vocab_size,
+    )
+    return _HeldOut(held_out, items, shared, stop)
+
+
+def _eval_record(config: EvalConfig, held_out: _HeldOut | None) -> records.NoEval | records.ItemsEval:
+    if held_out is None or not isinstance(config, ItemsEvalConfig):
+        return records.NoEval(kind="none")
+    return records.ItemsEval(
+        kind="items",
+        name=config.name,
+        source=config.source,
+        rows=len(held_out.items),
+        sha256=held_out.examples.facts.sha256,
+        stop=held_out.stop,
+    )
+
+
+def _say(texts: Texts, examples: ExampleSet, row: Limit, config: RunConfig, evidence: RunDirectory) -> None:
+    say, facts = evidence.log.say, examples.facts
+    say(
+        f"data: {len(texts.rows.kept)} of {facts.rows} rows of {config.data.name},"
+        f" {len(texts.items)} held-out items"
+    )
+    for name in facts.absent:
+        say(f"data: no row has a field `{name}`, and data.fields can do without")
+    if row.reason:
+        say(f"data.max_tokens is {row.tokens}: {row.reason}")
+    if isinstance(config.eval, ItemsEvalConfig):
+        say(f"an answer ends before {' or '.join(map(repr, texts.stop)) or 'no text'}")
+    say(f"batches: {texts.batches.statistics().describe()}")

@@ -1,0 +1,154 @@
+"""The model trained, with a checkpoint and a line of metrics wherever one is due."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+
+from tunix_exp.config import RunConfig
+from tunix_exp.data.batches import Batches
+from tunix_exp.evaluation.config import ItemsEvalConfig
+from tunix_exp.evaluation.evaluate import heldout_loss
+from tunix_exp.evidence import layout
+from tunix_exp.evidence import manifest as records
+from tunix_exp.evidence.board import HELDOUT
+from tunix_exp.evidence.metrics import heldout_line, step_line
+from tunix_exp.evidence.run_directory import RunDirectory
+from tunix_exp.host_memory import give_back
+from tunix_exp.models import lora, sharding
+from tunix_exp.models.architecture import LanguageModel
+from tunix_exp.models.digest import weight_hash
+from tunix_exp.stages.plan.step import PlannedStep
+from tunix_exp.stages.texts import Texts
+from tunix_exp.training import optim, resume
+from tunix_exp.training.checkpoint import Checkpoints
+from tunix_exp.training.loop import Row, Schedule, train
+from tunix_exp.training.meter import Meter
+from tunix_exp.training.step import BatchArrays, TrainState, placed_state
+
+
+class BatchSource:
+    """The data package's batches in the form that the training loop asks for."""
+
+    def __init__(self, batches: Batches) -> None:
+        """Of these batches."""
+        self._batches = batches
+
+    def arrays(self, step: int) -> BatchArrays:
+        """Arrays of shape B × T."""
+        batch = self._batches[step]
+        return BatchArrays(batch.tokens_BT, batch.segment_ids_BT, batch.loss_mask_BT)
+
+    def names(self, step: int) -> tuple[str, ...]:
+        """The examples' ids."""
+        return tuple(self._batches[step].example_ids)
+
+
+def trained_model(
+    model: LanguageModel,
+    config: RunConfig,
+    texts: Texts,
+    step: PlannedStep,
+    parent: resume.Parent | None,
+    evidence: RunDirectory,
+) -> LanguageModel:
+    """The model after the last step; losses, checkpoints and curves are in the run directory."""
+    if config.optim.warmup_steps >= step.total_steps:
+        evidence.log.say(
+            f"note: the warm-up ({config.optim.warmup_steps} steps) outlasts the training"
+            f" ({step.total_steps}): the rate stays below optim.peak_lr"
+        )
+    graphdef, params, frozen = lora.split(model)
+    rows_apart = NamedSharding(step.mesh, sharding.rows(step.mesh, config.training.batch_size))
+    state = _first_state(params, config, step, parent, evidence)
+    first = int(jax.block_until_ready(state).step)
+    give_back()
+    rows: list[Row] = []
+    items_eval = config.eval if isinstance(config.eval, ItemsEvalConfig) else None
+
+    def write(row: Row) -> None:
+        rows.append(row)
+        _write_row(row, evidence)
+
+    def held_out(state: TrainState, done: int) -> None:
+        # As the model answers at the end: the last of these is then the same computation.
+        trained = lora.for_evaluation(nnx.merge(graphdef, state.params, *frozen), config.adapter)
+        _write_heldout(heldout_loss(trained, texts.items), done, evidence)
+
+    meter = Meter(step.flops_of_width, step.peak_flops)
+    with (
+        Checkpoints(evidence.path("checkpoints"), keep=config.training.keep_checkpoints) as checkpoints,
+        evidence.log.progress(step.total_steps - first, "training") as bar,
+    ):
+        state = train(
+            state,
+            lambda *arguments: step(*arguments, *frozen),
+            BatchSource(texts.batches),
+            jax.device_put(step.scalars, NamedSharding(step.mesh, PartitionSpec())),
+            place=functools.partial(jax.device_put, device=rows_apart),
+            meter=meter,
+            schedule=Schedule(
+                last_step=step.total_steps,
+                log_every=config.training.log_every_steps,
+                save_every=config.training.save_every_steps,
+                heldout_every=items_eval.heldout_every_steps if items_eval else None,
+                stop_at=config.training.stop_at_step,
+            ),
+            checkpoints=checkpoints,
+            on_row=write,
+            on_step=lambda row: bar.advance(1, loss=row.loss, tokens_per_s=row.figures["tokens_per_s"]),
+            heldout=held_out,
+        )
+    _record(state, frozen, meter, evidence)
+    if rows:
+        evidence.log.say(f"trained {len(rows)} logged steps: loss {rows[0].loss:.4f} → {rows[-1].loss:.4f}")
+    else:
+        evidence.write_text(layout.METRICS, "")
+        evidence.log.say(f"no step was left to take: {first} of {step.total_steps} were done")
+    return nnx.merge(graphdef, state.params, *frozen)
+
+
+def _first_state(
+    params: nnx.State,
+    config: RunConfig,
+    step: PlannedStep,
+    parent: resume.Parent | None,
+    evidence: RunDirectory,
+) -> TrainState:
+    """The state before the first update of this run: a fresh one, or that of the parent's checkpoint."""
+    state = placed_state(optim.structure(config.optim), params, config.device.state_dtype, step.mesh)
+    if parent is None or not parent.step:
+        return state
+    with Checkpoints(parent.checkpoints, keep=None) as saved:
+        state = saved.restore(state, step=parent.step)
+    evidence.log.say(f"resumed from {parent.folder} at step {parent.step}")
+    return state
+
+
+def _write_row(row: Row, evidence: RunDirectory) -> None:
+    line = row.line()
+    evidence.append_jsonl("metrics.jsonl", line)
+    evidence.board.scalars(row.step, {k: v for k, v in line.items() if k != "step"})
+    evidence.log.figures(step_line(line))
+
+
+def _write_heldout(loss: float, done: int, evidence: RunDirectory) -> None:
+    row = {"step": done, "loss_nats": loss}
+    evidence.append_jsonl("heldout.jsonl", row)
+    evidence.board.scalars(done, {HELDOUT + "loss_nats": loss})
+    evidence.log.figures(heldout_line(row))
+
+
+def _record(state: TrainState, frozen: Sequence[nnx.State], meter: Meter, evidence: RunDirectory) -> None:
+    """The manifest has the steps that were done, the rates, and the hash of what was trained."""
+    whole = meter.whole()
+    evidence.update(
+        steps_done=int(state.step),
+        tokens_per_s=None if whole is None else whole.pop("tokens_per_s"),
+        throughput=records.NoStep(kind="no step") if whole is None else whole,
+        model={"trained_weight_hash": weight_hash(state.params)},
+    )
+    if frozen:
+        evidence.update(adapter={"frozen_weight_hash_after": weight_hash(frozen[0])})

@@ -1,0 +1,40 @@
+"""The model's weights, loaded where the plan wants them."""
+
+from collections.abc import Callable
+
+from tunix_exp.config import RunConfig
+from tunix_exp.evidence.run_directory import RunDirectory
+from tunix_exp.models import lora
+from tunix_exp.models.digest import parameter_count, weight_hash
+from tunix_exp.models.weights import Loaded
+from tunix_exp.report.tables import adapter_text
+from tunix_exp.stages.texts import Texts
+
+
+def load(config: RunConfig, weights: Callable[[], Loaded] | None, evidence: RunDirectory) -> Loaded:
+    """The model where the plan wants it; the manifest has the hash of its parameters and of its files."""
+    assert weights is not None  # else the plan was refused
+    loaded = weights()
+    params = lora.own_parameters(loaded.model)
+    evidence.update(
+        model={
+            "revision": loaded.revision,
+            "base_weight_hash": weight_hash(params),
+            "files": loaded.files,
+        }
+    )
+    evidence.log.say(
+        f"model: {config.model.name}, {parameter_count(params):,} parameters, weights {config.model.weights}"
+    )
+    if evidence.manifest.adapter is not None:
+        evidence.update(adapter={"files": loaded.adapter_files})
+        evidence.log.say(f"adapter: {adapter_text(evidence.manifest.adapter.model_dump())}")
+    return loaded
+
+
+def with_end_ids(texts: Texts, loaded: Loaded, evidence: RunDirectory) -> Texts:
+    """An answer ends at the tokenizer's ids and at those that the model's files name, if they name others."""
+    tokenizer = texts.tokenizer.stopping_at(loaded.end_ids)
+    if tokenizer.stop_ids != texts.tokenizer.stop_ids:
+        evidence.log.say(f"answers end at tokens {list(tokenizer.stop_ids)}: the model's files name more")
+    return texts._replace(tokenizer=tokenizer)
