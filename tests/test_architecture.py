@@ -15,14 +15,15 @@ LAYERS = {
     "errors": 0, "schema": 0, "exits": 0, "host_memory": 0, "programs": 0, "json_text": 0, "streams": 0,
     "interruption": 1, "references": 1, "received": 1,
     "hub": 2, "scoring": 2,
-    "models": 3, "data": 3, "device": 3, "evidence": 3,
-    "training": 4, "evaluation": 4,
-    "report": 5, "config": 5,
-    "stages": 6,
-    "run": 7, "launch": 7,
-    "replay": 8, "doctor": 8,
-    "verbs": 9,
-    "cli": 10, "__main__": 11,
+    "models": 3, "device": 3, "evidence": 3,
+    "data": 4,
+    "training": 5, "evaluation": 5,
+    "report": 6, "config": 6,
+    "stages": 7,
+    "run": 8, "launch": 8,
+    "replay": 9, "doctor": 9,
+    "verbs": 10,
+    "cli": 11, "__main__": 12,
 }  # fmt: skip
 FAST = ["tunix_exp.cli", "tunix_exp.config", "tunix_exp.launch", "tunix_exp.evidence.verify"]
 FAST += ["tunix_exp.verbs", "tunix_exp.verbs.verify", "tunix_exp.verbs.replay"]

@@ -32,7 +32,7 @@ if family == "gpt2":
     sizes = {"vocab_size": 64, "num_positions": 32, "width": 32, "mlp_width": 64}
     model = toy_config(**sizes, num_layers=2, num_heads=4, layer_loop=loop)
 else:
-    from tests.models.gemma_toys import gemma_config
+    from tests.models.families.gemma.toys import gemma_config
     model = gemma_config(family, layer_loop=loop, vocab_size=64, width=32, mlp_width=64)
 dtypes = {"param_dtype": "float32", "compute_dtype": "float32"}
 graphdef, shapes = nnx.split(abstract(model, **dtypes))
@@ -89,7 +89,7 @@ _EVALUATION = """
 import json, sys
 import jax
 from types import SimpleNamespace
-from tests.models.gemma_toys import gemma_config
+from tests.models.families.gemma.toys import gemma_config
 from tunix_exp.device.config import MeshConfig
 from tunix_exp.device.mesh import make_mesh
 from tunix_exp.evaluation.evaluate import item_losses

@@ -9,7 +9,7 @@ from flax import nnx
 
 from tests.closeness import assert_close, model_roundings
 from tests.data.toys import example
-from tests.models.gemma_toys import gemma_model
+from tests.models.families.gemma.toys import gemma_model
 from tests.models.toys import toy_config, toy_model
 from tunix_exp.data.batches import Batch, laid_out
 from tunix_exp.data.tokenize import TokenizedExample

@@ -18,9 +18,8 @@ from tunix_exp.device.config import DeviceConfig
 from tunix_exp.errors import UserError, did_you_mean, nearest
 from tunix_exp.evaluation.config import EvalConfig, HarnessEvalConfig, ItemsEvalConfig
 from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, target_names, unknown_targets
-from tunix_exp.models.config import ModelConfig
-from tunix_exp.models.names import MAPS
-from tunix_exp.models.weight_map import is_spelled
+from tunix_exp.models.families.registry import AnyModelConfig, weight_maps
+from tunix_exp.models.weight_map import is_expressible
 from tunix_exp.schema import CONTRADICT, Config, Seed, contradiction, listed, shown
 from tunix_exp.training.config import OptimConfig, TrainingConfig
 
@@ -64,7 +63,7 @@ class RunConfig(Config):
 
     name: RunName
     seed: Seed
-    model: ModelConfig
+    model: AnyModelConfig
     adapter: AdapterConfig
     data: DataConfig
     optim: OptimConfig
@@ -144,7 +143,7 @@ RULES: tuple[Rule, ...] = (
             and any(unknown_targets(c.model.family, c.adapter.targets))
         ),
         "a target is a layer of the family or ends the name of one: "
-        + "; ".join(f"{family}: {', '.join(target_names(family))}" for family in MAPS),
+        + "; ".join(f"{family}: {', '.join(target_names(family))}" for family in weight_maps()),
     ),
     Rule(
         "training.export, adapter.name",
@@ -156,10 +155,11 @@ RULES: tuple[Rule, ...] = (
         lambda c: (
             "hf" in c.training.export
             and c.model.weights == "random"
-            and not is_spelled(c.model, MAPS[c.model.family])
+            and not is_expressible(c.model, weight_maps()[c.model.family])
         ),
-        "the family's config.json has no words for this model (Gemma 1: query_pre_attn_scalar is the head"
-        " width, no window and no soft-cap; Gemma 2: one rope base); change these keys, or leave hf out",
+        "the family's config.json cannot express this model ("
+        + "; ".join(f"{name}: {names.limits}" for name, names in weight_maps().items() if names.limits)
+        + "); change these keys, or leave hf out",
     ),
     Rule(
         "training.export, training.export_dtype",
@@ -189,13 +189,15 @@ RULES: tuple[Rule, ...] = (
         "eval.apply_chat_template, data.template.chat",
         lambda c: isinstance(c.eval, HarnessEvalConfig) and c.eval.apply_chat_template
         and c.data.template.chat == "none",
-        "prompts go into the turns that data.template.chat names; set it, or apply_chat_template=false",
+        "prompts are written in the template that data.template.chat names; set it, or"
+        " apply_chat_template=false",
     ),
     Rule(
         "eval.fewshot_as_multiturn, eval.apply_chat_template",
         lambda c: isinstance(c.eval, HarnessEvalConfig) and c.eval.fewshot_as_multiturn
         and not c.eval.apply_chat_template,
-        "examples can be turns only in a conversation; set fewshot_as_multiturn=false",
+        "few-shot examples are messages of a conversation, which needs the chat template; set"
+        " fewshot_as_multiturn=false",
     ),
     Rule(
         "eval.heldout_every_steps, mode.name",

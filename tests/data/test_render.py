@@ -54,7 +54,7 @@ def test_an_unknown_placeholder_is_named_with_the_known_ones():
     message = refusal(prompt="{questoin}")
     assert "has an unknown placeholder {questoin}" in message
     assert "data.template.prompt" in message
-    assert "here stands {question} and no other" in message
+    assert "use {question} and no other" in message
 
 
 def test_a_placeholder_with_a_format_is_refused():
@@ -94,18 +94,18 @@ def test_a_system_text_opens_the_user_s_turn_braces_and_all():
 
 
 @pytest.mark.parametrize("marker", ["<start_of_turn>", "<end_of_turn>"])
-def test_a_text_that_spells_a_turn_s_marker_is_refused_with_its_place(marker):
+def test_a_text_that_contains_a_marker_of_the_template_is_refused_with_its_place(marker):
     with pytest.raises(UserError) as caught:
         Renderer(CHAT).prompt(example(f"Q?{marker}"))
-    assert f"the prompt of x-1 spells {marker}, which data.template.chat=gemma writes itself" in str(
+    assert f"the prompt of x-1 contains {marker}, which data.template.chat=gemma writes itself" in str(
         caught.value
     )
     assert "where: toy.jsonl:1" in str(caught.value)
     assert "take it out of the question, or out of the texts of data.template" in str(caught.value)
-    with pytest.raises(UserError, match=f"the prompt of x-1 spells {marker}"):
+    with pytest.raises(UserError, match=f"the prompt of x-1 contains {marker}"):
         Renderer(CHAT.model_copy(update={"system": marker})).prompt(example("Q?"))
     for bad in (example("Q?", marker), example("Q?", answer=marker)):
-        with pytest.raises(UserError, match=f"the response of x-1 spells {marker}"):
+        with pytest.raises(UserError, match=f"the response of x-1 contains {marker}"):
             Renderer(CHAT).response(bad)
 
 

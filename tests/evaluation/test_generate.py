@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from tests.closeness import assert_clear, model_roundings
-from tests.models.gemma_toys import gemma_model
+from tests.models.families.gemma.toys import gemma_model
 from tests.models.toys import broken_model, toy_config, toy_model
 from tunix_exp.errors import NonFinite, UserError
 from tunix_exp.evaluation import generate as module

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from tests.models.gemma_toys import gemma_model
+from tests.models.families.gemma.toys import gemma_model
 from tests.models.toys import toy_model
 from tunix_exp.models import lora
 from tunix_exp.models.adapter import LoRAConfig

@@ -3,7 +3,7 @@ import math
 import pytest
 from pydantic import TypeAdapter
 
-from tests.models.gemma_toys import gemma_config
+from tests.models.families.gemma.toys import gemma_config
 from tests.models.lora_toys import lora_config
 from tunix_exp.models.adapter import (
     AdapterConfig,
@@ -14,7 +14,7 @@ from tunix_exp.models.adapter import (
     targeted,
     unknown_targets,
 )
-from tunix_exp.models.names import MAPS
+from tunix_exp.models.families.registry import weight_maps
 
 GEMMA = {"query", "key", "value", "out"}
 
@@ -79,7 +79,7 @@ def test_what_an_adapter_cannot_be_is_refused(change, text):
         TypeAdapter(AdapterConfig).validate_python(fields)
 
 
-@pytest.mark.parametrize("family", MAPS)
+@pytest.mark.parametrize("family", weight_maps())
 def test_all_linear_is_peft_s_word_for_every_layer_that_an_adapter_may_stand_beside(family):
     assert targeted(family, ("all-linear",)) == targeted(family, ("all",)) == layers_of(family)
     assert "all-linear" in target_names(family)

@@ -9,7 +9,7 @@ from flax import nnx
 from tests.closeness import assert_close
 from tests.models.toys import toy_config, toy_model
 from tunix_exp.models.architecture import abstract, build, initial
-from tunix_exp.models.layers import Begin
+from tunix_exp.models.layers.dense import Begin
 from tunix_exp.training.compiles import CompileCount
 
 

@@ -14,7 +14,8 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from tests.damage import refusals
-from tests.models import test_gemma_goldens, test_gpt2_goldens
+from tests.models.families.gemma import test_goldens as gemma_goldens
+from tests.models.families.gpt2 import test_goldens as gpt2_goldens
 from tests.models.lora_toys import adapted, lora_config
 from tests.models.toys import toy_config
 from tunix_exp.models import hf, lora, peft, weights
@@ -33,8 +34,8 @@ FORMS = [(family, form) for family in ("gpt2", "gemma", "gemma2", "gemma3") for 
 @cache
 def config_of(family):
     if family == "gpt2":
-        return toy_config(**test_gpt2_goldens.SIZES)
-    return test_gemma_goldens.config_of(family)
+        return toy_config(**gpt2_goldens.SIZES)
+    return gemma_goldens.config_of(family)
 
 
 @cache
@@ -92,8 +93,8 @@ def test_a_damaged_adapter_is_refused_or_read_as_it_was(tmp_path, family):
         scaling="rslora" if said["use_rslora"] else "lora",
         targets=tuple(said["target_modules"]),
     )
-    of_gemma = test_gemma_goldens.SIZES | test_gemma_goldens.OF_FAMILY["gemma"]
-    sizes = test_gpt2_goldens.SIZES if family == "gpt2" else of_gemma
+    of_gemma = gemma_goldens.SIZES | gemma_goldens.OF_FAMILY["gemma"]
+    sizes = gpt2_goldens.SIZES if family == "gpt2" else of_gemma
     model = adapted(family, config, is_new=True, **sizes)
     values = lora.split(model)[1]
 

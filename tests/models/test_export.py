@@ -12,7 +12,8 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from tests.closeness import assert_close
-from tests.models import test_gemma_goldens, test_gpt2_goldens
+from tests.models.families.gemma import test_goldens as gemma_goldens
+from tests.models.families.gpt2 import test_goldens as gpt2_goldens
 from tests.models.lora_toys import lora_config
 from tests.models.toys import toy_config
 from tunix_exp.models import hf, lora, peft, weights
@@ -39,8 +40,8 @@ ADAPTERS = {
 
 def config_of(family, **changes):
     if family == "gpt2":
-        return toy_config(**test_gpt2_goldens.SIZES, **changes)
-    return test_gemma_goldens.config_of(family).model_copy(update=changes)
+        return toy_config(**gpt2_goldens.SIZES, **changes)
+    return gemma_goldens.config_of(family).model_copy(update=changes)
 
 
 @cache

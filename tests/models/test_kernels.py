@@ -1,6 +1,6 @@
 import pytest
 
-from tests.models.gemma_toys import gemma_config
+from tests.models.families.gemma.toys import gemma_config
 from tests.models.toys import toy_config
 from tunix_exp.errors import UserError
 from tunix_exp.models.kernels import choose

@@ -5,7 +5,7 @@ from flax import nnx
 
 from tests.closeness import assert_close
 from tunix_exp.models import loss as losses
-from tunix_exp.models.layers import Embedding, Unembedding
+from tunix_exp.models.layers.embedding import Embedding, Unembedding
 from tunix_exp.models.loss import (
     chunk_size,
     continuation_scores,

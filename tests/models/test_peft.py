@@ -10,8 +10,8 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
+from tests.models.families.gpt2.test_goldens import SIZES
 from tests.models.lora_toys import adapted, lora_config
-from tests.models.test_gpt2_goldens import SIZES
 from tests.models.toys import toy_model
 from tunix_exp.errors import UserError
 from tunix_exp.models import lora, peft

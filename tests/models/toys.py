@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tunix_exp.models.architecture import build
-from tunix_exp.models.config import GPT2Config
-from tunix_exp.models.gpt2 import GPT2
+from tunix_exp.models.families.gpt2.config import GPT2Config
+from tunix_exp.models.layers.decoder import Decoder
 
 
 def toy_config(**changes) -> GPT2Config:
@@ -32,11 +32,11 @@ def toy_config(**changes) -> GPT2Config:
 
 
 @cache
-def toy_model(*, seed: int = 0, param_dtype=jnp.float32, compute_dtype=jnp.float32, **changes) -> GPT2:
+def toy_model(*, seed: int = 0, param_dtype=jnp.float32, compute_dtype=jnp.float32, **changes) -> Decoder:
     return build(toy_config(**changes), param_dtype=param_dtype, compute_dtype=compute_dtype, seed=seed)
 
 
-def broken_model(value: float, **changes) -> GPT2:
+def broken_model(value: float, **changes) -> Decoder:
     """A toy model of its own, whose table of tokens has `value` in every row."""
     model = nnx.merge(*nnx.split(toy_model(**changes)))
     table = model.token_embedding.embedding[...].at[:, 0].set(value)

@@ -4,7 +4,7 @@ import pytest
 
 from tunix_exp.data.config import DataConfig
 from tunix_exp.evaluation.config import ItemsEvalConfig
-from tunix_exp.models.config import GPT2Config
+from tunix_exp.models.families.gpt2.config import GPT2Config
 from tunix_exp.report import failure
 from tunix_exp.report.failure import failure_analysis
 from tunix_exp.training.config import AdamWConfig, TrainingConfig

@@ -15,7 +15,7 @@ from tests.training.toy import ADAMW
 from tunix_exp.models import hf
 from tunix_exp.models.architecture import abstract
 from tunix_exp.models.digest import path_of
-from tunix_exp.models.gpt2_names import GPT2_NAMES
+from tunix_exp.models.families.gpt2.names import GPT2_NAMES
 from tunix_exp.models.weight_map import each_layer
 from tunix_exp.training import optim
 from tunix_exp.training.step import BatchArrays, init_state, make_step

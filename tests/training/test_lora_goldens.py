@@ -11,7 +11,8 @@ import pytest
 from flax import nnx
 
 from tests.closeness import assert_close, model_roundings
-from tests.models import test_gemma_goldens, test_gpt2_goldens
+from tests.models.families.gemma import test_goldens as gemma_goldens
+from tests.models.families.gpt2 import test_goldens as gpt2_goldens
 from tests.models.lora_toys import lora_config
 from tests.models.toys import toy_config
 from tests.training.toy import ADAMW
@@ -51,8 +52,8 @@ def batch(family):
 
 def config_of(family):
     if family == "gpt2":
-        return toy_config(**test_gpt2_goldens.SIZES, weights=str(GOLDENS / family))
-    return test_gemma_goldens.config_of(family).model_copy(update={"weights": str(GOLDENS / family)})
+        return toy_config(**gpt2_goldens.SIZES, weights=str(GOLDENS / family))
+    return gemma_goldens.config_of(family).model_copy(update={"weights": str(GOLDENS / family)})
 
 
 @cache

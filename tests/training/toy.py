@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from tunix_exp.models.architecture import build
-from tunix_exp.models.config import GPT2Config
+from tunix_exp.models.families.gpt2.config import GPT2Config
 from tunix_exp.training import optim
 from tunix_exp.training.config import AdafactorConfig, AdamWConfig, LionConfig, SGDConfig
 from tunix_exp.training.step import BatchArrays, TrainState, init_state

@@ -1,9 +1,10 @@
 """The data group: where training examples come from and how they become text and tokens."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from tunix_exp.models.families.registry import chat_templates
 from tunix_exp.references import ReferenceText
 from tunix_exp.schema import MOST_TOKENS, Config, Name, Rows, Text, contradiction
 
@@ -40,14 +41,16 @@ class FieldsConfig(Config):
         return self
 
 
-Chat = Literal["none", "gemma"]
+if TYPE_CHECKING:
+    Chat = str
+else:
+    Chat = Literal[("none", *chat_templates())]
 
 
 class TemplateConfig(Config):
     """The text of an example; `{question}`, `{reasoning}` and `{answer}` are filled in.
 
-    `chat` puts prompt and response into the turns that an instruction-tuned model knows; `system` opens the
-    first of the user's.
+    `chat` names the chat template that an instruction-tuned model knows; `system` is its system text.
     """
 
     chat: Chat
@@ -58,10 +61,11 @@ class TemplateConfig(Config):
     step_separator: Text
 
     @model_validator(mode="after")
-    def _a_system_text_has_a_turn(self) -> "TemplateConfig":
+    def _a_system_text_has_a_chat_template(self) -> "TemplateConfig":
         if self.system is not None and self.chat == "none":
             both = {"system": self.system, "chat": self.chat}
-            says = "a system text stands in a turn; set chat=gemma, or write the text into `prompt`"
+            named = " or ".join(f"chat={name}" for name in chat_templates())
+            says = f"a system text needs a chat template; set {named}, or write the text into `prompt`"
             raise ValueError(contradiction(both, says))
         if self.system is not None and not self.system.strip():
             raise ValueError("`system` is blank: write a text or null")

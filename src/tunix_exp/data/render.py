@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from string import Formatter
 
-from tunix_exp.data import turns
 from tunix_exp.data.config import TemplateConfig
 from tunix_exp.data.example import Example
 from tunix_exp.errors import UserError
+from tunix_exp.models.chat import ChatTemplate
+from tunix_exp.models.families.registry import chat_templates
 from tunix_exp.schema import shown
 
 _NEEDED = {
@@ -42,23 +43,21 @@ class Renderer:
     def prompt(self, example: Example) -> str:
         """What the model is given; evaluation's prompt is training's prompt."""
         text = self._fill("prompt", {"question": example.question})
-        match self.template.chat:
-            case "none":
-                return text
-            case "gemma":
-                system = self.template.system
-                self._refuse_markers(f"{system or ''}{text}", example, "prompt", "question")
-                return turns.asked(text, system)
+        chat, system = self._chat, self.template.system
+        if chat is None:
+            return text
+        self._refuse_markers(chat, f"{system or ''}{text}", example, "prompt", "question")
+        return chat.prompt(text, system)
 
     def next_example(self) -> tuple[str, ...]:
         """With what the template would begin a next example, so that an answer has ended before it.
 
-        Of a chat that is the mark of a turn. Else it is the last line that stands before the question: where
-        that is a label that ends in a mark (`Question:`), anywhere; where it ends in a word, at the beginning
-        of a line. Where nothing stands before the question there is none.
+        With a chat template that is the beginning of a message. Else it is the last line that stands before
+        the question: where that is a label that ends in a mark (`Question:`), anywhere; where it ends in a
+        word, at the beginning of a line. Where nothing stands before the question there is none.
         """
-        if self.template.chat == "gemma":
-            return (turns.START_OF_TURN,)
+        if self._chat is not None:
+            return (self._chat.begin,)
         pieces = self._pieces("prompt")
         before = _join(pieces[: 1 + [name for _, name in pieces].index("question")], {"question": ""})
         label = next((line.strip() for line in reversed(before.splitlines()) if line.strip()), "")
@@ -70,8 +69,8 @@ class Renderer:
         """What the model is to write after the prompt, without the end token."""
         parts = self.response_parts(example)
         text = parts.before + parts.reasoning + parts.after
-        if self.template.chat == "gemma":
-            self._refuse_markers(text, example, "response", "reasoning and the answer")
+        if self._chat is not None:
+            self._refuse_markers(self._chat, text, example, "response", "reasoning and the answer")
         return text
 
     def response_parts(self, example: Example) -> ResponseParts:
@@ -88,12 +87,18 @@ class Renderer:
             after=_join(pieces[place + 1 :], values),
         )
 
-    def _refuse_markers(self, text: str, example: Example, name: str, source: str) -> None:
-        """Refuse a text that would begin or end a turn by itself: the model would learn, or obey, that."""
-        if found := turns.markers_in(text):
+    @property
+    def _chat(self) -> ChatTemplate | None:
+        return None if self.template.chat == "none" else chat_templates()[self.template.chat]
+
+    def _refuse_markers(
+        self, chat: ChatTemplate, text: str, example: Example, name: str, source: str
+    ) -> None:
+        """Refuse a text that would begin or end a message by itself: the model would learn, or obey, that."""
+        if found := chat.markers_in(text):
             raise UserError(
-                f"the {name} of {example.id} spells {' and '.join(found)}, "
-                f"which {self.key}.chat={self.template.chat} writes itself",
+                f"the {name} of {example.id} contains {' and '.join(found)}, "
+                f"which {self.key}.chat={chat.name} writes itself",
                 where=example.place,
                 remedy=f"take it out of the {source}, or out of the texts of {self.key}",
             )
@@ -102,11 +107,11 @@ class Renderer:
         return _join(self._pieces(name), values)
 
     def _pieces(self, name: str) -> list[Piece]:
-        """The template `name` as literal text and placeholders by turns, each placeholder seen once."""
+        """The template `name` as literal text and placeholders, alternating, each placeholder seen once."""
         text: str = getattr(self.template, name)
         where = f"{self.key}.{name}"
         needed = _NEEDED[name]
-        spelled = " and ".join(f"{{{field}}}" for field in needed)
+        placeholders = " and ".join(f"{{{field}}}" for field in needed)
         try:
             parsed = list(Formatter().parse(text))
         except ValueError as error:
@@ -126,7 +131,7 @@ class Renderer:
                 raise UserError(
                     f"the template {shown(text)} has an unknown placeholder {{{placeholder}}}",
                     where=where,
-                    remedy=f"here stands {spelled} and no other; write a literal brace twice: {{{{ or }}}}",
+                    remedy=f"use {placeholders} and no other; write a literal brace twice: {{{{ or }}}}",
                 )
             found.append(field)
         for field in needed:
@@ -135,7 +140,7 @@ class Renderer:
                 raise UserError(
                     f"the template {shown(text)} {how_often} {{{field}}}",
                     where=where,
-                    remedy=f"put {spelled} into it, once",
+                    remedy=f"put {placeholders} into it, once",
                 )
         return pieces
 

@@ -15,10 +15,11 @@ import tokenizers
 
 from tunix_exp import references
 from tunix_exp.data.config import Chat
-from tunix_exp.data.turns import END_OF_TURN, START_OF_TURN
 from tunix_exp.errors import Interrupted, UserError
 from tunix_exp.hub import snapshot
 from tunix_exp.json_text import printable
+from tunix_exp.models.chat import ChatTemplate
+from tunix_exp.models.families.registry import chat_templates
 from tunix_exp.received import file_in, read_object, unreadable
 
 END_OF_TEXT = "<|endoftext|>"
@@ -43,10 +44,10 @@ _NEEDLESS_NOTICE = "PyTorch was not found"
 class Tokenizer:
     """A tokenizer and its special ids.
 
-    `bos_ids` is what stands in front of every prompt: one id for the Gemmas, none for GPT-2. `eos_id` ends a
-    text; `end_id` ends a response, and in a chat that is the end of the turn. `vocab_size` is the highest id
-    plus one. `digest` is the sha256 of the tokenizer's serialised form, `revision` the Hub's commit, `folder`
-    where its files lie.
+    `bos_ids` is what stands in front of every prompt: one id, or none, as the tokenizer has it. `eos_id` ends
+    a text; `end_id` ends a response, and with a chat template that is what ends a message. `vocab_size` is
+    the highest id plus one. `digest` is the sha256 of the tokenizer's serialised form, `revision` the Hub's
+    commit, `folder` where its files lie.
     """
 
     reference: str
@@ -59,6 +60,7 @@ class Tokenizer:
     digest: str
     folder: Path | None
     backend: tokenizers.Tokenizer
+    chat: ChatTemplate | None = None
     model_end_ids: tuple[int, ...] = ()
 
     @property
@@ -96,12 +98,12 @@ class Tokenizer:
         return self.with_bos(self.encode(text))
 
     def with_bos(self, ids: list[int]) -> list[int]:
-        """The ids behind `bos_ids`, once, though the text may have spelled `<bos>` itself."""
+        """The ids behind `bos_ids`, once, though the text may contain `<bos>` itself."""
         begins = tuple(ids[: len(self.bos_ids)]) == self.bos_ids
         return ids if begins else [*self.bos_ids, *ids]
 
     def decode(self, ids: Sequence[int], *, special: bool = True) -> str:
-        """The text of the ids; special tokens spelled out, or left out with `special=False`."""
+        """The text of the ids; special tokens written out, or left out with `special=False`."""
         with _told_plainly(self.reference, _KEY, does="decode what it encoded"):
             return self.backend.decode(list(ids), skip_special_tokens=not special)
 
@@ -131,25 +133,25 @@ class Tokenizer:
 def load_tokenizer(reference: str, *, chat: Chat, key: str = _KEY) -> Tokenizer:
     """The tokenizer that the reference names, ending responses as `chat` does."""
     tokenizer = _loaded(reference, key)
-    match chat:
-        case "none":
-            return tokenizer
-        case "gemma":
-            return dataclasses.replace(tokenizer, end_id=_end_of_turn(tokenizer, key))
+    if chat == "none":
+        return tokenizer
+    template = chat_templates()[chat]
+    return dataclasses.replace(tokenizer, chat=template, end_id=_end_of_message(tokenizer, template, key))
 
 
-def _end_of_turn(tokenizer: Tokenizer, key: str) -> int:
-    """The id that ends a turn; refuses a tokenizer for which the turns' markers are text like any other."""
-    ids = {text: tokenizer.encode(text) for text in (START_OF_TURN, END_OF_TURN)}
+def _end_of_message(tokenizer: Tokenizer, template: ChatTemplate, key: str) -> int:
+    """The id that ends a message; refuses a tokenizer for which the template's markers are plain text."""
+    ids = {text: tokenizer.encode(text) for text in template.markers}
     lacking = [text for text, encoded in ids.items() if encoded != [tokenizer.backend.token_to_id(text)]]
     if lacking:
         raise UserError(
             f"the tokenizer `{tokenizer.reference}` has no token {' and no token '.join(lacking)}, "
-            "which data.template.chat=gemma writes",
+            f"which data.template.chat={template.name} writes",
             where=f"{key} and data.template.chat",
-            remedy="name a tokenizer that has them, as Gemma's does, or set data.template.chat=none",
+            remedy=f"name the tokenizer of an instruction-tuned {template.name} model, or set"
+            " data.template.chat=none",
         )
-    return ids[END_OF_TURN][0]
+    return ids[template.end][0]
 
 
 def _loaded(reference: str, key: str) -> Tokenizer:
@@ -218,7 +220,7 @@ def _check_files(path: Path, reference: str, key: str) -> None:
             remedy="name the folder that holds tokenizer.json, or bundled:bytes",
         )
     if file_in(path, "tokenizer.json") is None:
-        # From other files transformers builds something close, and Gemma's tabs then encode differently.
+        # From other files transformers builds something close, which may encode tabs differently.
         raise UserError(
             f"`{reference}` holds no tokenizer.json",
             where=key,

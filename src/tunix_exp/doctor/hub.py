@@ -43,9 +43,7 @@ def hub(endpoint: str = constants.ENDPOINT) -> Iterator[Finding]:
 def _token(endpoint: str, *, answers: bool) -> Finding:
     token = huggingface_hub.get_token()
     if token is None:
-        return Finding(
-            "token", "warn", "none is set: gated models (the Gemmas) are out of reach", _HOW_TO_TOKEN
-        )
+        return Finding("token", "warn", "none is set: gated models cannot be downloaded", _HOW_TO_TOKEN)
     if not answers:
         return Finding("token", "ok", "one is set; whether the Hub takes it was not asked")
     try:

@@ -15,7 +15,8 @@ from tunix_exp.doctor.finding import Finding
 
 _TIMEOUT_S = 120
 _GIB = 2**30
-# The default run holds about 1 GiB and leaves 30 MB; a checkpoint of Gemma 2B with AdamW's state is 30 GB.
+# The default run holds about 1 GiB and leaves 30 MB; a checkpoint of 2.5B parameters with AdamW's state takes
+# 30 GB.
 LEAST_MEMORY, LITTLE_MEMORY = 1 * _GIB, 3 * _GIB
 LEAST_DISK, LITTLE_DISK = _GIB // 4, 30 * _GIB
 # CUDA 13 asks for a driver of this series or later, CUDA 12 for that one.
@@ -155,7 +156,7 @@ def disk(free: int, place: Path) -> Finding:
     if free < LEAST_DISK:
         return Finding("disk", "fail", says, f"free some; {elsewhere}")
     if free < LITTLE_DISK:
-        remedy = f"enough for small models; a checkpoint of Gemma 2B in full is 30 GB; {elsewhere}"
+        remedy = f"enough for small models; a full checkpoint of 2.5B parameters is 30 GB; {elsewhere}"
         return Finding("disk", "warn", says, remedy)
     return Finding("disk", "ok", says)
 

@@ -19,9 +19,11 @@ from tunix_exp.evaluation.evaluate import HELDOUT_ROWS, compile_losses
 from tunix_exp.evaluation.generate import block_rows, bucket, compile_answer
 from tunix_exp.models import lora, sharding
 from tunix_exp.models.adapter import AdapterConfig, NoAdapterConfig, base_dtype
-from tunix_exp.models.architecture import Model, abstract
+from tunix_exp.models.architecture import abstract
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.digest import is_stacked, path_of
+from tunix_exp.models.families.registry import family_of
+from tunix_exp.models.layers.decoder import Decoder
 from tunix_exp.models.loss import CHUNK_LOGITS, chunk_size
 
 
@@ -46,7 +48,7 @@ class Setting:
     asked: Asked | None
 
     @cached_property
-    def loaded(self) -> Model:
+    def loaded(self) -> Decoder:
         """The model as it is loaded, of shapes alone."""
         model = abstract(
             self.model,
@@ -104,8 +106,6 @@ def footprint(setting: Setting) -> EvaluationParts:
     answer_rows, heldout_rows = _share(count, mesh), _share(HELDOUT_ROWS, mesh)
     prompt = bucket(max(asked.prompt_lengths))
     slots = prompt + asked.max_new_tokens - 1
-    key_heads = config.num_heads if config.family == "gpt2" else config.num_key_heads
-    kept = sum(min(window, slots) for window in model.windows)
 
     def block(rows: int, tokens: int) -> int:
         logits = 2 * 4 * config.num_heads * tokens**2
@@ -114,7 +114,7 @@ def footprint(setting: Setting) -> EvaluationParts:
     chunk = chunk_size(heldout_rows * asked.heldout_tokens, CHUNK_LOGITS // config.vocab_size)
     return replace(
         parts,
-        cache=2 * answer_rows * key_heads * model.head_width * kept * compute_bytes,
+        cache=answer_rows * family_of(config).cache_size(config, slots) * compute_bytes,
         block=max(block(answer_rows, prompt), block(heldout_rows, asked.heldout_tokens)),
         logits=4 * config.vocab_size * max(answer_rows, chunk),
         batch=2 * 4 * answer_rows * prompt,

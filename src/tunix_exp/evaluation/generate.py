@@ -22,15 +22,15 @@ from jaxtyping import Array, Bool, Int
 
 from tunix_exp.errors import NonFinite, UserError
 from tunix_exp.models.architecture import LanguageModel
-from tunix_exp.models.cache import Room
+from tunix_exp.models.layers.cache import Room
+from tunix_exp.models.layers.stack import unstacked
 from tunix_exp.models.loss import first_best
 from tunix_exp.models.sharding import rows as rows_of_mesh
 from tunix_exp.models.sharding import rows_beside
-from tunix_exp.models.stack import unstacked
 
 # A token's time is that of reading the weights, until there are rows enough to compute with them meanwhile:
-# on two CPU cores (distilgpt2, float32) 16 rows take 1.5 times the time of 8. Accelerators compute more with
-# every byte. Idle rows cost as much as others.
+# on two CPU cores (82M parameters, float32) 16 rows take 1.5 times the time of 8. Accelerators compute more
+# with every byte. Idle rows cost as much as others.
 FEWEST_ROWS = 8
 MOST_ROWS = {"cpu": 16, "tpu": 64, "gpu": 64}
 SHORTEST_BUCKET = 16

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from tunix_exp import references
 from tunix_exp.models.config import ModelConfig
-from tunix_exp.models.names import MAPS
+from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.references import ReferenceText
 from tunix_exp.schema import Config, Decay, Name, Scale, Width
 
@@ -59,7 +59,7 @@ def layers_of(family: str) -> dict[str, str]:
     """
     return {
         row.name.partition("{layer}.")[2].removesuffix(".weight"): path.removesuffix("/kernel")
-        for row in MAPS[family].rows
+        for row in weight_maps()[family].rows
         if (path := row.path.partition("{layer}/")[2]).endswith("/kernel")
     }
 

@@ -11,15 +11,16 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from tunix_exp.models.cache import Cache, Room
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.digest import is_stacked, layer_path, path_of
-from tunix_exp.models.gemma import Gemma
-from tunix_exp.models.gpt2 import GPT2
+from tunix_exp.models.families.registry import family_of
 from tunix_exp.models.kernels import Kernel
-from tunix_exp.models.layers import Begin, Unembedding
+from tunix_exp.models.layers.cache import Cache, Room
+from tunix_exp.models.layers.decoder import Decoder
+from tunix_exp.models.layers.dense import Begin
+from tunix_exp.models.layers.embedding import Unembedding
+from tunix_exp.models.layers.stack import LayerLoop
 from tunix_exp.models.sharding import shardings
-from tunix_exp.models.stack import LayerLoop
 
 
 @runtime_checkable
@@ -70,10 +71,7 @@ class LanguageModel(Protocol):
         ...
 
 
-Model = GPT2 | Gemma
 _PIECE = 2**16
-
-FAMILIES = {"gpt2": GPT2, "gemma": Gemma, "gemma2": Gemma, "gemma3": Gemma}
 
 
 def build(
@@ -83,7 +81,7 @@ def build(
     compute_dtype: DTypeLike,
     seed: int,
     mesh: jax.sharding.Mesh | None = None,
-) -> Model:
+) -> Decoder:
     """A model whose parameters are drawn from `seed`, over the mesh.
 
     Each layer's parameter has a stream of random numbers of its own, named by its path, and is drawn on the
@@ -127,7 +125,7 @@ def initial(path: str, shape: tuple[int, ...], begin: Begin, *, seed: int) -> np
     return values
 
 
-def abstract(config: ModelConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike) -> Model:
+def abstract(config: ModelConfig, *, param_dtype: DTypeLike, compute_dtype: DTypeLike) -> Decoder:
     """The same model with `jax.ShapeDtypeStruct`s for parameters; nothing is allocated."""
-    family = FAMILIES[config.family]
-    return nnx.eval_shape(partial(family, config, param_dtype=param_dtype, compute_dtype=compute_dtype))
+    decoder = family_of(config).decoder
+    return nnx.eval_shape(partial(decoder, config, param_dtype=param_dtype, compute_dtype=compute_dtype))

@@ -1,18 +1,18 @@
-"""The model group: an architecture, where its weights come from, and its tokenizer."""
+"""The model group: an architecture, where its weights come from, and its tokenizer; no JAX."""
 
-from typing import Annotated, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
-
-from tunix_exp.models.gemma_config import GemmaConfig
 from tunix_exp.references import ReferenceText
-from tunix_exp.schema import Config, Layers, Name, Small, Tokens, Width, contradiction
+from tunix_exp.schema import Config, Layers, Name, Small, Tokens, Width
+
+# A layer that sees all that came before is one whose window no sequence fills (int32's largest number).
+UNBOUNDED = 2**31 - 1
 
 
-class GPT2Config(Config):
-    """GPT-2 (Radford et al. 2019): learned positions, pre-norm, tied embeddings, no dropout."""
+class ModelConfig(Config):
+    """What every family's config says; a family adds its own keys, and the names it goes by."""
 
-    family: Literal["gpt2"]
+    family: Any  # a Literal in each family: what tells their configs apart
     name: Name
     weights: ReferenceText
     stored_dtype: Literal["float32", "bfloat16", "float16"]  # of the weights; kept where they are frozen
@@ -27,15 +27,3 @@ class GPT2Config(Config):
     init_std: Small
     layer_loop: Literal["unroll", "scan"]
     remat: Literal["none", "block", "dots"]
-
-    @model_validator(mode="after")
-    def _heads_share_the_width(self) -> Self:
-        if self.width % self.num_heads:
-            both = {"width": self.width, "num_heads": self.num_heads}
-            raise ValueError(
-                contradiction(both, "the heads share the width; make it a multiple of their number")
-            )
-        return self
-
-
-ModelConfig = Annotated[GPT2Config | GemmaConfig, Field(discriminator="family")]

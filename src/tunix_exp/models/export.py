@@ -16,11 +16,11 @@ from tunix_exp.models import lora, peft
 from tunix_exp.models.adapter import LoRAConfig, targeted
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.digest import is_stacked, layer_path, path_of
+from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.hf_config import CONFIG, GENERATION
-from tunix_exp.models.names import MAPS
 from tunix_exp.models.safetensors_file import Tensor, write
 from tunix_exp.models.stored import INDEX
-from tunix_exp.models.weight_map import WeightMap, by_path, spelled, unchanged
+from tunix_exp.models.weight_map import WeightMap, by_path, config_json, unchanged
 from tunix_exp.received import file_in, read_object
 
 SHARD_BYTES = 5 * 10**9
@@ -42,11 +42,11 @@ def write_model(
     config.json. `special_ids` are the tokens that generation knows, by their keys there. At any time one
     tensor is held on the host.
     """
-    weight_map = MAPS[config.family]
+    weight_map = weight_maps()[config.family]
     tensors = list(_model_tensors(model, config, weight_map, None if dtype is None else jnp.dtype(dtype)))
     _write_weights(folder, tensors, shard_bytes)
     ids = dict(special_ids)
-    found = spelled(config, weight_map) | ids if source is None else _read(source, CONFIG)
+    found = config_json(config, weight_map) | ids if source is None else _read(source, CONFIG)
     held = "torch_dtype" if "torch_dtype" in found else "dtype"
     _write(folder / CONFIG, found | {held: tensors[0].dtype.name})
     _write(folder / GENERATION, ({} if source is None else _read(source, GENERATION)) | ids)
@@ -66,7 +66,7 @@ def write_adapter(
     _, trained, _ = lora.split(model)
     write(folder / peft.TENSORS, list(_tensors(trained, names, config.num_layers)))
     layers = targeted(config.family, adapter.targets)
-    kernels = {row.path.removesuffix("/kernel"): row.transform for row in MAPS[config.family].rows}
+    kernels = {row.path.removesuffix("/kernel"): row.transform for row in weight_maps()[config.family].rows}
     _write(
         folder / peft.CONFIG,
         {
@@ -79,7 +79,7 @@ def write_adapter(
             "lora_dropout": adapter.dropout,
             "use_rslora": adapter.scaling == "rslora",
             "target_modules": sorted(layers),
-            # Whether the kernels beside them are [inputs, outputs] there too, as in GPT-2's Conv1D.
+            # Whether the kernels beside them are [inputs, outputs] there too, as in transformers' Conv1D.
             "fan_in_fan_out": kernels[f"blocks/{{layer}}/{next(iter(layers.values()))}"] is unchanged,
             "bias": "none",
             "inference_mode": True,

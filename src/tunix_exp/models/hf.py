@@ -20,8 +20,8 @@ from flax import nnx
 from tunix_exp.errors import UserError
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.digest import is_stacked, layer_path, path_of
+from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.hf_config import CONFIG, GENERATION, check_kind, check_model, end_ids
-from tunix_exp.models.names import MAPS
 from tunix_exp.models.safetensors_file import Stored
 from tunix_exp.models.stored import INDEX, tensors, weight_files
 from tunix_exp.models.weight_map import WeightMap, by_path, each_layer
@@ -53,7 +53,7 @@ def read(folder: Path, config: ModelConfig, params: nnx.State) -> Contents:
     check_kind(folder, config)
     files = weight_files(folder)
     check_model(folder, config)
-    filled, stored = filled_from(files, MAPS[config.family], params, config.num_layers)
+    filled, stored = filled_from(files, weight_maps()[config.family], params, config.num_layers)
     files += [file for name in (CONFIG, GENERATION, INDEX) if (file := file_in(folder, name)) is not None]
     return Contents(
         params=filled,
@@ -72,7 +72,7 @@ def check(folder: Path, config: ModelConfig, params: nnx.State) -> None:
     check_kind(folder, config)
     files = weight_files(folder)
     check_model(folder, config)
-    check_tensors(files, MAPS[config.family], params, config.num_layers)
+    check_tensors(files, weight_maps()[config.family], params, config.num_layers)
 
 
 def check_folder(folder: Path, key: str = "model.weights") -> None:
@@ -111,7 +111,7 @@ def check_tensors(
 
 def stored_dtypes(folder: Path, config: ModelConfig) -> tuple[str, ...]:
     """The dtypes that the parameters in `folder` are stored in, by our names; read from headers alone."""
-    weight_map = MAPS[config.family]
+    weight_map = weight_maps()[config.family]
     found = tensors(weight_files(folder), weight_map.prefix)
     names = [name for row in weight_map.rows for name in each_layer(row.name, config.num_layers)]
     kinds = {found[name].dtype for name in names if name in found}

@@ -10,7 +10,7 @@ from typing import Any
 from tunix_exp.errors import UserError
 from tunix_exp.models.adapter import LoRAConfig
 from tunix_exp.models.config import ModelConfig
-from tunix_exp.models.names import MAPS
+from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.weight_map import WeightMap
 from tunix_exp.received import file_in, named, read_object, shown
 from tunix_exp.schema import Config
@@ -18,7 +18,6 @@ from tunix_exp.schema import Config
 CONFIG, GENERATION = "config.json", "generation_config.json"
 _SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 _PARTS = ("text_config", "vision_config", "audio_config")
-_MULTIMODAL = ("gemma3", "gemma3n", "paligemma")
 _QUANTIZED = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
 
 
@@ -27,7 +26,7 @@ def check_kind(folder: Path, config: ModelConfig) -> None:
     file = file_in(folder, CONFIG)
     if file is not None:
         found = read_object(file)
-        _refuse_another_kind(found, file, MAPS[config.family])
+        _refuse_another_kind(found, file, weight_maps()[config.family])
         _refuse_quantized(found, folder, file)
 
 
@@ -38,7 +37,7 @@ def check_model(folder: Path, config: ModelConfig) -> None:
     """
     file = _file(folder, CONFIG, "model")
     check_kind(folder, config)
-    _refuse_differences(read_object(file), config, MAPS[config.family], file, "model", "family")
+    _refuse_differences(read_object(file), config, weight_maps()[config.family], file, "model", "family")
     for name in (CONFIG, GENERATION):
         _with_special_tokens(folder, name, config.vocab_size)
 
@@ -97,18 +96,19 @@ def _file(folder: Path, name: str, group: str) -> Path:
 def _refuse_another_kind(found: dict[str, Any], file: Path, weight_map: WeightMap) -> None:
     """Nothing, or UserError that says which kind of checkpoint this is and which kinds are read."""
     kind, classes = found.get("model_type"), found.get("architectures")
-    known = {names.fixed["model_type"]: family for family, names in MAPS.items()}
+    known = {names.fixed["model_type"]: family for family, names in weight_maps().items()}
     classes_named = (
         ", ".join(map(str, classes)) if isinstance(classes, list) and classes else "no architecture named"
     )
     what = f"model_type is {shown(kind)} ({named(classes_named)})"
     read = f"the kinds that are read are the text-only {', '.join(known)}"
     parts = [part for part in _PARTS if found.get(part) is not None]
-    if parts or kind in _MULTIMODAL:
+    if parts or any(kind in names.multimodal for names in weight_maps().values()):
+        hints = [names.text_only for names in weight_maps().values() if names.text_only]
         raise UserError(
             f"the folder holds a multimodal checkpoint: {what}; {read}",
             where=str(file),
-            remedy="name a text-only checkpoint in model.weights; of Gemma 3 these are the sizes 270m and 1b",
+            remedy="; ".join(["name a text-only checkpoint in model.weights", *hints]),
         )
     if kind is None:
         return  # told with all that differs

@@ -9,6 +9,7 @@ from typing import Literal
 
 from tunix_exp.errors import UserError
 from tunix_exp.models.config import ModelConfig
+from tunix_exp.models.families.registry import family_of
 
 Kernel = Literal["einsum", "cudnn", "splash"]
 AskedKernel = Literal["auto", "einsum", "cudnn", "splash"]
@@ -68,7 +69,7 @@ def _against_cudnn(model: ModelConfig, platform: str, compute_dtype: str) -> str
         return f"it is for a GPU, and this is a {platform.upper()}"
     if compute_dtype != "bfloat16":
         return f"it computes in bfloat16, not in {compute_dtype}"
-    if model.family != "gpt2" and model.attention_soft_cap is not None:
+    if family_of(model).dimensions(model).attention_soft_cap is not None:
         return "it has no soft cap of attention logits"
     return None
 

@@ -16,7 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, UInt32
 
 from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, NoAdapterConfig, layers_of, targeted
-from tunix_exp.models.layers import Dense
+from tunix_exp.models.layers.dense import Dense
 from tunix_exp.models.sharding import spec_of
 
 ModelT = TypeVar("ModelT")

@@ -15,10 +15,11 @@ from jax.custom_derivatives import CustomVJPPrimal
 from jaxtyping import Array, Bool, Float, Int
 
 from tunix_exp.models.architecture import LanguageModel
-from tunix_exp.models.layers import Unembedding, tall_product
+from tunix_exp.models.layers.dense import tall_product
+from tunix_exp.models.layers.embedding import Unembedding
 from tunix_exp.models.sharding import is_whole, row_shards
 
-# At most so many logits exist at a time for each shard of rows: 128 MiB of float32. Of Gemma's vocabulary
+# At most so many logits exist at a time for each shard of rows: 128 MiB of float32. Of 256,000 words
 # that is 131 tokens, over whose arithmetic the time to read the table, and to add to its gradient, is hidden.
 CHUNK_LOGITS = 2**25
 # Of those, that many words' become gradients at a time.

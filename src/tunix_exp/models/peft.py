@@ -10,8 +10,8 @@ from flax import nnx
 from tunix_exp.errors import UserError
 from tunix_exp.models import hf, lora
 from tunix_exp.models.adapter import LoRAConfig
+from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.hf_config import check_adapter
-from tunix_exp.models.names import MAPS
 from tunix_exp.models.stored import pickled_or_absent
 from tunix_exp.models.weight_map import COUNT, FLAG, NUMBER, OBJECT, SHARE, TEXT, TEXTS, Kind, Row, WeightMap
 from tunix_exp.received import file_in, shown
@@ -79,7 +79,7 @@ _KINDS: dict[str, Kind] = {
 
 def weight_map(family: str) -> WeightMap:
     """PEFT's names beside the products of a family: A is [ranks, inputs] there, B [outputs, ranks]."""
-    base = MAPS[family]
+    base = weight_maps()[family]
     rows = []
     for row in base.rows:
         if row.path.endswith("/kernel"):

@@ -60,10 +60,12 @@ class WeightMap:
     versions and have no effect. `tied` is the name of the output table that may be stored beside the
     embedding, and the embedding's, which it must equal. `kinds` are the keys of config.json that are
     understood: those that are read, and those that change nothing that is computed; no other may stand there.
-    `normalise` turns the older and shorter forms of config.json into the one that `dimensions` (their key,
+    `normalise` makes the older and shorter forms of config.json into the one that `dimensions` (their key,
     our key) and `fixed` (the only value that is computed; not asked for where the key is missing and listed
-    in `optional`) are written for; `spelled` turns that form into one that transformers reads, for the first
-    of its classes `architectures`, which are those whose weights are these.
+    in `optional`) are written for; `written` turns that form into one that transformers reads, for the first
+    of its classes `architectures`, which are those whose weights are these. `multimodal` are the model types
+    of checkpoints of the same name that hold more than text, and `text_only` says which do not.
+    `limits` says what a config may say and config.json cannot.
     """
 
     rows: tuple[Row, ...]
@@ -75,20 +77,23 @@ class WeightMap:
     optional: frozenset[str]
     kinds: Mapping[str, Kind]
     normalise: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
-    spelled: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
+    written: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
     architectures: tuple[str, ...] = ()
+    multimodal: tuple[str, ...] = ()
+    text_only: str = ""
+    limits: str = ""
 
 
-def spelled(config: Any, weight_map: WeightMap) -> dict[str, Any]:
+def config_json(config: Any, weight_map: WeightMap) -> dict[str, Any]:
     """config.json of a model whose weights came from no folder; it lacks the dtype that they leave in."""
     found = {theirs: getattr(config, ours) for theirs, ours in weight_map.dimensions}
     begun = {"architectures": list(weight_map.architectures[:1]), "initializer_range": config.init_std}
-    return begun | weight_map.spelled(found | dict(weight_map.fixed))
+    return begun | weight_map.written(found | dict(weight_map.fixed))
 
 
-def is_spelled(config: Any, weight_map: WeightMap) -> bool:
-    """Whether the family's config.json has words for all that `config` says."""
-    found = weight_map.normalise(spelled(config, weight_map))
+def is_expressible(config: Any, weight_map: WeightMap) -> bool:
+    """Whether the family's config.json can say all that `config` says."""
+    found = weight_map.normalise(config_json(config, weight_map))
     return all(found[theirs] == getattr(config, ours) for theirs, ours in weight_map.dimensions)
 
 

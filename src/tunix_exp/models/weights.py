@@ -16,9 +16,10 @@ from tunix_exp.host_memory import small_pages
 from tunix_exp.hub import snapshot
 from tunix_exp.models import hf, lora, peft
 from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, NoAdapterConfig, base_dtype
-from tunix_exp.models.architecture import Model, abstract, build
+from tunix_exp.models.architecture import abstract, build
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.hf_config import check_kind, check_model
+from tunix_exp.models.layers.decoder import Decoder
 from tunix_exp.models.sharding import shardings
 
 
@@ -28,7 +29,7 @@ class Loaded:
     says: for random weights no files, no stored dtypes, no tokens that end an answer; the adapter's files.
     """
 
-    model: Model
+    model: Decoder
     revision: str | None
     folder: Path | None
     files: dict[str, str]
@@ -161,7 +162,7 @@ def _check_folder(config: ModelConfig, adapter: AdapterConfig, folder: Path) -> 
     _check_stored_dtype(config, adapter, folder)
 
 
-def _shapes(config: ModelConfig) -> Model:
+def _shapes(config: ModelConfig) -> Decoder:
     """The model as shapes, its layers stacked, as that takes the same time however many there are."""
     stacked = config.model_copy(update={"layer_loop": "scan"})
     return abstract(stacked, param_dtype="float32", compute_dtype="float32")

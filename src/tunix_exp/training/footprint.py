@@ -16,6 +16,8 @@ from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, NoAdapterConfig,
 from tunix_exp.models.architecture import abstract
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.digest import parameter_count, path_of
+from tunix_exp.models.families.family import Dimensions
+from tunix_exp.models.families.registry import family_of
 from tunix_exp.models.kernels import Kernel
 from tunix_exp.models.loss import CHUNK_LOGITS, chunk_size
 from tunix_exp.training import optim
@@ -119,7 +121,7 @@ def footprint(setting: Setting) -> Footprint:
     rows = rows_at_once // shards if rows_at_once % shards == 0 else rows_at_once
     trained, parameters = device_bytes(state.params), device_bytes((state.params, frozen))
     block_count = _block_parameters(frozen or state.params)
-    dims = _Dims.of(model)
+    dims = family_of(model).dimensions(model)
 
     def share(size: int) -> float:
         return size / sizes["tensor"] if size % sizes["tensor"] == 0 else size
@@ -224,27 +226,9 @@ def _ways(setting: Setting) -> list[tuple[str, str, Setting]]:
     return ways
 
 
-@dataclass(frozen=True)
-class _Dims:
-    """What the families spell differently."""
-
-    heads: int
-    head_width: int
-    projected: int  # outputs of the products that make queries, keys and values
-    hidden_products: int  # products of the MLP with as many outputs as it has hidden units
-    late_norms: int  # channels of norms behind products, which the backward pass wants in float32
-
-    @classmethod
-    def of(cls, model: ModelConfig) -> "_Dims":
-        if model.family == "gpt2":
-            return cls(model.num_heads, model.width // model.num_heads, 3 * model.width, 1, 0)
-        projected = (model.num_heads + 2 * model.num_key_heads) * model.head_width
-        turned = (model.num_heads + model.num_key_heads) * model.head_width
-        late = 2 * model.width * model.has_post_norms + 2 * turned * model.has_query_key_norms
-        return cls(model.num_heads, model.head_width, projected, 2, late)
-
-
-def _work(setting: Setting, dims: _Dims, *, state_bytes: int, block_count: int, adapter_count: int) -> Work:
+def _work(
+    setting: Setting, dims: Dimensions, *, state_bytes: int, block_count: int, adapter_count: int
+) -> Work:
     """Operations and bytes of one device in one step, over all tokens of the batch, padding included.
 
     Per token a forward pass takes 2 operations a weight of the blocks and of the unembedding, and

@@ -3,6 +3,7 @@
 tests/goldens/make_harness.py wrote the requests and the answers.
 """
 
+import dataclasses
 import json
 from contextlib import contextmanager
 from functools import cache
@@ -14,13 +15,14 @@ from flax import nnx
 from lm_eval.api.instance import Instance
 
 from tests.closeness import assert_close, model_roundings
-from tests.models.gemma_toys import gemma_config
+from tests.models.families.gemma.toys import gemma_config
 from tests.models.toys import toy_config
 from tunix_exp.data.tokenizer import load_tokenizer
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.harness.bridge import Bridge, Ending, ending, ending_tokens, filled_up
 from tunix_exp.models import hf
 from tunix_exp.models.architecture import abstract
+from tunix_exp.models.families.registry import family_of
 
 GOLDENS = Path(__file__).parents[2] / "goldens"
 CONFIGS = {
@@ -59,6 +61,7 @@ def bridge(family, batch_size=8) -> Bridge:
     )
     model = nnx.merge(graphdef, hf.read(GOLDENS / family, CONFIGS[family], shapes).params)
     tokenizer = load_tokenizer(str(GOLDENS / "harness" / family), chat="none")
+    tokenizer = dataclasses.replace(tokenizer, chat=family_of(CONFIGS[family]).chat)
     return Bridge(model, tokenizer, batch_size=batch_size, max_new_tokens=None, progress=progress)
 
 
@@ -108,8 +111,8 @@ def test_a_conversation_is_rendered_as_gemma_s_own_template_renders_it():
         assert "<bos>" + bridge("gemma").apply_chat_template(talk, opens) == text
 
 
-def test_a_prompt_that_spells_the_turns_markers_is_refused():
-    with pytest.raises(UserError, match="spells <end_of_turn>, which the chat template writes itself"):
+def test_a_prompt_that_contains_the_template_s_markers_is_refused():
+    with pytest.raises(UserError, match="contains <end_of_turn>, which the chat template writes itself"):
         bridge("gemma").apply_chat_template([{"role": "user", "content": "a<end_of_turn>"}])
 
 

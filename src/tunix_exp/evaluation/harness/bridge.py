@@ -16,7 +16,6 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from tunix_exp.data import turns
 from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.generate import generate
@@ -103,16 +102,18 @@ class Bridge(TemplateLM):
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        """The turns as training renders them; the tokenizer puts `<bos>` in front."""
+        """The messages as training renders them; the tokenizer puts `<bos>` in front."""
+        chat = self._tokenizer.chat
+        assert chat is not None  # apply_chat_template needs data.template.chat, as the config's rules say
         messages = [(one["role"], one["content"]) for one in chat_history]
-        spelled = sorted({marker for _, text in messages for marker in turns.markers_in(text)})
-        if spelled:
+        found = sorted({marker for _, text in messages for marker in chat.markers_in(text)})
+        if found:
             raise UserError(
-                f"a prompt of the task spells {' and '.join(spelled)}, which the chat template writes itself",
+                f"a prompt of the task contains {' and '.join(found)}, which the chat template writes itself",
                 where="eval.apply_chat_template",
-                remedy="leave the task's own turns as they are: eval.apply_chat_template=false",
+                remedy="leave the task's own messages as they are: eval.apply_chat_template=false",
             )
-        return turns.conversation(messages, opens_answer=add_generation_prompt)
+        return chat.conversation(messages, opens_answer=add_generation_prompt)
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
         """The log-likelihood (nats) of each continuation, and whether greedy decoding would write it."""

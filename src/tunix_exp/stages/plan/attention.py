@@ -5,8 +5,8 @@ from tunix_exp.device.check import Device
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.models.architecture import abstract
-from tunix_exp.models.attention import difference
 from tunix_exp.models.kernels import Choice, Kernel, choose
+from tunix_exp.models.layers.attention import difference
 
 _TOLERANCE = 0.02  # a few roundings of bfloat16, of 2⁻⁸ each
 

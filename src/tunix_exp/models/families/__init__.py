@@ -1,0 +1,1 @@
+"""Model families, a folder each; `registry` is the one place outside that knows them by name."""

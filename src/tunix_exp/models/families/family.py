@@ -1,0 +1,43 @@
+"""What the rest of the package asks of a family; no JAX."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from tunix_exp.models.chat import ChatTemplate
+from tunix_exp.models.config import ModelConfig
+from tunix_exp.models.weight_map import WeightMap
+
+
+@dataclass(frozen=True, slots=True)
+class Dimensions:
+    """The sizes of one block that the memory plan and the choice of an attention kernel need."""
+
+    heads: int
+    head_width: int
+    projected: int  # outputs of the products that make queries, keys and values
+    hidden_products: int  # products of the MLP with as many outputs as it has hidden units
+    late_norms: int  # channels of norms behind products, which the backward pass wants in float32
+    attention_soft_cap: float | None  # of the attention logits
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A family, as its folder gives it; `module.py` there has `decoder`, which makes a model of a config.
+
+    `weight_maps` are by the names of `model.family` that the family goes by. `cache_size(config, slots)` is
+    how many numbers a row of so many slots leaves in the cache of all layers.
+    """
+
+    package: str
+    config: type[ModelConfig]
+    weight_maps: Mapping[str, WeightMap]
+    dimensions: Callable[[Any], Dimensions]
+    cache_size: Callable[[Any, int], int]
+    chat: ChatTemplate | None = None
+
+    @property
+    def decoder(self) -> Callable[..., Any]:
+        """The function `decoder(config, *, param_dtype, compute_dtype)` of the family; imports JAX."""
+        return import_module(f"{self.package}.module").decoder

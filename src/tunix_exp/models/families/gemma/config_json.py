@@ -1,0 +1,244 @@
+"""What config.json says of the Gemma models, in every form that transformers has written it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tunix_exp.models.bookkeeping import BOOKKEEPING
+from tunix_exp.models.weight_map import COUNT, FLAG, NUMBER, SHARE, TEXT, TEXTS, Kind
+
+Found = dict[str, Any]
+
+DIMENSIONS = (
+    ("vocab_size", "vocab_size"),
+    ("max_position_embeddings", "num_positions"),
+    ("hidden_size", "width"),
+    ("intermediate_size", "mlp_width"),
+    ("num_hidden_layers", "num_layers"),
+    ("num_attention_heads", "num_heads"),
+    ("num_key_value_heads", "num_key_heads"),
+    ("head_dim", "head_width"),
+    ("query_pre_attn_scalar", "query_pre_attn_scalar"),
+    ("rope_theta", "rope_base"),
+    ("sliding_window_pattern", "global_every"),
+    ("sliding_window", "window"),
+    ("rope_local_base_freq", "rope_local_base"),
+    ("attn_logit_softcapping", "attention_soft_cap"),
+    ("final_logit_softcapping", "logit_soft_cap"),
+    ("rms_norm_eps", "norm_epsilon"),
+)
+
+REGULAR = "every n-th layer global"
+
+# What transformers takes where config.json leaves a key out.
+_DEFAULTS = {
+    "head_dim": 256,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10_000.0,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "tie_word_embeddings": True,
+    "attention_bias": False,
+    "use_bidirectional_attention": False,
+}
+_DEFAULTS_2 = _DEFAULTS | {
+    "query_pre_attn_scalar": 256,
+    "sliding_window": 4096,
+    "sliding_window_pattern": 2,
+    "attn_logit_softcapping": 50.0,
+    "final_logit_softcapping": 30.0,
+}
+_DEFAULTS_3 = _DEFAULTS | {
+    "query_pre_attn_scalar": 256,
+    "sliding_window": 4096,
+    "sliding_window_pattern": 6,
+    "rope_theta": 1_000_000.0,
+    "rope_local_base_freq": 10_000.0,
+    "attn_logit_softcapping": None,
+    "final_logit_softcapping": None,
+}
+# Of our normal form alone.
+_INTERNAL = ("rope_type", "layer_types")
+# Gemma 1 has no local layers and no caps: its config.json may not speak of them.
+_ABSENT_IN_1 = {
+    "sliding_window_pattern": 1,
+    "sliding_window": None,
+    "rope_local_base_freq": None,
+    "attn_logit_softcapping": None,
+    "final_logit_softcapping": None,
+}
+_LOCAL, _GLOBAL = "sliding_attention", "full_attention"
+PLAIN = "default"  # the kind of rotation that is computed
+
+
+def _is_rotation(value: Any) -> bool:
+    """Whether it says a rotation's kind and base as they are said; what else it says is `_rotation`'s."""
+    kinds = {"type": TEXT, "rope_type": TEXT, "rope_theta": NUMBER}
+    return isinstance(value, dict) and all(
+        kind.holds(value[key]) for key, kind in kinds.items() if key in value
+    )
+
+
+def _are_rotations(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        key in (_LOCAL, _GLOBAL) and (part is None or _is_rotation(part)) for key, part in value.items()
+    )
+
+
+_ROTATION = Kind("an object that tells rope_type and rope_theta", _is_rotation).or_null()
+_ROTATIONS = Kind(f"an object of such for {_LOCAL} and {_GLOBAL}", _are_rotations).or_null()
+
+KINDS_1 = BOOKKEEPING | {
+    **dict.fromkeys(
+        (
+            "vocab_size",
+            "max_position_embeddings",
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "head_dim",
+        ),
+        COUNT,
+    ),
+    "rms_norm_eps": NUMBER,
+    "rope_theta": NUMBER,
+    "rope_scaling": _ROTATION,
+    "rope_parameters": _ROTATION,
+    "hidden_act": TEXT.or_null(),
+    "hidden_activation": TEXT.or_null(),
+    "attention_bias": FLAG,
+    "use_bidirectional_attention": FLAG.or_null(),
+    "attention_dropout": SHARE.or_null(),  # not computed
+}
+KINDS_2 = KINDS_1 | {
+    "query_pre_attn_scalar": NUMBER,
+    "layer_types": TEXTS.or_null(),
+    "sliding_window": COUNT.or_null(),
+    "sliding_window_pattern": COUNT.or_null(),
+    "attn_logit_softcapping": NUMBER.or_null(),
+    "final_logit_softcapping": NUMBER.or_null(),
+}
+KINDS_3 = KINDS_2 | {
+    "_sliding_window_pattern": COUNT.or_null(),
+    "rope_local_base_freq": NUMBER,
+    "rope_parameters": _ROTATIONS,
+}
+
+
+def normal_1(found: Found) -> Found:
+    """Gemma 1's config.json with every key; its `hidden_act: gelu` means the tanh form all the same."""
+    tanh = _DEFAULTS["hidden_activation"]
+    said = [found.get("hidden_activation"), found.get("hidden_act")]
+    others = [activation for activation in said if activation not in (None, "gelu", tanh)]
+    found = _complete(_DEFAULTS, found)
+    theta, kind = _rotation(found.get("rope_scaling") or found.get("rope_parameters"), found["rope_theta"])
+    return found | {
+        "hidden_activation": others[0] if others else tanh,
+        "query_pre_attn_scalar": found["head_dim"],
+        "rope_theta": theta,
+        "rope_type": kind,
+        **_ABSENT_IN_1,
+    }
+
+
+def normal_2(found: Found) -> Found:
+    """Gemma 2's config.json with every key; its local layers rotate as the global ones do."""
+    found = _complete(_DEFAULTS_2, found)
+    theta, kind = _rotation(found.get("rope_scaling") or found.get("rope_parameters"), found["rope_theta"])
+    return found | {
+        "rope_theta": theta,
+        "rope_local_base_freq": theta,
+        "rope_type": kind,
+        **_order_of_layers(found),
+    }
+
+
+def normal_3(found: Found) -> Found:
+    """Gemma 3's config.json with every key; its rope_scaling is of the global layers."""
+    found = _complete(_DEFAULTS_3, found)
+    rotations = found.get("rope_parameters") or {}
+    of_global = (rotations.get(_GLOBAL) or {}) | (found.get("rope_scaling") or {})
+    theta, kind = _rotation(of_global, found["rope_theta"])
+    local_theta, local_kind = _rotation(rotations.get(_LOCAL), found["rope_local_base_freq"])
+    return found | {
+        "rope_theta": theta,
+        "rope_local_base_freq": local_theta,
+        "rope_type": local_kind if kind == PLAIN else kind,
+        **_order_of_layers(found),
+    }
+
+
+def _complete(defaults: Found, found: Found) -> Found:
+    """`found` and, where it leaves a key out, its default, which a null means too where it means nothing."""
+    empty = ("use_bidirectional_attention", "sliding_window_pattern")
+    return defaults | {key: value for key, value in found.items() if key not in empty or value is not None}
+
+
+def _rotation(said: Mapping[str, Any] | None, theta: float) -> tuple[float, str]:
+    """Base and kind of the rotation as `said` in the new form or the old, else `theta` and the default.
+
+    What it says beyond that (a factor, a share of the heads that is rotated) is told as part of the kind.
+    """
+    said = said or {}
+    kinds = {said[key] for key in ("type", "rope_type") if key in said} or {PLAIN}
+    more = said.keys() - {"type", "rope_type", "rope_theta"}
+    kind = " and ".join(sorted(kinds)) + (f" with {', '.join(sorted(more))}" if more else "")
+    return ({"rope_theta": theta} | dict(said))["rope_theta"], kind
+
+
+def _order_of_layers(found: Found) -> Found:
+    """How many layers from one global one to the next, by whichever key tells it; and whether that is all."""
+    pattern = found["sliding_window_pattern"]
+    if found.get("_sliding_window_pattern") is not None:
+        pattern = found["_sliding_window_pattern"]
+    kinds = found.get("layer_types")
+    if kinds is None:
+        return {"sliding_window_pattern": pattern, "layer_types": REGULAR}
+    if _GLOBAL in kinds:
+        pattern = kinds.index(_GLOBAL) + 1
+    is_whole = len(kinds) == found.get("num_hidden_layers")
+    is_regular = is_whole and kinds == _kinds_of_layers(pattern, len(kinds))
+    return {"sliding_window_pattern": pattern, "layer_types": REGULAR if is_regular else kinds}
+
+
+def written_1(normal: Found) -> Found:
+    """config.json of Gemma 1 as transformers 5 and older ones read it."""
+    found = {key: value for key, value in normal.items() if key not in (*_ABSENT_IN_1, *_INTERNAL)}
+    del found["query_pre_attn_scalar"]
+    return found | {
+        "hidden_act": normal["hidden_activation"],
+        "rope_parameters": _rotated(normal["rope_theta"]),
+    }
+
+
+def written_2(normal: Found) -> Found:
+    """config.json of Gemma 2, likewise."""
+    found = {key: value for key, value in normal.items() if key not in ("rope_local_base_freq", *_INTERNAL)}
+    return found | _layers_written(normal) | {"rope_parameters": _rotated(normal["rope_theta"])}
+
+
+def written_3(normal: Found) -> Found:
+    """config.json of Gemma 3 text, likewise."""
+    found = {key: value for key, value in normal.items() if key not in _INTERNAL}
+    bases = {_GLOBAL: normal["rope_theta"], _LOCAL: normal["rope_local_base_freq"]}
+    rope = {kind: _rotated(base) for kind, base in bases.items()}
+    return found | _layers_written(normal) | {"rope_parameters": rope}
+
+
+def _rotated(base: float) -> Found:
+    return {"rope_type": PLAIN, "rope_theta": base}
+
+
+def _layers_written(normal: Found) -> Found:
+    kinds = _kinds_of_layers(normal["sliding_window_pattern"], normal["num_hidden_layers"])
+    return {"layer_types": kinds, "query_pre_attn_scalar": _whole(normal["query_pre_attn_scalar"])}
+
+
+def _kinds_of_layers(every: int, number: int) -> list[str]:
+    """The kind of each of `number` layers, every n-th of which is global."""
+    return [_LOCAL if (layer + 1) % every else _GLOBAL for layer in range(number)]
+
+
+def _whole(number: float) -> float:
+    """The same number, an int where it is one: transformers wants the scale of queries so."""
+    return int(number) if number == int(number) else number

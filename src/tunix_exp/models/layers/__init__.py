@@ -1,0 +1,1 @@
+"""Parts that families share; none of them knows a family."""

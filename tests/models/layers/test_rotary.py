@@ -1,0 +1,26 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tests.closeness import assert_close
+from tunix_exp.models.layers.rotary import frequencies, rotated
+
+
+def test_a_rotation_keeps_lengths_and_depends_on_the_distance_alone():
+    x_BTNH = jax.random.normal(jax.random.key(0), (1, 1, 1, 8))
+    y_BTNH = jax.random.normal(jax.random.key(1), (1, 1, 1, 8))
+
+    def at(vector_BTNH, position):
+        return rotated(vector_BTNH, position * jnp.asarray(frequencies(10_000.0, 8))[None, None])
+
+    length = (x_BTNH**2).sum()
+    assert_close((at(x_BTNH, 7) ** 2).sum(), length, roundings=8)
+    near = (at(x_BTNH, 5) * at(y_BTNH, 2)).sum()
+    # an angle of 105 is exact to half a unit of its own size
+    of = 105 * jnp.sqrt(length * (y_BTNH**2).sum())
+    assert_close((at(x_BTNH, 105) * at(y_BTNH, 102)).sum(), near, roundings=8, of=of)
+    np.testing.assert_array_equal(at(x_BTNH, 0), x_BTNH)
+
+
+def test_frequencies_fall_from_one_by_equal_ratios():
+    assert_close(frequencies(10_000.0, 8).tolist(), [1, 1e-1, 1e-2, 1e-3], roundings=4)
