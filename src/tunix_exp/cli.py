@@ -28,7 +28,8 @@ from tunix_exp import config as configs
 from tunix_exp import interruption, streams, verbs
 from tunix_exp.errors import UserError, did_you_mean, nearest
 from tunix_exp.evaluation.config import refuse_lacking
-from tunix_exp.evidence.layout import COMPOSED, DEFAULTS, REPORT
+from tunix_exp.evidence.kinds.composed import CONFIG, DEFAULTS
+from tunix_exp.evidence.kinds.pages import REPORT
 from tunix_exp.evidence.strict_json import json_text
 from tunix_exp.exits import COMPLETED, FAILED, INTERRUPTED, REFUSED, REGRESSED
 
@@ -121,7 +122,7 @@ def _job(composed: DictConfig) -> None:
         _record_defaults(Path(hydra.runtime.output_dir))
         applicable = without_strays(composed, hydra)
         if applicable != composed:
-            file = Path(hydra.runtime.output_dir) / COMPOSED[0]
+            file = Path(hydra.runtime.output_dir) / CONFIG
             file.write_text(OmegaConf.to_yaml(applicable), encoding="utf-8", newline="\n")
         status = launch(_resolved(applicable), Path(hydra.runtime.output_dir), command=_command())
         if hydra.mode is not RunMode.MULTIRUN:
@@ -230,7 +231,7 @@ class Door(Callback):
         rows = outcomes(sweep)
         print(table(rows))
         try:
-            write_page(runs_at(sweep), sweep / REPORT, title="/".join(sweep.resolve().parts[-2:]))
+            write_page(runs_at(sweep), sweep / REPORT.path, title="/".join(sweep.resolve().parts[-2:]))
         except UserError as error:
             raise SystemExit(_refuse(error)) from None
         if any(row.status != "completed" for row in rows):

@@ -19,7 +19,10 @@ from tunix_exp.device import environment
 from tunix_exp.errors import Interrupted, UserError
 from tunix_exp.evaluation.config import EvalConfig, ItemsEvalConfig, refuse_lacking
 from tunix_exp.evidence import baseline as baselines
-from tunix_exp.evidence import checkout, layout, surroundings
+from tunix_exp.evidence import checkout, surroundings
+from tunix_exp.evidence.kinds import folders, source
+from tunix_exp.evidence.kinds.config import KIND as CONFIG
+from tunix_exp.evidence.kinds.pages import FAILURE_ANALYSIS
 from tunix_exp.evidence.manifest import Mode, ReplayOf, RunManifest, config_hash
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
@@ -105,7 +108,7 @@ def _interrupt(evidence: RunDirectory, stage: str, error: BaseException) -> None
     if evidence.manifest.status != "running":
         return
     evidence.interrupt(stage, error)
-    has_checkpoint = any(p.name.isdigit() for p in (evidence.root / layout.CHECKPOINTS).glob("*"))
+    has_checkpoint = bool(folders.steps_saved(evidence.root))
     again = f"training.resume={evidence.root}"
     way = again if has_checkpoint else "the same command again, as no checkpoint was saved"
     print(f"interrupted ({stage}): {error}\nto go on: {way}", file=sys.stderr)
@@ -116,7 +119,7 @@ def _fail(evidence: RunDirectory, stage: str, error: Exception) -> None:
     evidence.fail(stage, error, analysis=_analysis(stage, error))
     if not isinstance(error, UserError):
         traceback.print_exc()
-    print(f"{evidence.root / layout.FAILURE_ANALYSIS} says what to do next", file=sys.stderr)
+    print(f"{evidence.root / FAILURE_ANALYSIS.path} says what to do next", file=sys.stderr)
 
 
 def _cut_off(evidence: RunDirectory, stages: Stages, name: str) -> None:
@@ -152,7 +155,7 @@ def _claim(
         replay_of=None if replay is None else replay.record,
     )
     evidence = RunDirectory.claim(directory, manifest)
-    evidence.write_json(layout.CONFIG, dict(plain))
+    evidence.write(CONFIG, dict(plain))
     for name, text in {} if replay is None else replay.files.items():
         evidence.write_text(name, text)
     return evidence
@@ -175,9 +178,9 @@ def _opened_baseline(config: EvalConfig, evidence: RunDirectory, stages: Stages)
 def _keep_code(code: checkout.SourceCode, evidence: RunDirectory) -> None:
     checkout.refuse_large(code.patch)
     if code.patch:
-        evidence.write_bytes(layout.SOURCE_PATCH, code.patch)
+        evidence.write_bytes(source.PATCH.path, code.patch)
     if code.lock is not None:
-        evidence.write_bytes(layout.LOCK, code.lock)
+        evidence.write_bytes(source.LOCK.path, code.lock)
 
 
 def _mode(plain: Mapping[str, Any]) -> Mode | None:

@@ -1,16 +1,19 @@
 """The run that another is measured against: verified, and with answers to the same items."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
+from tunix_exp.evidence.kinds import predictions
+from tunix_exp.evidence.kinds.read import read_rows
 from tunix_exp.evidence.manifest import BaselineRecord, ItemsEval
 from tunix_exp.evidence.pack import opened, refuse_other_contents
-from tunix_exp.evidence.strict_json import read_jsonl
 from tunix_exp.evidence.summary import Baseline
 from tunix_exp.evidence.verified import VerifiedRun, verified_run
-from tunix_exp.scoring.scorecard import Prediction
+from tunix_exp.scoring.scorecard import Prediction, score
+from tunix_exp.scoring.stop import answered
 
 _KEY = "eval.baseline"
 _MOST_NAMED = 3
@@ -19,7 +22,7 @@ _MOST_NAMED = 3
 def open_baseline(path: Path, *, tolerance_points: float) -> Baseline:
     """The run at `path`, a directory or an archive, which may be missed by `tolerance_points`.
 
-    A `UserError` when it does not hold, or answered nothing.
+    A `UserError` when it is not verified, or answered nothing.
     """
     with opened(path) as folder:
         refuse_other_contents(folder)
@@ -27,10 +30,10 @@ def open_baseline(path: Path, *, tolerance_points: float) -> Baseline:
 
 
 def _answers(run: VerifiedRun, path: str, tolerance_points: float) -> Baseline:
-    trained, base = layout.TRAINED_PREDICTIONS, layout.BASE_PREDICTIONS
-    name = trained if (run.root / trained).exists() else base
+    is_trained = (run.root / predictions.TRAINED.path).exists()
+    kind = predictions.TRAINED if is_trained else predictions.BASE
     items = run.manifest.eval
-    is_answered = run.manifest.status == "completed" and (run.root / name).exists()
+    is_answered = run.manifest.status == "completed" and (run.root / kind.path).exists()
     if not is_answered or not isinstance(items, ItemsEval):
         raise UserError(
             f"the baseline has no answers to compare with: it is a {run.manifest.status} run of mode "
@@ -38,15 +41,19 @@ def _answers(run: VerifiedRun, path: str, tolerance_points: float) -> Baseline:
             where=f"{_KEY}={path}",
             remedy="name a completed run that answered the held-out items",
         )
-    rows = read_jsonl(run.root / name, file=name)
     record = BaselineRecord(
         run_id=run.manifest.run_id,
         manifest_sha256=layout.file_digest(run.root / layout.MANIFEST),
         tolerance_points=tolerance_points,
         stop=items.stop,
     )
-    answers = (Prediction.from_dict(row, where=f"{name}, line {n}") for n, row in enumerate(rows, start=1))
-    return Baseline(record, tuple(answers))
+    return Baseline(record, tuple(_scored(one, items.stop or ()) for one in read_rows(kind, run.root)))
+
+
+def _scored(one: Prediction, stop: tuple[str, ...]) -> Prediction:
+    """The answer as this version scores it: an earlier one's extractor may have found another."""
+    extracted, correct = score(answered(one.output, stop), one.expected_answer)
+    return replace(one, extracted_answer=extracted, correct=correct)
 
 
 def refuse_other_items(baseline: Baseline, items: Sequence[tuple[str, str]]) -> None:

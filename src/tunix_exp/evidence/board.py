@@ -15,17 +15,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunix_exp import interruption
-from tunix_exp.evidence.layout import MANIFEST, sums_text
+from tunix_exp.evidence.kinds.config import flatten
 from tunix_exp.evidence.manifest import Headline
-from tunix_exp.evidence.strict_json import BrokenFile, json_text, parse_json, refuse_non_finite
+from tunix_exp.evidence.strict_json import BrokenFile, refuse_non_finite
 from tunix_exp.scoring.scorecard import Prediction
 
 FOLDER = "tensorboard"
 EVENT_FILE = "events.out.tfevents.run"
 FINAL = "final/"
-HELDOUT = "heldout/"
-MANIFEST_TAG = "run_manifest"
-HASHES_TAG = "sha256"
 
 _FLUSH_EVERY_S = 5.0
 _SAMPLE_CHARACTERS = 300
@@ -92,11 +89,6 @@ class Board:
         if headline is not None:
             self.scalars(step, final_figures(headline))
 
-    def write_manifest(self, manifest: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
-        """The Text tab shows the manifest as it stands, and the hash of every other file."""
-        self.text(MANIFEST_TAG, _indented(json_text(dict(manifest), file=MANIFEST)), step=0)
-        self.text(HASHES_TAG, _indented(sums_text(hashes)), step=0)
-
     def close(self) -> None:
         """Every record is on disk."""
         if self._is_open:
@@ -143,17 +135,6 @@ def _hyperparameter(value: Any) -> str | float | bool:
     return float(value) if isinstance(value, int | float) else json.dumps(value)
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every leaf of `config` by its full key: `{"optim": {"peak_lr": 1}}` gives `optim.peak_lr`."""
-    leaves: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            leaves |= flatten(value, f"{prefix}{name}.")
-        else:
-            leaves[prefix + name] = value
-    return leaves
-
-
 def sample_table(base: Sequence[Prediction], trained: Sequence[Prediction] | None, *, rows: int) -> str:
     """A Markdown table of the first `rows` items with what each model said."""
     after = list(base) if trained is None else list(trained)
@@ -168,10 +149,9 @@ def sample_table(base: Sequence[Prediction], trained: Sequence[Prediction] | Non
 
 
 class BoardContent(NamedTuple):
-    """What event files hold: curves as (step, float32 value) by tag, texts by tag, hyperparameters by key."""
+    """What event files hold: curves as (step, float32 value) by tag, hyperparameters by key."""
 
     scalars: dict[str, list[tuple[int, float]]]
-    texts: dict[str, list[str]]
     hyperparameters: dict[str, str | float | bool]
 
 
@@ -180,7 +160,7 @@ def read_board(folder: Path) -> BoardContent:
 
     A record that is cut or whose checksum does not match is a `BrokenFile`.
     """
-    content = BoardContent({}, {}, {})
+    content = BoardContent({}, {})
     for path in sorted(folder.glob("*tfevents*")):
         name = f"{folder.name}/{path.name}"
         for record in records(path, name):
@@ -190,36 +170,13 @@ def read_board(folder: Path) -> BoardContent:
     return content
 
 
-def read_manifest(manifest: str, files: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The manifest's sections and the hashes by file, from the texts that `write_manifest` wrote."""
-    file = f"{FOLDER}/{EVENT_FILE}"
-    plain = parse_json(_outdented(manifest), file=file)
-    if not isinstance(plain, dict):
-        raise BrokenFile(file, f"its text `{MANIFEST_TAG}` is not a manifest")
-    lines = [line.split("  ", 1) for line in _outdented(files).splitlines()]
-    if any(len(line) != 2 for line in lines):
-        raise BrokenFile(file, f"its text `{HASHES_TAG}` has a line without a hash")
-    return plain, {name: digest for digest, name in lines}
-
-
 def _add(content: BoardContent, step: int, value: Any) -> None:
     if value.WhichOneof("value") == "simple_value":
         content.scalars.setdefault(value.tag, []).append((step, value.simple_value))
-    elif value.metadata.plugin_data.plugin_name == "text":
-        content.texts.setdefault(value.tag, []).append(value.tensor.string_val[0].decode())
     elif value.metadata.plugin_data.plugin_name == "hparams":
         data = _proto("plugin_hparams").HParamsPluginData.FromString(value.metadata.plugin_data.content)
         for key, entry in data.session_start_info.hparams.items():
             content.hyperparameters[key] = getattr(entry, entry.WhichOneof("kind"))
-
-
-def _indented(text: str) -> str:
-    # four spaces are Markdown's code block
-    return "".join(f"    {line}\n" for line in text.splitlines())
-
-
-def _outdented(text: str) -> str:
-    return "".join(f"{line.removeprefix('    ')}\n" for line in text.splitlines())
 
 
 def as_float32(value: float) -> float:

@@ -33,16 +33,6 @@ def table_text(table: Table) -> str:
     return sink.getvalue().rstrip()
 
 
-# What stands between a line's time and its text: a line of settled figures is told from any other by this
-# mark, which no text can set, whatever it says.
-FIGURES, OTHERS = "=", " "
-
-
-def printable_text(text: str) -> str:
-    """The text as a line of the log has it: what does not print is a space."""
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
 class Advance(Protocol):
     """Something that counts what is done and shows the newest figures beside it."""
 
@@ -88,24 +78,17 @@ class RunLog:
         """The seconds since the log began, by its own clock."""
         return self._clock() - self._start
 
-    def figures(self, text: str) -> None:
-        """`text` is in the file alone, marked as settled figures; the progress bar already shows them."""
-        self._write(text, FIGURES)
-
     def note(self, text: str) -> None:
         """`text` is in the file alone."""
-        self._write(text, OTHERS)
-
-    def _write(self, text: str, mark: str) -> None:
         if self._file.closed:
             return
         # A clock that is set back does not turn the order of lines around; the manifest tells of it.
         self._offset_s = max(self._offset_s, self.elapsed_s())
         offset = f"{self._offset_s:10.3f}s"
         for line in text.splitlines() or [""]:
-            printable = printable_text(line)
+            printable = "".join(c if c.isprintable() else " " for c in line)
             with interruption.held():
-                self._file.write(f"{offset}{mark} {printable}".rstrip() + "\n")
+                self._file.write(f"{offset}  {printable}".rstrip() + "\n")
 
     @contextmanager
     def progress(self, total: int, description: str) -> Iterator[Advance]:

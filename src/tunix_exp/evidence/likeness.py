@@ -1,26 +1,17 @@
 """How alike two runs are: their numbers to the bit, and what they stood on, from the evidence alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tunix_exp.evidence import layout
-from tunix_exp.evidence.manifest import RunManifest
-from tunix_exp.evidence.metrics import HELDOUT_KEYS, KEYS, read_metrics
-from tunix_exp.evidence.strict_json import read_json_object, read_jsonl
+from tunix_exp.evidence.kinds import config
+from tunix_exp.evidence.kinds.read import object_if_any, read_lines
+from tunix_exp.evidence.kinds.registry import kinds_of
+from tunix_exp.evidence.layout import MANIFEST
+from tunix_exp.evidence.manifest import RunManifest, parse_manifest
+from tunix_exp.evidence.strict_json import read_text
 
-# The rest of a line of metrics.jsonl is read off a clock.
-_SERIES = ("loss", "lr", "grad_norm", "tokens")
-_INPUTS = (
-    "data.sha256",
-    "data.rows",
-    "eval.sha256",
-    "eval.rows",
-    "model.tokenizer_digest",
-    "model.base_weight_hash",
-)
-_OUTCOMES = ("model.trained_weight_hash", "adapter.frozen_weight_hash_after")
 # Where compiled programs are kept, and how memory is taken, changes nothing that is computed.
 _NO_MATTER = frozenset({"JAX_COMPILATION_CACHE_DIR", "GLIBC_TUNABLES"})
 _ABSENT = "(none)"
@@ -127,41 +118,39 @@ class Likeness:
         return {"is_identical": self.is_identical, **asdict(self)}
 
 
-def compare(
-    there: Path, here: Path, *, manifests: tuple[RunManifest, RunManifest], steps: int | None
-) -> Likeness:
+def compare(there: Path, here: Path, *, steps: int | None) -> Likeness:
     """How run `here` repeats run `there`: whole, or up to `steps`. What `there` lacks is not asked of `here`.
 
-    A run that stops after `steps` has neither the held-out loss of that step nor trained predictions.
+    What is compared, each kind of evidence says.
     """
-    first, second = manifests
-    is_whole = steps is None
     runs = (there, here)
-    metrics = [_rows(run / layout.METRICS, KEYS) for run in runs]
-    series = [_series(key, *(_figures(rows, key) for rows in metrics), until=steps) for key in _SERIES]
-    held_out = [_figures(_rows(run / layout.HELDOUT, HELDOUT_KEYS), "loss_nats") for run in runs]
-    series.append(_series("held-out loss", *held_out, until=None if steps is None else steps - 1))
-    items = {
-        "base predictions": layout.BASE_PREDICTIONS,
-        "base held-out losses": layout.BASE_LOSSES,
-        "base answers to the harness": layout.BASE_SAMPLES,
-    }
-    values = list(_values(first, second, _INPUTS))
-    if is_whole:
-        items |= {
-            "trained predictions": layout.TRAINED_PREDICTIONS,
-            "trained held-out losses": layout.TRAINED_LOSSES,
-            "trained answers to the harness": layout.TRAINED_SAMPLES,
-        }
-        values += _values(first, second, _OUTCOMES)
-        losses = [_heldout_losses(run / layout.EVAL_SUMMARY) for run in runs]
-        values += [_pair(key, *losses) for key in losses[0]]
-    answers = [_answers(name, *(run / file for run in runs)) for name, file in items.items()]
+    series: list[Series] = []
+    answers: list[Answers] = []
+    values: list[Pair] = []
+    kinds = kinds_of(object_if_any(config.KIND, there) or {})
+    for kind, what in [(one, what) for one in kinds for what in one.compared]:
+        if steps is not None and what.of_the_end:
+            continue
+        if what.by == "value":
+            objects = [object_if_any(kind, run) for run in runs]
+            found = [{} if one is None else what.values(one) for one in objects]
+            values += (_pair(key, *found) for key in found[0])
+            continue
+        lines = [read_lines(kind, run) for run in runs]
+        if what.by == "id":
+            answers.append(_answers(kind.name, *({row["id"]: row for row in rows} for rows in lines)))
+            continue
+        until = None if steps is None else steps - what.lag
+        keys = dict.fromkeys(key for row in lines[0] for key in row)
+        for key in [key for key in keys if key != "step" and key not in what.leaves_out]:
+            figures = ({row["step"]: row[key] for row in rows if key in row} for rows in lines)
+            series.append(_series(what.names.get(key, key), *figures, until=until))
+    stood_on = (parse_manifest(read_text(run / MANIFEST, file=MANIFEST)) for run in runs)
     return Likeness(
         tuple(part for part in series if part.steps),
         tuple(part for part in answers if part.items),
         tuple(values),
-        tuple(pair for pair in surroundings(first, second) if not pair.is_same),
+        tuple(pair for pair in surroundings(*stood_on) if not pair.is_same),
     )
 
 
@@ -184,14 +173,6 @@ def surroundings(there: RunManifest, here: RunManifest) -> Iterator[Pair]:
         yield Pair(f"code.{key}", a["code"][key], b["code"][key])
 
 
-def _rows(file: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
-    return read_metrics(file, file=file.name, keys=keys) if file.exists() else []
-
-
-def _figures(rows: list[dict[str, Any]], key: str) -> dict[int, float]:
-    return {row["step"]: row[key] for row in rows}
-
-
 def _series(name: str, there: dict[int, float], here: dict[int, float], *, until: int | None) -> Series:
     due = [step for step in there if until is None or step <= until]
     both = [step for step in due if step in here]
@@ -209,36 +190,10 @@ def _series(name: str, there: dict[int, float], here: dict[int, float], *, until
     )
 
 
-def _answers(name: str, there: Path, here: Path) -> Answers:
-    rows = [{row["id"]: row for row in _items(file)} for file in (there, here)]
-    both = [key for key in rows[0] if key in rows[1]]
-    changed = tuple(key for key in both if rows[0][key] != rows[1][key])
-    return Answers(name, len(rows[0]), len(rows[0]) - len(both), len(changed), changed)
-
-
-def _items(file: Path) -> list[dict[str, Any]]:
-    return read_jsonl(file, file=file.name) if file.exists() else []
-
-
-def _values(there: RunManifest, here: RunManifest, keys: Sequence[str]) -> Iterator[Pair]:
-    """The manifest's values under `keys`, those that the first run knows."""
-    a, b = there.model_dump(mode="json"), here.model_dump(mode="json")
-    for key in keys:
-        section, leaf = key.split(".")
-        pair = _pair(leaf, a[section] or {}, b[section] or {})
-        if pair.there not in (None, _ABSENT):
-            yield Pair(key, pair.there, pair.here)
-
-
-def _heldout_losses(file: Path) -> dict[str, Any]:
-    if not file.exists():
-        return {}
-    summary = read_json_object(file, file=file.name)
-    return {
-        f"held-out loss, {which}": summary[which]["heldout_loss_nats"]
-        for which in ("base", "trained")
-        if summary[which] is not None
-    }
+def _answers(name: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> Answers:
+    both = [key for key in there if key in here]
+    changed = tuple(key for key in both if there[key] != here[key])
+    return Answers(name, len(there), len(there) - len(both), len(changed), changed)
 
 
 def _pair(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> Pair:

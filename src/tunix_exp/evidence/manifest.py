@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.strict_json import canonical_json
+from tunix_exp.evidence.strict_json import canonical_json, parse_json
 
 Status = Literal["running", "completed", "failed", "interrupted"]
 Mode = Literal["full", "smoke", "eval", "preflight"]
@@ -98,14 +98,17 @@ class Data(_Section):
 
 
 class ItemsEval(_Section):
-    """The held-out items: sha256 of their LF bytes, how many were asked, and the texts that end an answer."""
+    """The held-out items: sha256 of their LF bytes, how many were asked, and the texts that end an answer.
+
+    `stop` is null where version 1 did not record it.
+    """
 
     kind: Literal["items"]
     name: Word
     source: Word
     rows: Count
     sha256: Sha256
-    stop: tuple[Word, ...]
+    stop: tuple[Word, ...] | None
 
 
 class HarnessEval(_Section):
@@ -156,13 +159,13 @@ class ReplayOf(_Section):
 class BaselineRecord(_Section):
     """The run that this one is measured against, by its manifest's hash, and by how much it may be missed.
 
-    `stop` are the texts that ended its answers.
+    `stop` are the texts that ended its answers, null where it did not record them.
     """
 
     run_id: Word
     manifest_sha256: Sha256
     tolerance_points: Amount
-    stop: tuple[Word, ...]
+    stop: tuple[Word, ...] | None
 
 
 class Headline(_Section):
@@ -196,35 +199,22 @@ class ErrorRecord(_Section):
     remedy: Word | None
 
 
-FindingCode = Literal[
-    "stall",
-    "mfu over one",
-    "clock stood still or went back",
-    "clock was set",
-    "negative time",
-    "peak memory over the device's",
-    "peak memory fell",
-    "peak memory unknown",
-    "peak memory of another holder",
-    "last held-out loss rounded otherwise",
-]
-
-
 class Finding(_Section):
     """Something odd, and true as far as anybody knows: an honest run on a strange machine may have it."""
 
-    code: FindingCode
+    code: Word
     where: Word
     sentence: Word
 
 
 class RunManifest(_Section):
-    """The whole of `run_manifest.json`, schema version 1; what is not known yet is null.
+    """The whole of `run_manifest.json`; what is not known yet is null.
 
-    Mode and seed are null in a sweep's job whose config was refused for them.
+    Mode and seed are null in a sweep's job whose config was refused for them. Version 1 did not always have
+    the fields of `LATER_FIELDS`: those that a manifest lacks are read as null.
     """
 
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
     run_id: Word
     name: Word
     status: Status
@@ -285,7 +275,7 @@ class RunManifest(_Section):
     ) -> "RunManifest":
         """A manifest of a run that begins now: `running`, and every section that comes later null."""
         known: dict[str, Any] = dict.fromkeys(cls.model_fields)
-        known |= {"schema_version": 1, "status": "running", "started_at": utc_now()}
+        known |= {"schema_version": 2, "status": "running", "started_at": utc_now()}
         known |= {"run_id": run_id, "name": name, "mode": mode, "command": command, "seed": seed}
         known |= {"config_hash": config_hash, "code": code, "kaggle": kaggle}
         known |= {"machine": machine, "replay_of": replay_of}
@@ -316,6 +306,7 @@ NULL_BY_NATURE: dict[str, str] = {
     "replay_of.steps": "the other run is repeated whole",
     "adapter": "every parameter of the model is trained",
     "baseline": "no other run was named to be measured against",
+    "baseline.stop": "the other run did not record it",
     "verdict": "no other run was named to be measured against",
     "code.git_commit": "outside a git checkout",
     "code.git_dirty": "outside a git checkout",
@@ -358,12 +349,10 @@ NULL_BY_MODE: dict[Mode, frozenset[str]] = {
         }
     ),
 }
+# Fields that came while version 1 was written, and so may be absent from it.
+LATER_FIELDS = ("elapsed_s", "console_lost", "findings", "eval.stop", "baseline.stop")
 NULL_WITHOUT_EVAL = frozenset({"headline"})
 NULL_WITHOUT_STEPS = frozenset({"tokens_per_s"})
-
-
-# What is decided once the board is closed, so that its last words cannot say it.
-AFTER_TESTIMONY = frozenset({"status", "error", "files"})
 
 
 def utc_now() -> str:
@@ -377,7 +366,10 @@ def config_hash(config: dict[str, Any]) -> str:
 
 
 def parse_manifest(text: str) -> RunManifest:
-    """The manifest that `text` spells; a `UserError` lists every key that is wrong."""
+    """The manifest that `text` holds as JSON; a `UserError` lists every key that is wrong."""
+    plain = parse_json(text, file="run_manifest.json")
+    if isinstance(plain, dict) and plain.get("schema_version") == 1:
+        text = canonical_json(_with_later_fields(plain), file="run_manifest.json")
     try:
         return RunManifest.model_validate_json(text)
     except ValidationError as error:
@@ -387,6 +379,17 @@ def parse_manifest(text: str) -> RunManifest:
             where="run_manifest.json",
             remedy="a manifest is written by the run alone; take it from where it was made, or run again",
         ) from error
+
+
+def _with_later_fields(plain: dict[str, Any]) -> dict[str, Any]:
+    filled = dict(plain)
+    for key in LATER_FIELDS:
+        section, _, leaf = key.partition(".")
+        if not leaf:
+            filled.setdefault(section, None)
+        elif isinstance(part := filled.get(section), dict) and part.get("kind", "items") == "items":
+            filled[section] = {leaf: None, **part}
+    return filled
 
 
 def rule_breaches(manifest: RunManifest, *, status: Status) -> list[str]:
@@ -412,6 +415,8 @@ def _allowed_nulls(manifest: RunManifest) -> set[str]:
         allowed |= NULL_WITHOUT_EVAL
     if manifest.took_no_step:
         allowed |= NULL_WITHOUT_STEPS
+    if manifest.schema_version == 1:
+        allowed |= set(LATER_FIELDS)
     return allowed
 
 

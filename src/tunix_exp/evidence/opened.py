@@ -1,57 +1,65 @@
 """A run directory opened to be checked: each file read once, nothing in it trusted."""
 
-import html
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
-from tunix_exp.evidence.board import BoardContent, read_board
-from tunix_exp.evidence.manifest import ItemsEval, RunManifest, Status
-from tunix_exp.evidence.metrics import HELDOUT_KEYS, KEYS, read_metrics
-from tunix_exp.evidence.strict_json import BrokenFile, read_json_object, read_jsonl, read_text
-from tunix_exp.scoring.harness import Outcome, Sample
-from tunix_exp.scoring.paired import Evaluation, ItemLoss
-from tunix_exp.scoring.scorecard import Prediction
+from tunix_exp.evidence.kinds.kind import Facts, Kind
+from tunix_exp.evidence.kinds.read import read_lines, read_object, read_rows
+from tunix_exp.evidence.manifest import RunManifest, Status
+from tunix_exp.evidence.strict_json import BrokenFile, read_json_object, read_text
 
 _Read = TypeVar("_Read")
 _ROUNDING = 1e-9
 _BUNDLED = Path(__file__).parents[1] / "data" / "bundled"
 
 
-@dataclass(frozen=True, slots=True)
-class Disagreement:
-    """A file of the run directory, and what is wrong with it."""
-
-    file: str
-    what: str
-
-
 @dataclass(frozen=True)
 class OpenedRun:
     """The files of one run, and the status that they are checked against.
 
-    `is_sealed` is false while the run itself asks whether it may end: the seal comes after the answer.
+    `kinds_of` gives the kinds of evidence that a run of a config has. `is_sealed` is false while the run
+    itself asks whether it may end: the seal comes after the answer.
     """
 
     root: Path
     manifest: RunManifest
     status: Status
+    kinds_of: Callable[[Mapping[str, Any]], tuple[Kind, ...]]
     is_sealed: bool
-    _kept: dict[str, Any] = field(default_factory=dict)
+    _kept: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What decides which files the run holds."""
+        says = self.manifest
+        try:
+            config = self.config if layout.CONFIG in self.files else {}
+        except UserError:
+            config = {}
+        return Facts(
+            status=self.status,
+            mode=says.mode,
+            eval_kind="none" if says.eval is None else says.eval.kind,
+            took_no_step=says.took_no_step,
+            is_replay=says.replay_of is not None,
+            config=config,
+        )
+
+    @cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of evidence that it may have."""
+        return self.kinds_of(self.facts.config)
 
     @property
-    def evaluates(self) -> bool:
-        """Whether held-out items were asked."""
-        return isinstance(self.manifest.eval, ItemsEval)
-
-    @property
-    def asks(self) -> layout.Asks:
-        """Whose questions the run asks."""
-        return "none" if self.manifest.eval is None else self.manifest.eval.kind
+    def first_step(self) -> int:
+        """The step that the run began after."""
+        return 0 if self.manifest.resumed_from is None else self.manifest.resumed_from.step
 
     @cached_property
     def files(self) -> set[str]:
@@ -63,27 +71,11 @@ class OpenedRun:
         """The sha256 of every one of `files`, as it lies there now."""
         return {name: layout.file_digest(self.root / name) for name in sorted(self.files)}
 
-    @cached_property
+    @property
     def config(self) -> dict[str, Any]:
         """The resolved config."""
-        return self.json(layout.CONFIG)
-
-    @cached_property
-    def metrics(self) -> list[dict[str, Any]]:
-        """The logged steps."""
-        return read_metrics(self.root / layout.METRICS, file=layout.METRICS, keys=KEYS)
-
-    @cached_property
-    def heldout(self) -> list[dict[str, Any]]:
-        """The held-out losses during the training; none where none was due."""
-        if layout.HELDOUT not in self.files:
-            return []
-        return read_metrics(self.root / layout.HELDOUT, file=layout.HELDOUT, keys=HELDOUT_KEYS)
-
-    @cached_property
-    def board(self) -> BoardContent:
-        """What the event files hold."""
-        return read_board(self.root / layout.TENSORBOARD)
+        path, name = self.root / layout.CONFIG, layout.CONFIG
+        return self.once("object", name, lambda: read_json_object(path, file=name))
 
     def has(self, name: str) -> bool:
         """Whether the file, or anything in the folder, is there."""
@@ -91,36 +83,36 @@ class OpenedRun:
 
     def text(self, name: str) -> str:
         """The file as UTF-8."""
-        return self._once(name, lambda: read_text(self.root / name, file=name))
+        return self.once("text", name, lambda: read_text(self.root / name, file=name))
 
-    def json(self, name: str) -> dict[str, Any]:
-        """The object in the file."""
-        return self._once(name, lambda: read_json_object(self.root / name, file=name))
+    def object(self, kind: Kind) -> dict[str, Any]:
+        """The object in the kind's file."""
+        return self.once("object", kind.path, lambda: read_object(kind, self.root))
 
-    def predictions(self, name: str) -> list[Prediction]:
-        """The answers in the file."""
-        return self._once(name, lambda: self._rows(name, Prediction.from_dict))
+    def lines(self, kind: Kind) -> list[dict[str, Any]]:
+        """The lines of the kind's file, as they stand there; none where it is not there."""
+        return self.once("lines", kind.path, lambda: read_lines(kind, self.root))
 
-    def losses(self, name: str) -> list[ItemLoss]:
-        """The losses in the file."""
-        return self._once(name, lambda: self._rows(name, ItemLoss.from_dict))
+    def rows(self, kind: Kind) -> list[Any]:
+        """The lines of the kind's file, as values of its schema; none where it is not there."""
+        return self.once("rows", kind.path, lambda: read_rows(kind, self.root))
 
-    def outcome(self, results: str, samples: str) -> Outcome:
-        """What one model made of the harness's tasks."""
-        return Outcome(self.json(results), self._once(samples, lambda: self._rows(samples, Sample.from_dict)))
-
-    def evaluation(self, predictions: str, losses: str) -> Evaluation:
-        """What one model made of the items."""
-        return Evaluation(self.predictions(predictions), self.losses(losses))
-
-    def tells(self, page: str, sentence: str) -> bool:
-        """Whether the page, text or HTML by its name, says the sentence."""
-        text = html.unescape(self.text(page)) if page.endswith(".html") else self.text(page)
-        return _spaced(sentence) in _spaced(text)
+    def once(self, how: str, name: str, read: Callable[[], _Read]) -> _Read:
+        """What `read` gives, called once for each `how` and `name`."""
+        if (how, name) not in self._kept:
+            self._kept[how, name] = read()
+        return self._kept[how, name]
 
     def setting(self, key: str) -> Any:
         """The config's value under a dotted key; a `BrokenFile` where there is none."""
         return lookup(self.config, key, layout.CONFIG)
+
+    def setting_if_any(self, key: str) -> Any:
+        """The same; `None` where the config has no such key, as one of an older version may not."""
+        try:
+            return self.setting(key)
+        except BrokenFile:
+            return None
 
     def count(self, key: str) -> int | None:
         """The config's count under a dotted key, or null."""
@@ -128,18 +120,6 @@ class OpenedRun:
         if value is not None and (type(value) is not int or value < 1):
             raise BrokenFile(layout.CONFIG, f"`{key}` is {value!r}, not a count")
         return value
-
-    def _rows(self, name: str, read: Callable[..., _Read]) -> list[_Read]:
-        rows = read_jsonl(self.root / name, file=name)
-        return [read(row, where=f"line {line}") for line, row in enumerate(rows, start=1)]
-
-    def _once(self, name: str, read: Callable[[], _Read]) -> _Read:
-        if name not in self._kept:
-            self._kept[name] = read()
-        return self._kept[name]
-
-
-Check = Callable[[OpenedRun], Iterator[Disagreement]]
 
 
 def lookup(value: Any, key: str, file: str) -> Any:
@@ -164,10 +144,6 @@ def same_figures(due: Any, found: Any) -> bool:
     if type(due) is float and type(found) in (int, float):
         return math.isclose(due, found, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
     return type(due) is type(found) and due == found
-
-
-def _spaced(text: str) -> str:
-    return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def bundled(source: str) -> bytes | None:

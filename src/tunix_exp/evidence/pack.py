@@ -25,10 +25,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
+from tunix_exp.evidence.kinds import source
 from tunix_exp.evidence.manifest import Code, RunManifest, Sha256, Status, Word
 from tunix_exp.evidence.strict_json import json_text, read_text
 from tunix_exp.evidence.verified import VerifiedRun
-from tunix_exp.evidence.verify import Disagreement, verify
+from tunix_exp.evidence.verify import Disagreement, Inspection, inspect
 
 LISTING = "PACK.json"
 RUN, INPUTS, README = "run", "inputs", "README.md"
@@ -101,8 +102,8 @@ def pack(run: VerifiedRun, out: Path | None, *, inputs: Mapping[str, Path], read
         name=manifest.name,
         status=manifest.status,
         code=manifest.code,
-        patch=_there(f"{RUN}/{layout.SOURCE_PATCH}", hashes),
-        lock=_there(f"{RUN}/{layout.LOCK}", hashes),
+        patch=_there(f"{RUN}/{source.PATCH.path}", hashes),
+        lock=_there(f"{RUN}/{source.LOCK.path}", hashes),
         inputs=dict(sorted(places.items())),
         files=dict(sorted(hashes.items())),
     )
@@ -119,12 +120,19 @@ def is_pack(path: Path) -> bool:
 
 def verify_pack(path: Path) -> list[Disagreement]:
     """Everything in which an archive, or its folder unpacked, contradicts its listing or its run itself."""
+    return inspect_pack(path).disagreements
+
+
+def inspect_pack(path: Path) -> Inspection:
+    """The same, with the manifest of its run, and what is odd about that."""
     with opened(path) as folder:
-        found = list(_listed(folder))
-        run = folder / RUN
+        listed, run = list(_listed(folder)), folder / RUN
         if not run.is_dir():
-            return [*found, Disagreement(RUN, "is missing: there is no run in the archive")]
-        return found + [Disagreement(f"{RUN}/{one.file}", one.what) for one in verify(run)]
+            missing = Disagreement(RUN, "is missing: there is no run in the archive")
+            return Inspection(None, [*listed, missing], ())
+        seen = inspect(run)
+        found = [Disagreement(f"{RUN}/{one.file}", one.what) for one in seen.disagreements]
+        return Inspection(seen.manifest, listed + found, seen.findings)
 
 
 def packed_inputs(run: Path) -> dict[str, Path]:

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from pydantic import BaseModel
 from rich.console import Console
@@ -17,26 +17,13 @@ from tunix_exp.errors import UserError
 from tunix_exp.evidence.board import Board
 from tunix_exp.evidence.console import RunLog
 from tunix_exp.evidence.findings import derive
-from tunix_exp.evidence.layout import (
-    FAILURE_ANALYSIS,
-    LOG,
-    MANIFEST,
-    SUMS,
-    TENSORBOARD,
-    file_digest,
-    file_hashes,
-    files_of,
-    sums_text,
-)
-from tunix_exp.evidence.manifest import (
-    AFTER_TESTIMONY,
-    ErrorRecord,
-    Finding,
-    RunManifest,
-    Status,
-    parse_manifest,
-    utc_now,
-)
+from tunix_exp.evidence.kinds import pages
+from tunix_exp.evidence.kinds.kind import Kind
+from tunix_exp.evidence.kinds.read import validated
+from tunix_exp.evidence.kinds.registry import kinds_of
+from tunix_exp.evidence.kinds.tensorboard import KIND as TENSORBOARD
+from tunix_exp.evidence.layout import LOG, MANIFEST, SUMS, file_hashes, sums_text
+from tunix_exp.evidence.manifest import ErrorRecord, Finding, RunManifest, Status, parse_manifest, utc_now
 from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.evidence.strict_json import BrokenFile, json_line, json_text
 from tunix_exp.evidence.surroundings import without_home
@@ -56,7 +43,7 @@ class RunDirectory:
         self._manifest = manifest
         self._appending: dict[str, TextIO] = {}
         self._is_closed = False
-        self._last_words: list[Callable[[], None]] = []
+        self._at_end: list[Callable[[], None]] = []
 
     @classmethod
     def claim(cls, root: Path, manifest: RunManifest, *, console: Console | None = None) -> "RunDirectory":
@@ -100,7 +87,7 @@ class RunDirectory:
     def board(self) -> Board:
         """The TensorBoard writer; `tensorboard/` appears with its first use."""
         self._refuse_when_closed()
-        return Board(self.root / TENSORBOARD)
+        return Board(self.root / TENSORBOARD.path)
 
     def path(self, name: str) -> Path:
         """Where a library may write `name` itself; the folder above it exists."""
@@ -111,6 +98,26 @@ class RunDirectory:
         path = self.root / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def write(self, kind: Kind, value: Any) -> None:
+        """The file of the kind holds `value`, whole: an object, or the rows that its schema allows."""
+        if kind.path.endswith(".jsonl"):
+            rows = [row.to_dict() if hasattr(row, "to_dict") else row for row in value]
+            for line, row in enumerate(rows, start=1):
+                validated(kind, row, line=line)
+            self.write_jsonl(kind.path, rows)
+        else:
+            validated(kind, value)
+            self.write_json(kind.path, value)
+
+    def append(self, kind: Kind, row: Mapping[str, Any]) -> None:
+        """The file of the kind has one more line, and TensorBoard its figures where the kind has curves."""
+        assert kind.is_appended, kind.path
+        self.append_jsonl(kind.path, row)
+        validated(kind, dict(row))
+        if kind.curves is not None:
+            figures = {f"{kind.curves}{key}": value for key, value in row.items() if key != "step"}
+            self.board.scalars(row["step"], figures)
 
     def write_text(self, name: str, text: str) -> None:
         """The file holds `text`, whole, in UTF-8; after a crash it holds this or what it held before."""
@@ -146,7 +153,7 @@ class RunDirectory:
 
     def before_end(self, write: Callable[[], None]) -> None:
         """`write` is called when all else is written and nothing is hashed yet; not when the run fails."""
-        self._last_words.append(write)
+        self._at_end.append(write)
 
     def complete(self, *, pages: Callable[[], None] | None = None, **sections: object) -> None:
         """The run is `completed`: the verifier has read everything back and disagrees with nothing.
@@ -156,7 +163,7 @@ class RunDirectory:
         Nothing can be written afterwards, except the `failure_analysis.md` of a failed run through `fail`.
         """
         self.update(**sections)
-        self._say_last_words()
+        self._write_last()
         self._settle("completed")
         for finding in self._manifest.findings or ():
             self.log.say(f"finding: {finding.where}: {finding.sentence}")
@@ -179,7 +186,7 @@ class RunDirectory:
         """
         if self._manifest.status not in ("running", "failed"):
             raise RuntimeError(f"the run is already {self._manifest.status}")
-        _replace(self.root / FAILURE_ANALYSIS, analysis.encode("utf-8"))
+        _replace(self.root / pages.FAILURE_ANALYSIS.path, analysis.encode("utf-8"))
         self._end("failed", stage, error)
 
     def interrupt(self, stage: str, error: BaseException) -> None:
@@ -188,14 +195,14 @@ class RunDirectory:
             raise RuntimeError(f"the run is already {self._manifest.status}")
         record = _record(stage, error)
         # At once, as a kill may follow; the hashes come after it, and are null until then.
-        # Once it is closed, the board has said when that was.
+        # Once it is closed, it says when that was.
         finished_at = self._manifest.finished_at if self._is_closed else utc_now()
         self._rewrite(status="interrupted", error=record, files=None, finished_at=finished_at)
         self.log.note(f"interrupted ({stage}): {record.message}")
         if not self._is_closed:
             try:
-                self._say_last_words()
-            except Exception as failed:  # they speak of what a whole run has
+                self._write_last()
+            except Exception as failed:  # it may need what a whole run has
                 self.log.say(f"left out at the end: {failed}")
         self._end("interrupted", stage, error)
 
@@ -239,7 +246,7 @@ class RunDirectory:
 
     def _found(self, status: Status) -> tuple[Finding, ...] | None:
         try:
-            return derive(OpenedRun(self.root, self._manifest, status, is_sealed=False))
+            return derive(OpenedRun(self.root, self._manifest, status, kinds_of, is_sealed=False))
         except (BrokenFile, UserError):
             # What is broken the verifier says; a run that ended in the middle may leave half a file.
             return () if status == "completed" else None
@@ -275,26 +282,20 @@ class RunDirectory:
             plain[name] = new
         return parse_manifest(json_text(plain, file=MANIFEST))
 
-    def _say_last_words(self) -> None:
-        while self._last_words:
-            self._last_words.pop(0)()
+    def _write_last(self) -> None:
+        while self._at_end:
+            self._at_end.pop(0)()
 
     @interruption.held()
     def _closed(self) -> dict[str, str]:
-        """Every writer is closed, the board with its last words; the hash of every file."""
+        """Every writer is closed; the hash of every file."""
         self._is_closed = True
         for stream in self._appending.values():
             stream.close()
         self.log.close()
-        hashes = {name: file_digest(self.root / name) for name in self._files(is_board=False)}
         if "board" in self.__dict__:
-            plain = self._manifest.model_dump(mode="json", exclude=set(AFTER_TESTIMONY))
-            self.board.write_manifest(plain, hashes)
             self.board.close()
-        return hashes | {name: file_digest(self.root / name) for name in self._files(is_board=True)}
-
-    def _files(self, *, is_board: bool) -> list[str]:
-        return [name for name in files_of(self.root) if name.startswith(TENSORBOARD) == is_board]
+        return file_hashes(self.root)
 
     def _refuse_when_closed(self) -> None:
         if self._is_closed:

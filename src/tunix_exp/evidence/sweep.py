@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunix_exp.errors import UserError
+from tunix_exp.evidence.kinds.composed import overrides_of
 from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.manifest import RunManifest, parse_manifest
 from tunix_exp.evidence.strict_json import read_text
@@ -60,25 +61,10 @@ def outcome(run: Path, name: str) -> Outcome:
         status, says = NO_MANIFEST, "the job ended before it began its run"
     except UserError as error:
         status, says = "unreadable", " ".join(error.what.split())
-    return Outcome(name, overrides(run), status, says, is_regressed)
+    return Outcome(name, overrides_of(run), status, says, is_regressed)
 
 
 def _says(manifest: RunManifest) -> str:
     if manifest.error is not None:
         return f"{manifest.error.stage}: {' '.join(manifest.error.message.split())}"
     return "" if manifest.headline is None else manifest.headline.text
-
-
-def overrides(run: Path) -> tuple[str, ...]:
-    """The words that the command of `run` changed the config with, as Hydra recorded them."""
-    file = run / ".hydra" / "overrides.yaml"
-    if not file.is_file():
-        return ()
-    import yaml
-
-    # Hydra quotes what YAML would take for something else
-    try:
-        words = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return ()
-    return tuple(" ".join(str(word).split()) for word in words) if isinstance(words, list) else ()

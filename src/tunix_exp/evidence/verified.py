@@ -1,4 +1,4 @@
-"""A run whose evidence holds: nothing is done with any other."""
+"""A run that is verified: nothing is done with any other."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,9 +6,9 @@ from typing import Any
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
-from tunix_exp.evidence.manifest import RunManifest, parse_manifest
-from tunix_exp.evidence.strict_json import read_json_object, read_text
-from tunix_exp.evidence.verify import runs_below, verify
+from tunix_exp.evidence.manifest import RunManifest
+from tunix_exp.evidence.strict_json import read_json_object
+from tunix_exp.evidence.verify import inspect, runs_below
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class VerifiedRun:
 
 
 def verified_run(path: Path) -> VerifiedRun:
-    """The one run at or below `path`; a `UserError` when it is tampered with, damaged or not finished."""
+    """The one run at or below `path`; a `UserError` names the files that disagree."""
     runs = list(runs_below(path)) if path.is_dir() else []
     if len(runs) != 1:
         several = f"{len(runs)} runs: {', '.join(run.name for run in runs[:8])}"
@@ -35,18 +35,17 @@ def verified_run(path: Path) -> VerifiedRun:
             remedy="name one run directory, such as outputs/NAME/DATE",
         )
     root = runs[0]
-    found = verify(root)
-    if found:
-        listed = "\n".join(f"  {one.file}: {one.what}" for one in found)
+    seen = inspect(root)
+    if seen.disagreements or seen.manifest is None:
+        listed = "\n".join(f"  {one.file}: {one.what}" for one in seen.disagreements)
         raise UserError(
-            f"the evidence does not hold: it is tampered with, damaged or not finished\n{listed}",
+            f"the run is not verified: {len(seen.disagreements)} of its facts disagree\n{listed}",
             where=str(root),
             remedy="take the run from where it was made, or wait until it has ended",
         )
-    manifest = parse_manifest(read_text(root / layout.MANIFEST, file=layout.MANIFEST))
     file = root / layout.CONFIG
     config = read_json_object(file, file=layout.CONFIG) if file.exists() else {}
-    return VerifiedRun(root, manifest, config)
+    return VerifiedRun(root, seen.manifest, config)
 
 
 def at(plain: dict[str, Any], key: str) -> Any:

@@ -1,74 +1,48 @@
 """Whether a run directory is what it says: every file re-read, every number computed again.
 
-Needs nothing but the directory: no JAX, no model, no network. Each number stands in places of different
-kinds (JSON, text, event records), and each file's hash in three: the manifest, the seal, the board's last
-words. Whoever alters one place must alter them all, in the words that the others use.
+Needs nothing but the directory: no JAX, no model, no network. What there is to check, each kind of evidence
+says itself; here they are walked.
 """
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
-from tunix_exp.evidence.checks import files, findings, harness, scores, settings, training
-from tunix_exp.evidence.manifest import Status, parse_manifest
-from tunix_exp.evidence.opened import Check, Disagreement, OpenedRun
+from tunix_exp.evidence.findings import derive
+from tunix_exp.evidence.kinds.kind import Disagreement, Kind, Line
+from tunix_exp.evidence.kinds.registry import kinds_of
+from tunix_exp.evidence.manifest import Finding, RunManifest, Status, parse_manifest
+from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.evidence.strict_json import BrokenFile, read_text
 
-__all__ = ["Disagreement", "runs_below", "verify", "verify_tree"]
+__all__ = ["Disagreement", "inspect", "runs_below", "verify"]
 
-# The file that a check speaks of, the files without which it has nothing to compare, and the check.
-_FOR_EVERY_STATUS: tuple[tuple[str, tuple[str, ...], Check], ...] = (
-    (layout.MANIFEST, (), files.rules),
-    (layout.MANIFEST, (), files.presence),
-    (layout.MANIFEST, (), files.hashes),
-    (layout.SUMS, (), files.seal),
-    (layout.TENSORBOARD, (layout.TENSORBOARD,), files.last_words),
-    (layout.MANIFEST, (), files.texts),
-    (layout.CONFIG, (layout.CONFIG,), settings.config),
-    (layout.MANIFEST, (), settings.source_code),
-    (layout.REPLAY, (), settings.replay),
-    (layout.LOG, (layout.LOG,), training.log),
-    (layout.MANIFEST, (), findings.recorded),
-)
-_FOR_COMPLETED: tuple[tuple[str, tuple[str, ...], Check], ...] = (
-    (layout.CONFIG, (layout.CONFIG,), settings.named_twice),
-    (layout.EXPORT, (layout.CONFIG,), settings.exported),
-    (settings.COMPOSED, (layout.CONFIG, settings.COMPOSED), settings.composed),
-    (settings.OVERRIDES, (settings.OVERRIDES, settings.HYDRA), settings.overrides),
-    (settings.ENVIRONMENT, (settings.ENVIRONMENT, settings.DEVICE_CHECK), settings.machine),
-    (layout.DATA_CARD, (layout.CONFIG, layout.DATA_CARD), settings.data_card),
-    (layout.DATA_CARD, (layout.DATA_CARD,), settings.sources),
-    (layout.TENSORBOARD, (layout.CONFIG, layout.TENSORBOARD), settings.hparams),
-    (layout.METRICS, (layout.CONFIG, layout.METRICS), training.steps),
-    (layout.METRICS, (layout.METRICS, layout.PLAN), training.rates),
-    (layout.TENSORBOARD, (layout.TENSORBOARD,), training.curves),
-    (layout.LOG, (layout.LOG,), training.told),
-    (layout.CURVES, (layout.CURVES,), files.picture),
-    (layout.BASE_PREDICTIONS, (layout.CONFIG, layout.BASE_PREDICTIONS), scores.items),
-    (layout.BASE_PREDICTIONS, (layout.CONFIG, layout.BASE_PREDICTIONS), scores.base_predictions),
-    (
-        layout.TRAINED_PREDICTIONS,
-        (layout.BASE_PREDICTIONS, layout.TRAINED_PREDICTIONS),
-        scores.trained_predictions,
-    ),
-    (layout.MANIFEST, (layout.CONFIG, layout.BASE_PREDICTIONS), scores.baseline),
-    (layout.BASE_LOSSES, scores.BASE, scores.base_losses),
-    (layout.TRAINED_LOSSES, (layout.CONFIG, layout.BASE_LOSSES, *scores.TRAINED), scores.trained_losses),
-    (layout.EVAL_SUMMARY, (layout.CONFIG, layout.EVAL_SUMMARY, *scores.BASE), scores.summary),
-    (layout.BASE_SAMPLES, harness.BASE, harness.base),
-    (layout.TRAINED_SAMPLES, (*harness.BASE, *harness.TRAINED), harness.trained),
-    (layout.HARNESS_SUMMARY, (layout.CONFIG, layout.HARNESS_SUMMARY, *harness.BASE), harness.summary),
-)
+_TEXT_SUFFIXES = (".txt", ".md", ".html", ".yaml", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What was found in a run: it is verified when nothing disagrees, whatever is odd about it."""
+
+    manifest: RunManifest | None
+    disagreements: list[Disagreement]
+    findings: tuple[Finding, ...]
 
 
 def verify(run: Path, *, as_status: Status | None = None) -> list[Disagreement]:
-    """Everything in which the run directory contradicts itself; empty when it holds.
+    """Everything in which the run directory contradicts itself; empty when it is verified.
 
-    `as_status` asks whether the run could claim that status, whatever its manifest says: the run's own last
+    `as_status` asks whether the run could have that status, whatever its manifest says: the run's own last
     question, before it is sealed.
     """
+    return inspect(run, as_status=as_status).disagreements
+
+
+def inspect(run: Path, *, as_status: Status | None = None) -> Inspection:
+    """What contradicts itself in the run directory, and, when nothing does, what is odd about it."""
     if not run.is_dir():
         raise UserError(
             "there is no run directory", where=str(run), remedy="name a directory that a run has made"
@@ -76,28 +50,15 @@ def verify(run: Path, *, as_status: Status | None = None) -> list[Disagreement]:
     try:
         manifest = parse_manifest(read_text(run / layout.MANIFEST, file=layout.MANIFEST))
     except FileNotFoundError:
-        return [Disagreement(layout.MANIFEST, "is missing: no run has claimed this directory")]
+        return _refused("is missing: no run has claimed this directory")
     except UserError as error:
-        return [Disagreement(layout.MANIFEST, error.what)]
+        return _refused(error.what)
     status = manifest.status if as_status is None else as_status
     if status == "running":
-        return [Disagreement(layout.MANIFEST, "the run did not finish: its status is still `running`")]
-    return list(dict.fromkeys(_checked(OpenedRun(run, manifest, status, is_sealed=as_status is None))))
-
-
-def verify_tree(path: Path) -> dict[Path, list[Disagreement]]:
-    """What `verify` says of every run at or below `path`, in order of their paths.
-
-    A folder in which Hydra started a job that never claimed it counts as a run, and disagrees.
-    """
-    runs = list(runs_below(path)) if path.is_dir() else []
-    if not runs:
-        raise UserError(
-            "there is no run directory at or below the path",
-            where=str(path),
-            remedy="name a run directory, or a directory of runs such as outputs/NAME or multirun/NAME",
-        )
-    return {run: verify(run) for run in runs}
+        return _refused("the run did not finish: its status is still `running`")
+    opened = OpenedRun(run, manifest, status, kinds_of, is_sealed=as_status is None)
+    found = list(dict.fromkeys(_checked(opened)))
+    return Inspection(manifest, found, () if found else derive(opened))
 
 
 def runs_below(path: Path) -> Iterator[Path]:
@@ -109,14 +70,52 @@ def runs_below(path: Path) -> Iterator[Path]:
             yield Path(folder)
 
 
+def _refused(what: str) -> Inspection:
+    return Inspection(None, [Disagreement(layout.MANIFEST, what)], ())
+
+
 def _checked(run: OpenedRun) -> Iterator[Disagreement]:
-    checks = _FOR_EVERY_STATUS + (_FOR_COMPLETED if run.status == "completed" else ())
-    for file, needed, check in checks:
-        if not all(run.has(name) for name in needed):
-            continue  # that it is missing has been said already
-        try:
-            yield from check(run)
-        except BrokenFile as broken:
-            yield Disagreement(broken.file, broken.finding)
-        except UserError as error:
-            yield Disagreement(file, error.what if error.where is None else f"{error.where}: {error.what}")
+    for kind in run.kinds:
+        yield from _present(run, kind)
+        for name in sorted(name for name in run.files if kind.has(name)):
+            try:
+                yield from _readable(run, kind, name)
+            except UserError as error:
+                yield _broken(name, error)
+        for check in kind.integrity:
+            is_asked = check.at_any_end or run.status == "completed"
+            # that a file is missing has been said already
+            if is_asked and all(run.has(name) for name in check.needs):
+                try:
+                    yield from check.find(run)
+                except UserError as error:
+                    yield _broken(kind.path, error)
+
+
+def _present(run: OpenedRun, kind: Kind) -> Iterator[Disagreement]:
+    """Every file that must be there is, and none that cannot."""
+    due, mode = kind.due(run.facts), run.manifest.mode
+    for name in kind.files if due == "must" else ():
+        if not run.has(name):
+            yield Disagreement(name, f"is missing in a {run.status} run of mode {mode}")
+    if due == "never" and run.has(kind.path):
+        yield Disagreement(kind.path, f"cannot come from a {run.status} run of this mode and eval ({mode})")
+
+
+def _readable(run: OpenedRun, kind: Kind, name: str) -> Iterator[Disagreement]:
+    """The file follows the schema of its kind; a text is UTF-8 and holds something."""
+    if name == layout.MANIFEST:
+        return  # it has been read
+    if name == kind.path and name.endswith(".json"):
+        run.object(kind)
+    elif name == kind.path and name.endswith(".jsonl"):
+        run.lines(kind) if issubclass(kind.schema or Line, Line) else run.rows(kind)
+    # what lies in a folder without parts is its library's own
+    elif name in kind.files and name.endswith(_TEXT_SUFFIXES) and not run.text(name).strip():
+        yield Disagreement(name, "is empty")
+
+
+def _broken(file: str, error: UserError) -> Disagreement:
+    if isinstance(error, BrokenFile):
+        return Disagreement(error.file, error.finding)
+    return Disagreement(file, error.what if error.where is None else f"{error.where}: {error.what}")

@@ -11,6 +11,8 @@ from tunix_exp import config as configs
 from tunix_exp.config import Plain
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
+from tunix_exp.evidence.kinds import composed, folders
+from tunix_exp.evidence.kinds import replay as comparison
 from tunix_exp.evidence.likeness import Likeness, Pair, compare
 from tunix_exp.evidence.manifest import ReplayOf
 from tunix_exp.evidence.pack import opened, packed_inputs, refuse_other_contents
@@ -36,13 +38,10 @@ class Replay:
 
     def settle(self, evidence: RunDirectory) -> None:
         """`replay.json` says how the two runs compare."""
-        manifests = (self.original.manifest, evidence.manifest)
-        self.likeness = compare(
-            self.original.root, evidence.root, manifests=manifests, steps=self.record.steps
-        )
+        self.likeness = compare(self.original.root, evidence.root, steps=self.record.steps)
         says = {"replay_of": self.record.model_dump(mode="json")}
         says["config_changed"] = {pair.name: [pair.there, pair.here] for pair in self.changed}
-        evidence.write_json(layout.REPLAY, says | self.likeness.to_json())
+        evidence.write(comparison.KIND, says | self.likeness.to_json())
         for line in self.likeness.describe():
             evidence.log.say(f"replay: {line}")
 
@@ -117,7 +116,7 @@ def verdict(again: Replay, target: Path) -> list[str]:
         lines.append("same kind of machine, same versions, same environment, same code")
     else:
         lines.append("yet machine, versions, environment and code are recorded as the same")
-    return [*lines, f"the replay and its comparison: {target / layout.REPLAY}"]
+    return [*lines, f"the replay and its comparison: {target / comparison.KIND.path}"]
 
 
 def _differing(likeness: Likeness) -> Iterator[str]:
@@ -128,8 +127,7 @@ def _differing(likeness: Likeness) -> Iterator[str]:
 
 def _reached(target: Path) -> int | None:
     """The step at which an interrupted run saved its state."""
-    saved = [int(entry.name) for entry in (target / layout.CHECKPOINTS).glob("*") if entry.name.isdigit()]
-    return max(saved, default=None)
+    return max(folders.steps_saved(target), default=None)
 
 
 def _default_target(name: str) -> Path:
@@ -149,7 +147,7 @@ def _replay(original: VerifiedRun, plain: Plain, steps: int | None) -> Replay:
 
 def _composed(original: VerifiedRun, plain: Plain, changed: tuple[Pair, ...]) -> dict[str, str]:
     """`.hydra/` as Hydra left it for the run, with the replay's own config and what it overrode."""
-    config, overrides, *others = layout.COMPOSED
+    config, overrides, *others = composed.KIND.files
     lines = [] if (was := read_text(original.root / overrides, file=overrides).strip()) == "[]" else [was]
     lines += [f"- {_word(f'{pair.name}={_value(pair.here)}')}" for pair in changed]
     return {

@@ -11,8 +11,9 @@ from tunix_exp.config import Plain
 from tunix_exp.data.files import open_source
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
+from tunix_exp.evidence.kinds import data_card
+from tunix_exp.evidence.kinds.read import read_object
 from tunix_exp.evidence.pack import PACKED_KEYS
-from tunix_exp.evidence.strict_json import read_json_object
 from tunix_exp.evidence.verified import VerifiedRun, at
 
 # Where an input lies may be said anew; what it holds must be what the run read.
@@ -63,7 +64,7 @@ def replayed_config(
 
 def _revisions(original: VerifiedRun) -> Iterator[tuple[str, str | None]]:
     """The commits that the run's Hub references meant when it ran."""
-    card = read_json_object(original.root / layout.DATA_CARD, file=layout.DATA_CARD)
+    card = read_object(data_card.KIND, original.root)
     model = original.manifest.model
     yield "model.weights", None if model is None else model.revision
     yield "model.tokenizer", card["tokenizer"]["revision"]

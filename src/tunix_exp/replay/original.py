@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence import layout
-from tunix_exp.evidence.metrics import KEYS, read_metrics
+from tunix_exp.evidence.kinds import metrics
+from tunix_exp.evidence.kinds.read import read_lines
 from tunix_exp.evidence.verified import VerifiedRun, verified_run
 
 
@@ -27,8 +27,7 @@ def prefix(original: VerifiedRun, asked: int | None) -> int | None:
     is_whole = manifest.status == "completed"
     if is_whole and asked is None:
         return None
-    file = original.root / layout.METRICS
-    rows = read_metrics(file, file=layout.METRICS, keys=KEYS) if file.exists() else []
+    rows = read_lines(metrics.KIND, original.root)
     if not rows:
         raise UserError(
             "the run took no training step",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
+from tunix_exp.evidence.kinds import metrics
 from tunix_exp.evidence.strict_json import read_json_object, read_jsonl
 from tunix_exp.report.series import falls_far, heldout_losses, is_noisy, median_reach, running_median
 
@@ -21,7 +22,7 @@ _FEW_STEPS = 60  # up to here every logged step is a dot of its own
 def draw_curves(run: Path, target: Path) -> None:
     """`target` is a 1200 × 800 PNG of loss, learning rate, gradient norm and throughput of `run`.
 
-    Held-out losses lie on the loss axes: those of `heldout.jsonl`, the base model's at step 0 and the
+    Held-out losses lie on the loss axes: those during the training, the base model's at step 0 and the
     trained model's at the last step. The same files give the same bytes.
     """
     # Late, so that nothing loads matplotlib before a picture is asked for; never pyplot, which keeps
@@ -30,10 +31,10 @@ def draw_curves(run: Path, target: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = read_jsonl(run / layout.METRICS, file=layout.METRICS)
+    rows = read_jsonl(run / metrics.KIND.path, file=metrics.KIND.path)
     if not rows:
         raise UserError(
-            "there is no logged step to draw", where=layout.METRICS, remedy="train for at least one step"
+            "there is no logged step to draw", where=metrics.KIND.path, remedy="train for at least one step"
         )
     steps = [row["step"] for row in rows]
     # The defaults, whatever matplotlibrc a user has: the same picture everywhere. Not the backend's:
@@ -58,7 +59,7 @@ def draw_curves(run: Path, target: Path) -> None:
         axes[1, 1].yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         axes[0, 1].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         # a version in the metadata would change the bytes with the library, not with the run
-        canvas.print_png(target, metadata={"Software": None, "Source": layout.drawn_from(run)})
+        canvas.print_png(target, metadata={"Software": None})
 
 
 def _title(figure: Any, run: Path, rows: list[dict[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tunix_exp.evidence import layout
+from tunix_exp.evidence.kinds import eval_summary, heldout
 from tunix_exp.evidence.strict_json import read_json_object, read_jsonl
 
 _LOG_RATIO = 20.0  # a loss that falls further than this shows its end only on a logarithmic axis
@@ -17,12 +17,13 @@ _ROUGH = 0.02
 def heldout_losses(run: Path, rows: Sequence[dict[str, Any]]) -> dict[int, float]:
     """The held-out losses by step, from the files that the run has: the base model's is that of step 0."""
     losses = {row["step"]: row["heldout_loss"] for row in rows if "heldout_loss" in row}
-    if (run / layout.HELDOUT).exists():
+    if (run / heldout.KIND.path).exists():
         losses |= {
-            row["step"]: row["loss_nats"] for row in read_jsonl(run / layout.HELDOUT, file=layout.HELDOUT)
+            row["step"]: row["loss_nats"]
+            for row in read_jsonl(run / heldout.KIND.path, file=heldout.KIND.path)
         }
-    if (run / layout.EVAL_SUMMARY).exists():
-        summary = read_json_object(run / layout.EVAL_SUMMARY, file=layout.EVAL_SUMMARY)
+    if (run / eval_summary.KIND.path).exists():
+        summary = read_json_object(run / eval_summary.KIND.path, file=eval_summary.KIND.path)
         losses[0] = summary["base"]["heldout_loss_nats"]
         if summary["trained"] is not None:
             losses[rows[-1]["step"]] = summary["trained"]["heldout_loss_nats"]

@@ -7,6 +7,7 @@ from typing import Any
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
+from tunix_exp.evidence.kinds import data_card, eval_summary, metrics, predictions, source
 from tunix_exp.evidence.strict_json import read_json_object, read_jsonl
 from tunix_exp.report.markdown import named, verbatim
 
@@ -30,9 +31,9 @@ def submission_readme(run: Path) -> str:
             remedy="pack it without --kaggle, or submit a run with another eval option",
         )
     config = read_json_object(run / layout.CONFIG, file=layout.CONFIG)
-    summary = read_json_object(run / layout.EVAL_SUMMARY, file=layout.EVAL_SUMMARY)
-    card = read_json_object(run / layout.DATA_CARD, file=layout.DATA_CARD)
-    losses = read_jsonl(run / layout.METRICS, file=layout.METRICS)
+    summary = read_json_object(run / eval_summary.KIND.path, file=eval_summary.KIND.path)
+    card = read_json_object(run / data_card.KIND.path, file=data_card.KIND.path)
+    losses = read_jsonl(run / metrics.KIND.path, file=metrics.KIND.path)
     parts = [
         f"# {named(manifest['name'])}",
         f"**{summary['comparison']['sentence']}**",
@@ -53,7 +54,7 @@ def _run_facts(manifest: dict[str, Any]) -> Iterable[tuple[str, Any]]:
     yield "command", verbatim(shlex.join(manifest["command"]))
     yield "commit_sha", "outside a git checkout" if code["git_commit"] is None else code["git_commit"]
     if code["git_dirty"]:
-        yield "patch on that commit", f"`run/{layout.SOURCE_PATCH}`, sha256 {code['git_diff_sha256']}"
+        yield "patch on that commit", f"`run/{source.PATCH.path}`, sha256 {code['git_diff_sha256']}"
     revision = "" if model["revision"] is None else f" at {model['revision']}"
     yield (
         "model_id",
@@ -96,7 +97,7 @@ def _evaluation_facts(manifest: dict[str, Any], summary: dict[str, Any]) -> Iter
         ]
         if scores:
             yield f"trained, per {group}", ", ".join(scores)
-    yield "every answer", f"`run/{layout.BASE_PREDICTIONS}`, `run/{layout.TRAINED_PREDICTIONS}`"
+    yield "every answer", f"`run/{predictions.BASE.path}`, `run/{predictions.TRAINED.path}`"
 
 
 def _machine_facts(manifest: dict[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -113,7 +114,7 @@ def _how_to_check(manifest: dict[str, Any]) -> str:
     code = manifest["code"]
     lines = [] if code["git_commit"] is None else [f"git checkout {code['git_commit']}"]
     if code["git_dirty"]:
-        lines.append(f"git apply --allow-empty FOLDER/run/{layout.SOURCE_PATCH}")
+        lines.append(f"git apply --allow-empty FOLDER/run/{source.PATCH.path}")
     lines += ["uv sync --locked", "python -m tunix_exp verify FOLDER", "python -m tunix_exp replay FOLDER"]
     return (
         "## How to check it\n\nIn a clone of the project, FOLDER being that of this page:\n\n```sh\n"

@@ -1,7 +1,7 @@
 """The comparison of base and trained model as a table, and the page that a person reads first."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,48 +11,16 @@ from rich.table import Table
 
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.harness import harness_in_words
+from tunix_exp.evidence.kinds import config, eval_summary, harness, pages, source
+from tunix_exp.evidence.kinds.kind import Kind
+from tunix_exp.evidence.kinds.read import object_if_any
+from tunix_exp.evidence.kinds.registry import kinds_of
 from tunix_exp.evidence.strict_json import read_json_object
 from tunix_exp.evidence.summary import result_in_words
 from tunix_exp.report.harness import harness_columns, harness_rows
 from tunix_exp.report.markdown import named, verbatim
 from tunix_exp.report.markdown import table as table_of
 from tunix_exp.scoring.paired import GROUPS, p_text, points
-
-FILES = {
-    layout.MANIFEST: "what was run, on what, with which result, and the sha256 of every other file",
-    layout.SUMS: "the sha256 of every file, the manifest too: `sha256sum --check` reads it",
-    layout.README: "what a person reads first",
-    layout.REPORT: "the same as a page: curves, comparison, every prediction, config; works off line",
-    layout.CURVES: "loss, learning rate, gradient norm and throughput over the steps",
-    layout.BASELINE_PREDICTIONS: "every answer of the run that this one is measured against",
-    layout.BASE_LOSSES: "the base model's loss on each held-out item",
-    layout.TRAINED_LOSSES: "the trained model's",
-    layout.EVAL_SUMMARY: "the scores of base and trained model, and their comparison",
-    layout.BASE_PREDICTIONS: "every answer of the base model, as it was scored",
-    layout.TRAINED_PREDICTIONS: "every answer of the trained model, as it was scored",
-    layout.HARNESS_SUMMARY: "every metric of the harness's tasks for both models, and their comparison",
-    layout.BASE_HARNESS: "the harness's own results for the base model",
-    layout.TRAINED_HARNESS: "and for the trained model",
-    layout.BASE_SAMPLES: "every item of the tasks as the base model met it, and what it scored",
-    layout.TRAINED_SAMPLES: "the same of the trained model",
-    layout.METRICS: "one line per logged step",
-    layout.HELDOUT: "the loss on the held-out items during the training",
-    layout.DATA_CARD: "the training set: rows, lengths, what was cut or dropped",
-    "example.txt": "one training example as the model sees it, its loss mask marked",
-    layout.PLAN: "the memory plan and the compiled step's own figures",
-    "device_check.txt": "the devices, and what they computed when they were tried",
-    "env_info.txt": "interpreter, packages, operating system, processor",
-    layout.LOG: "what the console said",
-    layout.CONFIG: "the whole config, resolved",
-    layout.SOURCE_PATCH: "how the code differed from the commit",
-    layout.LOCK: "the lock of the packages that the code asks for",
-    layout.REPLAY: "how this run's numbers compare with those of the run that it repeats",
-    layout.FAILURE_ANALYSIS: "why the run failed, and what to do",
-    ".hydra/": "the config as Hydra composed it, and the overrides",
-    layout.CHECKPOINTS: "parameters and optimizer state, for resuming",
-    layout.EXPORT: "the model for transformers, the adapter for PEFT",
-    layout.TENSORBOARD: "the same curves for TensorBoard",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,22 +100,22 @@ def readme(run: Path) -> str:
     """
     manifest = read_json_object(run / layout.MANIFEST, file=layout.MANIFEST)
     parts = [_heading(manifest), *result_of(run), *_findings(manifest)]
-    if (run / layout.CURVES).exists():
-        parts.append(f"![Loss, learning rate, gradient norm and throughput]({layout.CURVES})")
+    if (run / pages.CURVES.path).exists():
+        parts.append(f"![Loss, learning rate, gradient norm and throughput]({pages.CURVES.path})")
     parts += [what_was_run(manifest), _how_to_reproduce(manifest), _how_to_verify(), _what_lies_here(run)]
     return "\n\n".join(parts) + "\n"
 
 
 def result_of(run: Path) -> list[str]:
     """The result in sentences and in a table; nothing where nothing was scored."""
-    if (run / layout.HARNESS_SUMMARY).exists():
-        summary = read_json_object(run / layout.HARNESS_SUMMARY, file=layout.HARNESS_SUMMARY)
+    if (run / harness.SUMMARY.path).exists():
+        summary = read_json_object(run / harness.SUMMARY.path, file=harness.SUMMARY.path)
         rows = [[named(row[0]), *row[1:]] for row in harness_rows(summary)]
         table = table_of(list(harness_columns(summary)), rows, right_from=2)
         return [f"**{harness_in_words(summary)}**", table]
-    if not (run / layout.EVAL_SUMMARY).exists():
+    if not (run / eval_summary.KIND.path).exists():
         return []
-    summary = read_json_object(run / layout.EVAL_SUMMARY, file=layout.EVAL_SUMMARY)
+    summary = read_json_object(run / eval_summary.KIND.path, file=eval_summary.KIND.path)
     return [*(f"**{sentence}**" for sentence in result_in_words(summary)), _markdown_comparison(summary)]
 
 
@@ -290,7 +258,7 @@ def what_was_run(manifest: dict[str, Any]) -> str:
 def _code(code: dict[str, Any]) -> str:
     if code["git_commit"] is None:
         return f"tunix_exp {code['version']}, outside a git checkout"
-    changed = f", changed (see `{layout.SOURCE_PATCH}`)" if code["git_dirty"] else ""
+    changed = f", changed (see `{source.PATCH.path}`)" if code["git_dirty"] else ""
     return f"tunix_exp {code['version']}, commit `{code['git_commit'][:12]}`{changed}"
 
 
@@ -326,7 +294,7 @@ def reproduction(manifest: dict[str, Any]) -> str:
     code = manifest["code"]
     lines = [] if code["git_commit"] is None else [f"git checkout {code['git_commit']}"]
     if code["git_dirty"]:
-        lines.append(f"git apply --allow-empty {layout.SOURCE_PATCH}  # of this directory")
+        lines.append(f"git apply --allow-empty {source.PATCH.path}  # of this directory")
     asks_harness = manifest["eval"] is not None and manifest["eval"]["kind"] == "harness"
     sync = "uv sync --locked --extra harness" if asks_harness else "uv sync --locked"
     return "\n".join([*lines, sync, shlex.join(manifest["command"])])
@@ -349,15 +317,16 @@ def _how_to_verify() -> str:
 
 def _what_lies_here(run: Path) -> str:
     # the manifest is there already, the three others come
-    ends = {layout.MANIFEST, layout.README, layout.REPORT, layout.SUMS}
-    present = ends | {entry(name) for name in layout.files_of(run)}
-    known = [name for name in FILES if name in present]
-    rows = [[verbatim(name), FILES[name]] for name in known]
-    rows += [[verbatim(name), "not made by this version"] for name in sorted(present - set(known))]
+    ends = {layout.MANIFEST, layout.SUMS, pages.README.path, pages.REPORT.path}
+    known, strangers = of_kinds(ends | set(layout.files_of(run)), run)
+    rows = [[verbatim(kind.path), kind.holds] for kind in known]
+    rows += [[verbatim(name), "not made by this version"] for name in strangers]
     return "## What lies here\n\n" + table_of(["file", "holds"], rows)
 
 
-def entry(name: str) -> str:
-    """The table's entry for a file: itself, or the folder that is described as a whole."""
-    folder = name.split("/")[0] + "/"
-    return folder if folder in FILES else name
+def of_kinds(names: Collection[str], run: Path) -> tuple[dict[Kind, list[str]], list[str]]:
+    """The files of `run` by their kinds, in the order of these, and those that are of none."""
+    kinds = kinds_of(object_if_any(config.KIND, run) or {})
+    known = {kind: sorted(name for name in names if kind.has(name)) for kind in kinds}
+    known = {kind: files for kind, files in known.items() if files}
+    return known, sorted(set(names) - {name for files in known.values() for name in files})

@@ -2,10 +2,11 @@
 
 from tunix_exp.config import RunConfig
 from tunix_exp.evaluation.config import HarnessEvalConfig, ItemsEvalConfig
-from tunix_exp.evidence import layout
 from tunix_exp.evidence import manifest as records
 from tunix_exp.evidence.board import sample_table
 from tunix_exp.evidence.console import table_text
+from tunix_exp.evidence.kinds import eval_summary as kind_of_summary
+from tunix_exp.evidence.kinds import predictions
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.summary import Baseline, eval_summary, headline
 from tunix_exp.report.harness import harness_table
@@ -50,10 +51,10 @@ def _compared(
         base, trained, resamples=config.eval.resamples, seed=config.seed, baseline=baseline
     )
     result = headline(summary)
-    evidence.write_json("eval_summary.json", summary)
+    evidence.write(kind_of_summary.KIND, summary)
     evidence.update(headline=result)
     if baseline is not None:
-        evidence.write_jsonl(layout.BASELINE_PREDICTIONS, [p.to_dict() for p in baseline.predictions])
+        evidence.write(predictions.BASELINE, baseline.predictions)
         evidence.update(verdict=summary["baseline"]["verdict"])
     evidence.board.text(
         "predictions",

@@ -5,14 +5,15 @@ import os
 from tunix_exp.config import RunConfig
 from tunix_exp.device.check import Device, check
 from tunix_exp.evidence import surroundings
+from tunix_exp.evidence.kinds import pages
 from tunix_exp.evidence.run_directory import RunDirectory
 
 
 def checked_device(config: RunConfig, evidence: RunDirectory) -> Device:
     """The device of the config is there, and the manifest says which it is and what it runs."""
-    evidence.write_text("env_info.txt", surroundings.environment_text(os.environ))
+    evidence.write_text(pages.ENVIRONMENT.path, surroundings.environment_text(os.environ))
     device = check(config.device, preflight=not config.mode.computes)
-    evidence.write_text("device_check.txt", device.report)
+    evidence.write_text(pages.DEVICE_CHECK.path, device.report)
     evidence.update(
         devices=device.kinds,
         platform=device.platform,

@@ -2,8 +2,8 @@
 
 from tunix_exp.config import RunConfig
 from tunix_exp.device.check import peak_memory
-from tunix_exp.evidence import layout
 from tunix_exp.evidence import manifest as records
+from tunix_exp.evidence.kinds import pages as kinds
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
 from tunix_exp.report.curves import draw_curves
@@ -22,15 +22,15 @@ def record_figures(config: RunConfig, compiles: CompileCount, stages: Stages, ev
         peak_memory_bytes=peak_bytes,
     )
     if config.mode.trains and not evidence.manifest.took_no_step:
-        draw_curves(evidence.root, evidence.path("curves.png"))
+        draw_curves(evidence.root, evidence.path(kinds.CURVES.path))
 
 
 def complete(stages: Stages, evidence: RunDirectory) -> None:
     """The pages are written, and the run is completed once its verifier has found nothing."""
 
     def pages() -> None:
-        evidence.write_text("README.md", readme(evidence.root))
-        evidence.write_text(layout.REPORT, run_page(evidence.root))
+        evidence.write_text(kinds.README.path, readme(evidence.root))
+        evidence.write_text(kinds.REPORT.path, run_page(evidence.root))
         stages.current = "verify"
 
     evidence.complete(pages=pages)

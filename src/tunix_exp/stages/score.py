@@ -3,6 +3,7 @@
 from tunix_exp.config import RunConfig
 from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.evaluate import evaluate
+from tunix_exp.evidence.kinds import item_losses, predictions
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.models import lora
 from tunix_exp.models.architecture import LanguageModel
@@ -30,6 +31,7 @@ def evaluated(
             answered = done
 
         result = evaluate(model, texts.items, texts.tokenizer, config.eval, stop=texts.stop, on_batch=advance)
-    evidence.write_jsonl(f"predictions/{which}.jsonl", [p.to_dict() for p in result.predictions])
-    evidence.write_jsonl(f"heldout/{which}.jsonl", [loss.to_dict() for loss in result.losses])
+    is_base = which == "base"
+    evidence.write(predictions.BASE if is_base else predictions.TRAINED, result.predictions)
+    evidence.write(item_losses.BASE if is_base else item_losses.TRAINED, result.losses)
     return result

@@ -15,6 +15,8 @@ from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import EvalConfig, HarnessEvalConfig, ItemsEvalConfig
 from tunix_exp.evaluation.generate import check_prompts
 from tunix_exp.evidence import manifest as records
+from tunix_exp.evidence.kinds import data_card as card_kind
+from tunix_exp.evidence.kinds import pages
 from tunix_exp.evidence.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -96,8 +98,9 @@ def read_texts(config: RunConfig, evidence: RunDirectory) -> Texts | None:
         eval_facts=held_out.examples.facts if held_out else None,
         overlap_count=held_out.overlap if held_out else None,
     )
-    evidence.write_json("data_card.json", card)
-    evidence.write_text("example.txt", f"{example_text(rows.kept[0], tokenizer)}\n{rows_text(batches[0])}")
+    evidence.write(card_kind.KIND, card)
+    example = f"{example_text(rows.kept[0], tokenizer)}\n{rows_text(batches[0])}"
+    evidence.write_text(pages.EXAMPLE.path, example)
     evidence.update(
         data=records.Data(
             name=data.name, source=data.source, rows=len(rows.kept), sha256=examples.facts.sha256

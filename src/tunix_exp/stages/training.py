@@ -11,10 +11,8 @@ from tunix_exp.config import RunConfig
 from tunix_exp.data.batches import Batches
 from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.evaluate import heldout_loss
-from tunix_exp.evidence import layout
 from tunix_exp.evidence import manifest as records
-from tunix_exp.evidence.board import HELDOUT
-from tunix_exp.evidence.metrics import heldout_line, step_line
+from tunix_exp.evidence.kinds import folders, heldout, metrics
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.host_memory import give_back
 from tunix_exp.models import lora, sharding
@@ -79,7 +77,9 @@ def trained_model(
 
     meter = Meter(step.flops_of_width, step.peak_flops)
     with (
-        Checkpoints(evidence.path("checkpoints"), keep=config.training.keep_checkpoints) as checkpoints,
+        Checkpoints(
+            evidence.path(folders.CHECKPOINTS.path), keep=config.training.keep_checkpoints
+        ) as checkpoints,
         evidence.log.progress(step.total_steps - first, "training") as bar,
     ):
         state = train(
@@ -105,7 +105,7 @@ def trained_model(
     if rows:
         evidence.log.say(f"trained {len(rows)} logged steps: loss {rows[0].loss:.4f} → {rows[-1].loss:.4f}")
     else:
-        evidence.write_text(layout.METRICS, "")
+        evidence.write(metrics.KIND, ())
         evidence.log.say(f"no step was left to take: {first} of {step.total_steps} were done")
     return nnx.merge(graphdef, state.params, *frozen)
 
@@ -129,16 +129,14 @@ def _first_state(
 
 def _write_row(row: Row, evidence: RunDirectory) -> None:
     line = row.line()
-    evidence.append_jsonl("metrics.jsonl", line)
-    evidence.board.scalars(row.step, {k: v for k, v in line.items() if k != "step"})
-    evidence.log.figures(step_line(line))
+    evidence.append(metrics.KIND, line)
+    evidence.log.note(metrics.described(line))
 
 
 def _write_heldout(loss: float, done: int, evidence: RunDirectory) -> None:
     row = {"step": done, "loss_nats": loss}
-    evidence.append_jsonl("heldout.jsonl", row)
-    evidence.board.scalars(done, {HELDOUT + "loss_nats": loss})
-    evidence.log.figures(heldout_line(row))
+    evidence.append(heldout.KIND, row)
+    evidence.log.note(heldout.described(row))
 
 
 def _record(state: TrainState, frozen: Sequence[nnx.State], meter: Meter, evidence: RunDirectory) -> None:

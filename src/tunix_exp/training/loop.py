@@ -11,7 +11,7 @@ import jax
 from tunix_exp import interruption
 from tunix_exp.device.check import peak_memory
 from tunix_exp.errors import Interrupted, NonFinite
-from tunix_exp.evidence.metrics import is_logged
+from tunix_exp.evidence.kinds.steps import is_logged
 from tunix_exp.training.checkpoint import Checkpoints
 from tunix_exp.training.meter import Meter
 from tunix_exp.training.optim import Scalars

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.layout import CHECKPOINTS, CONFIG, MANIFEST
+from tunix_exp.evidence.kinds.folders import CHECKPOINTS, steps_saved
+from tunix_exp.evidence.layout import CONFIG, MANIFEST
 from tunix_exp.evidence.manifest import RunManifest, parse_manifest
 from tunix_exp.evidence.strict_json import read_json_object, read_text
 
@@ -45,7 +46,7 @@ class Parent:
     @property
     def checkpoints(self) -> Path:
         """Where its checkpoints lie."""
-        return self.folder / CHECKPOINTS
+        return self.folder / CHECKPOINTS.path
 
     def describe(self) -> str:
         """What is gone on from, in a line."""
@@ -104,8 +105,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 
 def newest_step(folder: Path) -> int | None:
     """The step of the newest complete checkpoint of the run in `folder`; one still written has a suffix."""
-    steps = [int(p.name) for p in (folder / CHECKPOINTS).glob("*") if p.name.isdigit()]
-    return max(steps, default=None)
+    return max(steps_saved(folder), default=None)
 
 
 class _Absent:

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.layout import MANIFEST, REPORT
+from tunix_exp.evidence.kinds.pages import REPORT
+from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.exits import COMPLETED
 from tunix_exp.report.page.write import runs_at, write_page
 
@@ -24,7 +25,7 @@ def main(words: list[str]) -> int:
     for path in asked.paths:
         runs = runs_at(path)
         is_run = (path / MANIFEST).is_file()
-        default = path.resolve().with_name(f"{path.resolve().name}.html") if is_run else path / REPORT
+        default = path.resolve().with_name(f"{path.resolve().name}.html") if is_run else path / REPORT.path
         title = None if is_run else "/".join(path.resolve().parts[-2:])
         write_page(runs, default if asked.to is None else asked.to, title=title)
     return COMPLETED

@@ -6,16 +6,17 @@ from tunix_exp.data.config import TemplateConfig
 from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.evaluation.config import HarnessEvalConfig
 from tunix_exp.evaluation.harness.tasks import Tasks, load_tasks
-from tunix_exp.evidence import layout
 from tunix_exp.evidence import manifest as records
 from tunix_exp.evidence.harness import documents_hash, harness_headline
+from tunix_exp.evidence.kinds import harness as kinds
+from tunix_exp.evidence.kinds.read import read_rows
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.models.architecture import LanguageModel
-from tunix_exp.scoring.harness import Outcome, Sample, harness_summary
+from tunix_exp.scoring.harness import Outcome, harness_summary
 
 _FILES = {
-    "base": (layout.BASE_HARNESS, layout.BASE_SAMPLES),
-    "trained": (layout.TRAINED_HARNESS, layout.TRAINED_SAMPLES),
+    "base": (kinds.BASE, kinds.BASE_SAMPLES),
+    "trained": (kinds.TRAINED, kinds.TRAINED_SAMPLES),
 }
 
 
@@ -50,17 +51,15 @@ def ask(
         say=evidence.log.say,
     )
     results, samples = _FILES[which]
-    evidence.write_json(results, answered.results)
-    evidence.write_jsonl(samples, answered.rows)
+    evidence.write(results, answered.results)
+    evidence.write(samples, answered.rows)
     for name, part in answered.results["tasks"].items():
         if part["n_cut"]:
             evidence.log.say(
                 f"harness: {part['n_cut']} requests of {name} were too long for the model's positions: "
                 "they lost their beginning"
             )
-    rows = enumerate(answered.rows, start=1)
-    parsed = [Sample.from_dict(row, where=f"{samples}, line {line}") for line, row in rows]
-    return Outcome(answered.results, parsed)
+    return Outcome(answered.results, read_rows(samples, evidence.root))
 
 
 def compare(
@@ -69,6 +68,6 @@ def compare(
     """The summary and the headline, both in the run directory."""
     summary = harness_summary(base, trained, resamples=resamples, seed=seed)
     headline = harness_headline(summary)
-    evidence.write_json(layout.HARNESS_SUMMARY, summary)
+    evidence.write(kinds.SUMMARY, summary)
     evidence.update(headline=headline)
     return summary, headline

@@ -4,18 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunix_exp.evidence import layout
+from tunix_exp.evidence.kinds.kind import Kind
+from tunix_exp.evidence.kinds.pages import REPORT
 from tunix_exp.report.page.numbers import size
-from tunix_exp.report.tables import FILES, entry
-
-# Still written to when the page is drawn, or too large to be read twice: the manifest has their hashes.
-_OPEN = (
-    layout.MANIFEST,
-    layout.SUMS,
-    layout.LOG,
-    layout.REPORT,
-    layout.TENSORBOARD,
-    layout.CHECKPOINTS,
-)
+from tunix_exp.report.tables import of_kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +22,20 @@ class File:
 
 def files(run: Path) -> list[File]:
     """What lies in `run`, in the order of importance; the same before and after the run's last step."""
-    present = {layout.MANIFEST, layout.SUMS, layout.REPORT, *layout.files_of(run)}
-    known = list(FILES)
-    order = sorted(present, key=lambda name: (_rank(entry(name), known), name))
-    found: dict[str, File] = {}
-    described = set()
-    for name in order:
-        shown = next((folder for folder in _OPEN if folder.endswith("/") and name.startswith(folder)), name)
-        if shown not in found:
-            # the files of a folder are described together, at the first
-            found[shown] = _file(run, shown, is_described=entry(name) not in described)
-            described.add(entry(name))
-    return list(found.values())
+    present = {layout.MANIFEST, layout.SUMS, REPORT.path, *layout.files_of(run)}
+    known, strangers = of_kinds(present, run)
+    found = [file for kind, names in known.items() for file in _of_kind(run, kind, names)]
+    return found + [_file(run, name, "not made by this version") for name in strangers]
 
 
-def _file(run: Path, name: str, *, is_described: bool) -> File:
-    holds = ""
-    if is_described:
-        is_known = entry(name) in FILES
-        holds = FILES[entry(name)] if is_known else "not made by this version"
-    if name in _OPEN:
-        return File(name, holds, "", "")
+def _of_kind(run: Path, kind: Kind, names: list[str]) -> list[File]:
+    if kind.is_open:
+        # still written to, or too large to be read twice: the manifest has the hashes
+        return [File(kind.path, kind.holds, "", "")]
+    # the files of a folder are described together, at the first
+    return [_file(run, name, kind.holds if name == names[0] else "") for name in names]
+
+
+def _file(run: Path, name: str, holds: str) -> File:
     path = run / name
     return File(name, holds, size(path.stat().st_size), layout.file_digest(path))
-
-
-def _rank(name: str, known: list[str]) -> int:
-    return known.index(name) if name in known else len(known)

@@ -7,9 +7,9 @@ from typing import Any
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
+from tunix_exp.evidence.kinds import composed, eval_summary, harness, metrics, plan, predictions
 from tunix_exp.evidence.manifest import RunManifest, parse_manifest
 from tunix_exp.evidence.strict_json import read_json_object, read_jsonl, read_text
-from tunix_exp.evidence.sweep import overrides
 from tunix_exp.report.series import heldout_losses
 from tunix_exp.scoring.harness import Sample, marks
 from tunix_exp.scoring.paired import Marked
@@ -58,8 +58,8 @@ class Record:
         """Right or wrong, item by item: the model that the run ends with."""
         if self.harness is None:
             return self.trained or self.base
-        is_trained = (self.root / layout.TRAINED_SAMPLES).is_file()
-        samples = layout.TRAINED_SAMPLES if is_trained else layout.BASE_SAMPLES
+        is_trained = (self.root / harness.TRAINED_SAMPLES.path).is_file()
+        samples = harness.TRAINED_SAMPLES.path if is_trained else harness.BASE_SAMPLES.path
         rows = enumerate(_lines(self.root, samples), start=1)
         parsed = [Sample.from_dict(row, where=f"{samples}, line {line}") for line, row in rows]
         return marks(parsed, self.harness["primary"])
@@ -79,20 +79,20 @@ def read_record(root: Path) -> Record:
             remedy="name a directory with a run_manifest.json, such as outputs/NAME/DATE",
         )
     manifest = parse_manifest(read_text(root / layout.MANIFEST, file=layout.MANIFEST))
-    metrics = _lines(root, layout.METRICS)
+    steps = _lines(root, metrics.KIND.path)
     return Record(
         root=root,
         manifest=manifest,
         config=read_json_object(root / layout.CONFIG, file=layout.CONFIG),
-        defaults=_object(root, layout.DEFAULTS),
-        overrides=overrides(root),
-        metrics=metrics,
-        heldout=heldout_losses(root, metrics) if metrics else {},
-        summary=_object(root, layout.EVAL_SUMMARY),
-        harness=_object(root, layout.HARNESS_SUMMARY),
-        base=_predictions(root, layout.BASE_PREDICTIONS),
-        trained=_predictions(root, layout.TRAINED_PREDICTIONS),
-        plan=_object(root, layout.PLAN),
+        defaults=_object(root, composed.DEFAULTS),
+        overrides=composed.overrides_of(root),
+        metrics=steps,
+        heldout=heldout_losses(root, steps) if steps else {},
+        summary=_object(root, eval_summary.KIND.path),
+        harness=_object(root, harness.SUMMARY.path),
+        base=_predictions(root, predictions.BASE.path),
+        trained=_predictions(root, predictions.TRAINED.path),
+        plan=_object(root, plan.KIND.path),
     )
 
 

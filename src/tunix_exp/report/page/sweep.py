@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from tunix_exp.evidence import layout
+from tunix_exp.evidence.kinds.pages import REPORT
 from tunix_exp.report.page.charts import BUCKETS, FIGURES, HELDOUT, Plain, overlaid, rounded, thinned
 from tunix_exp.report.page.configuration import differing_keys
 from tunix_exp.report.page.forest import forest_of_runs
@@ -97,7 +97,7 @@ def _row(
     keys: list[str],
     target: Path,
 ) -> Row:
-    record, page = one.record, one.root / layout.REPORT
+    record, page = one.record, one.root / REPORT.path
     summary = None if record is None or one.score is None else record.summary
     last = None if summary is None else summary["base" if summary["trained"] is None else "trained"]
     metrics = record.metrics if record is not None else []

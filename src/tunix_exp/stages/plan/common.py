@@ -12,6 +12,7 @@ from tunix_exp.evaluation.evaluate import heldout_widths
 from tunix_exp.evaluation.generate import block_rows
 from tunix_exp.evidence import manifest as records
 from tunix_exp.evidence.console import table_text
+from tunix_exp.evidence.kinds import plan as kind
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.models.adapter import LoRAConfig, targeted
 from tunix_exp.models.weights import Loaded, begin
@@ -75,7 +76,7 @@ def settle(
     is_stuck: bool,
 ) -> None:
     """The plan is in the run directory and in the log, and what does not fit is refused."""
-    evidence.write_json("plan.json", plan.to_json())
+    evidence.write(kind.KIND, plan.to_json())
     evidence.log.say(table_text(plan.table()))
     evidence.log.say(f"plan: {plan.describe()}")
     warning = plans.guard(plan, "block" if is_stuck else config.device.guardrail, find_remedies)

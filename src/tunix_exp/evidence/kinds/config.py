@@ -1,0 +1,66 @@
+"""`config.json`: the whole config, resolved, and what the manifest names of it again."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tunix_exp.evidence.kinds.kind import Check, Disagreement, Kind, always
+from tunix_exp.evidence.layout import CONFIG, MANIFEST
+from tunix_exp.evidence.manifest import config_hash
+from tunix_exp.evidence.opened import OpenedRun
+
+# A resolved config and the manifest name these twice, and must name the same.
+_NAMED_TWICE = (
+    "name", "seed", "mode.name",
+    "model.name", "model.family", "model.weights",
+    "adapter.name", "adapter.weights", "adapter.rank", "adapter.alpha", "adapter.scaling",
+    "adapter.dropout", "adapter.merge_for_eval",
+    "data.name", "data.source",
+    "eval.kind", "eval.name", "eval.source", "eval.tasks",
+)  # fmt: skip
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every leaf of `config` by its full key: `{"optim": {"peak_lr": 1}}` gives `optim.peak_lr`."""
+    leaves: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            leaves |= flatten(value, f"{prefix}{name}.")
+        else:
+            leaves[prefix + name] = value
+    return leaves
+
+
+def _hashed(run: OpenedRun) -> Iterator[Disagreement]:
+    """It is the config whose hash the manifest has."""
+    if config_hash(run.config) != run.manifest.config_hash:
+        yield Disagreement(KIND.path, "is not the config of `config_hash` in the manifest")
+
+
+def _named_twice(run: OpenedRun) -> Iterator[Disagreement]:
+    """The manifest names what the config names."""
+    says = run.manifest.model_dump(mode="json")
+    says["mode"] = {"name": says["mode"]}
+    says["adapter"] = says["adapter"] or {"name": "none"}
+    for key in _NAMED_TWICE:
+        section, _, leaf = key.partition(".")
+        if leaf and (says[section] is None or leaf not in says[section]):
+            continue  # a section that this mode or kind of eval does not have
+        recorded = says[section][leaf] if leaf else says[section]
+        if not _is_same(recorded, run.setting(key)):
+            what = f"`{key}` is {recorded!r}, but config.json says {run.setting(key)!r}"
+            yield Disagreement(MANIFEST, what)
+
+
+def _is_same(recorded: Any, setting: Any) -> bool:
+    """Whether both are equal; as a float, an integer of many digits is the float next to it."""
+    is_rounded = type(recorded) is float and type(setting) is int
+    return recorded == (float(setting) if is_rounded else setting)
+
+
+KIND = Kind(
+    path=CONFIG,
+    name="config",
+    holds="the whole config, resolved",
+    when=always,
+    integrity=(Check(_hashed, (CONFIG,), at_any_end=True), Check(_named_twice, (CONFIG,))),
+)

@@ -1,0 +1,179 @@
+"""`eval_summary.json`: the scores of both models and their comparison, by an extractor that it names."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tunix_exp.evidence.kinds import config, item_losses, predictions
+from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Kind, when_evaluated
+from tunix_exp.evidence.layout import MANIFEST
+from tunix_exp.evidence.manifest import Finding, Headline, ItemsEval
+from tunix_exp.evidence.opened import OpenedRun, same_figures
+from tunix_exp.evidence.strict_json import BrokenFile
+from tunix_exp.evidence.summary import Baseline, eval_summary, headline
+from tunix_exp.scoring.extract import EXTRACTOR_VERSION
+from tunix_exp.scoring.match import compare
+from tunix_exp.scoring.paired import Evaluation
+from tunix_exp.scoring.scorecard import Prediction, score
+from tunix_exp.scoring.stop import answered, place
+from tunix_exp.scoring.symbolic import REMEDY
+
+# Of runs whose manifest is of version 1. This version cannot score as it did, nor count by rules.
+_EARLIER_EXTRACTOR = "v1"
+_LATER_KEYS = frozenset({"matched_by", "undecided"})
+# Of version 1 too: the words for the same figures have changed since.
+WORDS = frozenset({"sentence", "text"})
+
+
+def _is_earlier(run: OpenedRun) -> bool:
+    extractor = run.object(KIND).get("extractor") if run.has(KIND.path) else None
+    return run.manifest.schema_version == 1 and extractor == _EARLIER_EXTRACTOR
+
+
+def _answers(run: OpenedRun) -> Iterator[tuple[str, list[Prediction], tuple[str, ...]]]:
+    """Every file of answers, and the texts at which they end: none where none were recorded."""
+    items, baseline = run.manifest.eval, run.manifest.baseline
+    stop = (items.stop or ()) if isinstance(items, ItemsEval) else ()
+    for kind in (predictions.BASE, predictions.TRAINED):
+        yield kind.path, run.rows(kind), stop
+    if baseline is not None:
+        yield predictions.BASELINE.path, run.rows(predictions.BASELINE), baseline.stop or ()
+
+
+def _scored_again(run: OpenedRun) -> Iterator[Disagreement]:
+    """Every answer is scored as its output is, and ended where the config says."""
+    items, asked = run.manifest.eval, run.setting_if_any("eval.stop")
+    if isinstance(items, ItemsEval) and asked is not None and list(items.stop or ()) != asked:
+        yield Disagreement(MANIFEST, f"`eval.stop` is not config.json's, {asked}")
+    is_earlier = _is_earlier(run)
+    for file, answers, stop in _answers(run):
+        for line, one in enumerate(answers, start=1):
+            if (one.stop_reason == "stop") != (place(one.output, stop) is not None):
+                what = (
+                    f"`stop_reason` is {one.stop_reason!r}, and the texts that end an answer are {list(stop)}"
+                )
+                yield Disagreement(file, f"line {line}: {what}")
+            if not is_earlier:
+                yield from (Disagreement(file, f"line {line}: {what}") for what in _misjudged(one, stop))
+
+
+def _misjudged(one: Prediction, stop: tuple[str, ...]) -> Iterator[str]:
+    extracted, correct = score(answered(one.output, stop), one.expected_answer)
+    if extracted != one.extracted_answer:
+        yield f"`extracted_answer` is {one.extracted_answer!r}, the output gives {extracted!r}"
+    elif correct != one.correct:
+        is_undecided = compare(extracted, one.expected_answer).rule == "undecided"
+        more = f", undecided without the extra: {REMEDY}" if is_undecided else ""
+        yield f"`correct` is {one.correct}, scored again {correct}{more}"
+
+
+def _by_an_earlier_extractor(run: OpenedRun) -> Iterator[Finding]:
+    """Answers that an earlier version scored, which this one cannot score as that did."""
+    if _is_earlier(run):
+        every = [(one, stop) for _, answers, stop in _answers(run) for one in answers]
+        others = sum(any(_misjudged(one, stop)) for one, stop in every)
+        yield Finding(
+            code="scored by an earlier extractor",
+            where=f"{KIND.path}, extractor",
+            sentence=f"extractor {_EARLIER_EXTRACTOR} scored the answers; {EXTRACTOR_VERSION} of this "
+            f"version scores {others} of {len(every)} otherwise",
+        )
+
+
+def _recomputed(run: OpenedRun) -> Iterator[Disagreement]:
+    """It is what predictions and losses give, and the headline and the verdict are what it gives."""
+    says, due = run.object(KIND), _due(run)
+    if due is None:
+        return  # what keeps the models apart has been said already
+    if run.manifest.schema_version == 1:
+        due, says = without(due, WORDS), without(says, WORDS)
+    if _is_earlier(run):
+        due = without(due, _LATER_KEYS) | {"extractor": _EARLIER_EXTRACTOR}
+    for key in sorted(due.keys() | says.keys()):
+        if key in ("extractor", "statistics") and key in says and says[key] != due[key]:
+            what = f"was made by {key} {says[key]}, and this package has {due[key]}"
+            yield Disagreement(KIND.path, what)
+        elif key not in due or key not in says or not same_figures(due[key], says[key]):
+            yield Disagreement(KIND.path, f"`{key}` is not what the predictions and losses give")
+    if same_figures(due, says):
+        yield from headline_differs(run, headline(run.object(KIND)), KIND.path)
+        verdict = None if due["baseline"] is None else due["baseline"]["verdict"]
+        if verdict != run.manifest.verdict:
+            what = f"`verdict` is {run.manifest.verdict!r}, {KIND.path} gives {verdict!r}"
+            yield Disagreement(MANIFEST, what)
+
+
+def _due(run: OpenedRun) -> dict[str, Any] | None:
+    base = Evaluation(run.rows(predictions.BASE), run.rows(item_losses.BASE))
+    present = [run.has(kind.path) for kind in (predictions.TRAINED, item_losses.TRAINED)]
+    if any(present) and not all(present):
+        return None
+    trained = (
+        Evaluation(run.rows(predictions.TRAINED), run.rows(item_losses.TRAINED)) if all(present) else None
+    )
+    if not base.predictions or (trained is not None and not _are_pairs(base, trained)):
+        return None
+    record, baseline = run.manifest.baseline, None
+    if record is not None:
+        baseline = Baseline(record, run.rows(predictions.BASELINE))
+        if [one.id for one in baseline.predictions] != [one.id for one in base.predictions]:
+            return None
+    resamples, seed = draws(run)
+    return eval_summary(base, trained, resamples=resamples, seed=seed, baseline=baseline)
+
+
+def draws(run: OpenedRun) -> tuple[int, int]:
+    """How often the intervals are drawn, and by which seed."""
+    resamples, seed = run.count("eval.resamples"), run.setting("seed")
+    if resamples is None or type(seed) is not int:
+        raise BrokenFile(config.KIND.path, f"`eval.resamples` is {resamples!r} and `seed` is {seed!r}")
+    return resamples, seed
+
+
+def _are_pairs(base: Evaluation, trained: Evaluation) -> bool:
+    ids = [one.id for one in base.predictions]
+    others = (base.losses, trained.predictions, trained.losses)
+    tokens = [[one.tokens for one in part.losses] for part in (base, trained)]
+    return all([one.id for one in part] == ids for part in others) and tokens[0] == tokens[1]
+
+
+def headline_differs(run: OpenedRun, due: Headline, file: str) -> Iterator[Disagreement]:
+    """Where the manifest's headline is not `due`, which follows from `file`."""
+    says = run.manifest.headline
+    if says is None:
+        return  # the rules have said so
+    for field in type(due).model_fields:
+        is_wording = field in WORDS and run.manifest.schema_version == 1
+        if getattr(due, field) != getattr(says, field) and not is_wording:
+            what = f"`headline.{field}` is {getattr(says, field)!r}, {file} gives {getattr(due, field)!r}"
+            yield Disagreement(MANIFEST, what)
+
+
+def without(value: Any, keys: frozenset[str]) -> Any:
+    """`value` with none of the keys, at whatever depth."""
+    if not isinstance(value, dict):
+        return value
+    return {key: without(part, keys) for key, part in value.items() if key not in keys}
+
+
+def _heldout_losses(summary: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        f"held-out loss, {which}": summary[which]["heldout_loss_nats"]
+        for which in ("base", "trained")
+        if summary[which] is not None
+    }
+
+
+_PATH = "eval_summary.json"
+_NEEDS = (config.KIND.path, _PATH, predictions.BASE.path, item_losses.BASE.path)
+KIND = Kind(
+    path=_PATH,
+    name="summary of the evaluation",
+    holds="the scores of base and trained model, and their comparison",
+    when=when_evaluated("items", trained=False),
+    integrity=(
+        Check(_scored_again, (config.KIND.path, predictions.BASE.path)),
+        Check(_recomputed, _NEEDS),
+    ),
+    sanity=(_by_an_earlier_extractor,),
+    compared=(Compared("value", values=_heldout_losses, of_the_end=True),),
+)

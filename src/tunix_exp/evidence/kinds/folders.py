@@ -1,0 +1,57 @@
+"""`checkpoints/` and `export/`: what libraries write, each of it once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tunix_exp.evidence.kinds import config
+from tunix_exp.evidence.kinds.kind import Check, Disagreement, Kind, at_times, when_trained
+from tunix_exp.evidence.opened import OpenedRun
+
+_README = "README.md"
+# What each form of `training.export` leaves, at the least.
+_EXPORTED = {
+    "hf": ("config.json", "generation_config.json", _README),
+    "peft": ("adapter_config.json", "adapter_model.safetensors", _README),
+}
+
+
+def steps_saved(root: Path) -> list[int]:
+    """The steps whose state lies in the run at `root`, in order."""
+    return sorted(int(one.name) for one in (root / CHECKPOINTS.path).glob("*") if one.name.isdigit())
+
+
+def _newest(run: OpenedRun) -> Iterator[Disagreement]:
+    """The newest checkpoint is of the last step."""
+    done, saved = run.manifest.steps_done, steps_saved(run.root)
+    if done is not None and saved and saved[-1] != done:
+        what = f"the newest is of step {saved[-1]}, but {done} steps were done"
+        yield Disagreement(CHECKPOINTS.path, what)
+
+
+def _exported(run: OpenedRun) -> Iterator[Disagreement]:
+    """There is an export in every form that was asked for, and in no other."""
+    asked = run.setting("training.export") if run.facts.computes else []
+    for form, names in _EXPORTED.items():
+        folder = f"{EXPORT.path}{form}/"
+        for name in names if form in asked else ():
+            if not run.has(folder + name):
+                yield Disagreement(folder + name, f"is missing: config.json has training.export={asked}")
+        if form not in asked and run.has(folder):
+            yield Disagreement(folder, f"config.json has training.export={asked}")
+
+
+CHECKPOINTS = Kind(
+    path="checkpoints/",
+    name="checkpoints",
+    holds="parameters and optimizer state, for resuming",
+    when=when_trained,
+    is_open=True,  # too large to be read twice
+    integrity=(Check(_newest, ("checkpoints/",)),),
+)
+EXPORT = Kind(
+    path="export/",
+    name="export",
+    holds="the model for transformers, the adapter for PEFT",
+    when=at_times,
+    integrity=(Check(_exported, (config.KIND.path,)),),
+)

@@ -1,0 +1,149 @@
+"""`harness/*` and `harness_summary.json`: its results, summed up and compared without the harness."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from tunix_exp.evidence.harness import documents_hash, harness_headline
+from tunix_exp.evidence.kinds import config
+from tunix_exp.evidence.kinds.eval_summary import WORDS, draws, headline_differs, without
+from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Kind, when_evaluated
+from tunix_exp.evidence.manifest import HarnessEval
+from tunix_exp.evidence.opened import OpenedRun, lookup, same_figures
+from tunix_exp.scoring.harness import Outcome, Sample, aggregated, harness_summary
+
+# The harness adds up in another order.
+_RELATIVE = 1e-9
+
+
+def _outcome(run: OpenedRun, results: Kind, samples: Kind) -> Outcome:
+    return Outcome(run.object(results), run.rows(samples))
+
+
+def _base(run: OpenedRun) -> Iterator[Disagreement]:
+    """The base model's results are what its items give, and those are the manifest's documents."""
+    yield from _results(run, BASE, BASE_SAMPLES)
+    says = run.manifest.eval
+    assert isinstance(says, HarnessEval)  # else these files may not lie here
+    documents = {(one.task, one.doc_id): one.doc_hash for one in run.rows(BASE_SAMPLES)}
+    if len(documents) != says.rows:
+        yield Disagreement(BASE_SAMPLES.path, f"has {len(documents)} items, the manifest {says.rows}")
+    if documents_hash((*key, digest) for key, digest in documents.items()) != says.sha256:
+        yield Disagreement(BASE_SAMPLES.path, "is not of the documents of `eval.sha256` in the manifest")
+
+
+def _trained(run: OpenedRun) -> Iterator[Disagreement]:
+    """So are the trained model's, and it was asked what the base model was asked."""
+    yield from _results(run, TRAINED, TRAINED_SAMPLES)
+    asked = [[one.same_question for one in run.rows(kind)] for kind in (BASE_SAMPLES, TRAINED_SAMPLES)]
+    if asked[0] != asked[1]:
+        yield Disagreement(TRAINED_SAMPLES.path, f"was not asked what {BASE_SAMPLES.path} was")
+
+
+def _recomputed(run: OpenedRun) -> Iterator[Disagreement]:
+    """The summary is what results and items give, and the headline is what the summary gives."""
+    says = run.object(SUMMARY)
+    present = [run.has(kind.path) for kind in (TRAINED, TRAINED_SAMPLES)]
+    if any(present) and not all(present):
+        return  # that one is missing has been said already
+    before = _outcome(run, BASE, BASE_SAMPLES)
+    after = _outcome(run, TRAINED, TRAINED_SAMPLES) if all(present) else None
+    if after is not None and [one.id for one in before.samples] != [one.id for one in after.samples]:
+        return  # and so has this
+    resamples, seed = draws(run)
+    due = harness_summary(before, after, resamples=resamples, seed=seed)
+    if run.manifest.schema_version == 1:
+        due, says = without(due, WORDS), without(says, WORDS)
+    for key in sorted(due.keys() | says.keys()):
+        if key not in due or key not in says or not same_figures(due[key], says[key]):
+            yield Disagreement(SUMMARY.path, f"`{key}` is not what results and items give")
+    if same_figures(due, says):
+        yield from headline_differs(run, harness_headline(run.object(SUMMARY)), SUMMARY.path)
+
+
+def _results(run: OpenedRun, results: Kind, samples: Kind) -> Iterator[Disagreement]:
+    outcome = _outcome(run, results, samples)
+    ids = [one.id for one in outcome.samples]
+    if len(set(ids)) != len(ids):
+        yield Disagreement(samples.path, "has an id twice")
+    says = run.manifest.eval
+    if isinstance(says, HarnessEval) and lookup(outcome.results, "lm_eval", results.path) != says.lm_eval:
+        yield Disagreement(results.path, f"is not of lm-eval {says.lm_eval}, as the manifest says")
+    tasks = lookup(outcome.results, "tasks", results.path)
+    for name in sorted({one.task for one in outcome.samples} ^ tasks.keys()):
+        yield Disagreement(results.path, f"the task `{name}` is not both here and in {samples.path}")
+    for name, part in tasks.items():
+        yield from _task(outcome, name, part, results.path, samples.path)
+
+
+def _task(
+    outcome: Outcome, name: str, part: dict[str, Any], results: str, samples: str
+) -> Iterator[Disagreement]:
+    own = [one for one in outcome.samples if one.task == name]
+    asked = len({one.doc_id for one in own})
+    if asked != lookup(part, "n_items", results):
+        yield Disagreement(results, f"`{name}` has {part['n_items']} items, {samples} has {asked}")
+    for key, metric in lookup(part, "metrics", results).items():
+        value = lookup(metric, "value", results)
+        due = aggregated(outcome.scores(name, key), lookup(metric, "aggregation", results))
+        if due is not None and not (
+            type(value) in (int, float) and math.isclose(value, due, rel_tol=_RELATIVE, abs_tol=1e-12)
+        ):
+            yield Disagreement(results, f"`{name}` has {key} {value!r}, its items give {due!r}")
+    if lookup(part, "output_type", results) == "multiple_choice":
+        for one in own:
+            if _is_misjudged(one):
+                yield Disagreement(samples, f"`{one.id}`: `acc` is not what the log-likelihoods give")
+
+
+def _is_misjudged(one: Sample) -> bool:
+    """Whether `acc` is not: the likeliest of the choices is the target. Only where that is one number."""
+    if "acc" not in one.metrics or "acc_mutual_info" in one.metrics or type(one.target) is not int:
+        return False
+    contexts = {argument[0] for argument in one.arguments if isinstance(argument, list) and argument}
+    scores = [answer[0] for answer in one.filtered if isinstance(answer, list) and len(answer) == 2]
+    if len(contexts) != 1 or len(scores) != len(one.arguments) or not 0 <= one.target < len(scores):
+        return False
+    return (scores.index(max(scores)) == one.target) != bool(one.metrics["acc"])
+
+
+_BASE = ("harness/base.json", "harness/base.jsonl")
+_TRAINED = ("harness/trained.json", "harness/trained.jsonl")
+_SUMMARY = "harness_summary.json"
+BASE = Kind(
+    path=_BASE[0],
+    name="base results of the harness",
+    holds="the harness's own results for the base model",
+    when=when_evaluated("harness", trained=False),
+    integrity=(Check(_base, _BASE),),
+)
+TRAINED = Kind(
+    path=_TRAINED[0],
+    name="trained results of the harness",
+    holds="and for the trained model",
+    when=when_evaluated("harness", trained=True),
+    integrity=(Check(_trained, (*_BASE, *_TRAINED)),),
+)
+BASE_SAMPLES = Kind(
+    path=_BASE[1],
+    name="base answers to the harness",
+    holds="every item of the tasks as the base model met it, and what it scored",
+    when=when_evaluated("harness", trained=False),
+    schema=Sample,
+    compared=(Compared("id"),),
+)
+TRAINED_SAMPLES = Kind(
+    path=_TRAINED[1],
+    name="trained answers to the harness",
+    holds="the same of the trained model",
+    when=when_evaluated("harness", trained=True),
+    schema=Sample,
+    compared=(Compared("id", of_the_end=True),),
+)
+SUMMARY = Kind(
+    path=_SUMMARY,
+    name="summary of the harness",
+    holds="every metric of the harness's tasks for both models, and their comparison",
+    when=when_evaluated("harness", trained=False),
+    integrity=(Check(_recomputed, (config.KIND.path, _SUMMARY, *_BASE)),),
+)

@@ -1,0 +1,177 @@
+"""What is said of a kind of evidence: its file, when a run has it, its schema, its checks, its readers."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from tunix_exp.evidence.manifest import Finding, Mode, Status
+
+if TYPE_CHECKING:
+    from tunix_exp.evidence.opened import OpenedRun
+
+Due = Literal["must", "may", "never"]
+EvalKind = Literal["items", "harness", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A file of the run directory, and what is wrong with it."""
+
+    file: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What decides which files a run holds; `config` is empty where it cannot be read."""
+
+    status: Status
+    mode: Mode | None
+    eval_kind: EvalKind
+    took_no_step: bool
+    is_replay: bool
+    config: Mapping[str, Any]
+
+    @property
+    def trains(self) -> bool:
+        """Whether the mode trains a model."""
+        return self.mode in ("full", "smoke")
+
+    @property
+    def computes(self) -> bool:
+        """Whether the mode loads a model at all."""
+        return self.mode != "preflight"
+
+
+class Line(BaseModel):
+    """A line of numbers by step; a kind may allow more keys than it names, numbers all of them."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class FromDict(Protocol):
+    """A dataclass that reads itself from an object of JSON, or raises a `UserError`."""
+
+    @classmethod
+    def from_dict(cls, row: Any, *, where: str) -> Any:
+        """The value; `where` is named when there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Integrity: what must follow from other facts. A disagreement fails the run.
+
+    `find` is called when the files in `needs` are there: that one is missing is said elsewhere. Only a
+    completed run is asked, unless `at_any_end`.
+    """
+
+    find: Callable[["OpenedRun"], Iterator[Disagreement]]
+    needs: tuple[str, ...] = ()
+    at_any_end: bool = False
+
+
+# Sanity: what is odd, and could come from an honest run on a strange machine. It fails nothing.
+Look = Callable[["OpenedRun"], Iterator[Finding]]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What a replay must repeat to the bit.
+
+    Of lines with a `step` every figure but `leaves_out`, under its own name or that of `names`; of lines with
+    an `id` the whole line; of an object what `values` takes from it. A run that stops after n steps has lines
+    up to step n − `lag`, and nothing `of_the_end`.
+    """
+
+    by: Literal["step", "id", "value"]
+    leaves_out: frozenset[str] = frozenset()
+    names: Mapping[str, str] = field(default_factory=dict)
+    values: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    lag: int = 0
+    of_the_end: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Kind:
+    """One kind of evidence.
+
+    path        the file, or the folder with a slash at its end, of which `parts` must be there
+    name        what messages call it
+    holds       one sentence for readers
+    when        whether a completed run must, may or may never have it
+    also_at     other ends at which a run must have it: any run may, where it did not complete
+    schema      of the object in a `.json`, of each line in a `.jsonl`
+    is_appended whether lines come one by one while the run goes on, else it is written whole
+    curves      the prefix of its figures on TensorBoard, which has them too; none without
+    is_open     whether it is still written to when the pages are drawn
+    integrity   what is checked against other facts
+    sanity      what is odd, and no fault
+    compared    what a replay must repeat
+    """
+
+    path: str
+    name: str
+    holds: str
+    when: Callable[[Facts], Due]
+    parts: tuple[str, ...] = ()
+    also_at: frozenset[Status] = frozenset()
+    schema: type[BaseModel] | type[FromDict] | None = None
+    is_appended: bool = False
+    curves: str | None = None
+    is_open: bool = False
+    integrity: tuple[Check, ...] = ()
+    sanity: tuple[Look, ...] = ()
+    compared: tuple[Compared, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names that must be there where the kind must."""
+        return tuple(self.path + part for part in self.parts) or (self.path,)
+
+    def has(self, file: str) -> bool:
+        """Whether the file is of this kind."""
+        return file.startswith(self.path) if self.path.endswith("/") else file == self.path
+
+    def due(self, facts: Facts) -> Due:
+        """Whether a run of these facts must, may or may never have it."""
+        if facts.status == "completed":
+            return self.when(facts)
+        return "must" if facts.status in self.also_at else "may"
+
+
+ANY_END: frozenset[Status] = frozenset({"running", "failed", "interrupted"})
+
+
+def always(facts: Facts) -> Due:
+    """Every completed run has it."""
+    return "must"
+
+
+def at_times(facts: Facts) -> Due:
+    """A completed run may have it; a check knows when it must."""
+    return "may"
+
+
+def when_trained(facts: Facts) -> Due:
+    """A completed run has it when the mode trains."""
+    return "must" if facts.trains else "never"
+
+
+def when_computed(facts: Facts) -> Due:
+    """A completed run has it unless it was a preflight."""
+    return "must" if facts.computes else "may"
+
+
+def when_evaluated(kind: EvalKind, *, trained: bool) -> Callable[[Facts], Due]:
+    """A completed run has it when the base model, or the `trained` one, is evaluated on `kind`."""
+
+    def when(facts: Facts) -> Due:
+        is_asked = facts.eval_kind == kind and (facts.trains if trained else facts.computes)
+        return "must" if is_asked else "never"
+
+    return when

@@ -1,0 +1,56 @@
+"""What a person reads: drawn from the other files, so that it holds no fact of its own."""
+
+from tunix_exp.evidence.kinds.kind import ANY_END, Due, Facts, Kind, always, when_computed
+from tunix_exp.evidence.layout import LOG
+
+
+def _when_stepped(facts: Facts) -> Due:
+    return "must" if facts.trains and not facts.took_no_step else "never"
+
+
+def _never(facts: Facts) -> Due:
+    return "never"
+
+
+README = Kind(path="README.md", name="page", holds="what a person reads first", when=always)
+REPORT = Kind(
+    path="report.html",
+    name="report",
+    holds="the same as a page: curves, comparison, every prediction, config; works off line",
+    when=always,
+    is_open=True,
+)
+CURVES = Kind(
+    path="curves.png",
+    name="curves",
+    holds="loss, learning rate, gradient norm and throughput over the steps",
+    when=_when_stepped,
+)
+EXAMPLE = Kind(
+    path="example.txt",
+    name="example",
+    holds="one training example as the model sees it, its loss mask marked",
+    when=when_computed,
+)
+DEVICE_CHECK = Kind(
+    path="device_check.txt",
+    name="device check",
+    holds="the devices, and what they computed when they were tried",
+    when=always,
+)
+ENVIRONMENT = Kind(
+    path="env_info.txt",
+    name="environment",
+    holds="interpreter, packages, operating system, processor",
+    when=always,
+)
+TRAINING_LOG = Kind(
+    path=LOG, name="log", holds="what the console said", when=always, also_at=ANY_END, is_open=True
+)
+FAILURE_ANALYSIS = Kind(
+    path="failure_analysis.md",
+    name="failure analysis",
+    holds="why the run failed, and what to do",
+    when=_never,
+    also_at=frozenset({"failed"}),
+)

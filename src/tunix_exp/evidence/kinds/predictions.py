@@ -1,0 +1,115 @@
+"""`predictions/*.jsonl`: every answer to the held-out items, as it was scored."""
+
+from collections.abc import Iterator
+
+from tunix_exp.evidence.kinds import config
+from tunix_exp.evidence.kinds.kind import (
+    Check,
+    Compared,
+    Disagreement,
+    Due,
+    Facts,
+    Kind,
+    when_evaluated,
+)
+from tunix_exp.evidence.layout import MANIFEST
+from tunix_exp.evidence.manifest import ItemsEval
+from tunix_exp.evidence.opened import OpenedRun, bundled
+from tunix_exp.evidence.strict_json import parse_json
+from tunix_exp.scoring.paired import GROUPS
+from tunix_exp.scoring.scorecard import Prediction
+
+
+def _items(run: OpenedRun, kind: Kind) -> Iterator[Disagreement]:
+    """Every id is there once, and there are as many answers as the manifest says."""
+    seen: set[str] = set()
+    for line, one in enumerate(run.rows(kind), start=1):
+        if one.id in seen:
+            yield Disagreement(kind.path, f"line {line}: the id `{one.id}` is there twice")
+        seen.add(one.id)
+    items, found = run.manifest.eval, len(run.rows(kind))
+    if isinstance(items, ItemsEval) and found != items.rows:
+        yield Disagreement(kind.path, f"has {found} items, the manifest {items.rows}")
+
+
+def _base(run: OpenedRun) -> Iterator[Disagreement]:
+    """There is one answer to each item."""
+    yield from _items(run, BASE)
+
+
+def _bundled(run: OpenedRun) -> Iterator[Disagreement]:
+    """The items are those of the set that is shipped with the package, in its order."""
+    source = run.setting("eval.source")
+    content = bundled(source)
+    if content is None or run.setting_if_any("eval.fields.answer_marker") is not None:
+        return  # not shipped with the package, or answers that stand inside other text
+    fields = {"expected_answer": run.setting("eval.fields.answer"), "id": run.setting("eval.fields.id")}
+    fields |= {name: run.setting(f"eval.fields.{name}") for name in GROUPS}
+    rows = [parse_json(line, file=source) for line in content.decode().splitlines()]
+    for line, (one, row) in enumerate(zip(run.rows(BASE), rows, strict=False), start=1):
+        for name, field in fields.items():
+            if field in row and getattr(one, name) != row[field]:
+                what = f"line {line}: `{name}` is {getattr(one, name)!r}, but {source} has {row[field]!r}"
+                yield Disagreement(BASE.path, what)
+
+
+def _trained(run: OpenedRun) -> Iterator[Disagreement]:
+    """The trained model answered the base model's items."""
+    yield from _items(run, TRAINED)
+    base, trained = run.rows(BASE), run.rows(TRAINED)
+    if [one.id for one in trained] != [one.id for one in base]:
+        yield Disagreement(TRAINED.path, f"has other ids than {BASE.path}")
+        return
+    for line, (before, after) in enumerate(zip(base, trained, strict=True), start=1):
+        for name in ("prompt", "expected_answer", *GROUPS):
+            if getattr(before, name) != getattr(after, name):
+                yield Disagreement(TRAINED.path, f"line {line}: `{name}` differs from {BASE.path}")
+
+
+def _baseline(run: OpenedRun) -> Iterator[Disagreement]:
+    """The baseline is the config's, and it answered the same items."""
+    named, record = run.setting("eval.baseline"), run.manifest.baseline
+    tolerance = run.setting("eval.baseline_tolerance_points")
+    if (named is None) != (record is None) or (record is not None and record.tolerance_points != tolerance):
+        yield Disagreement(MANIFEST, "`baseline` is not that of `eval.baseline` in config.json")
+    if (record is None) == run.has(BASELINE.path):
+        what = "is missing" if record else "cannot come from a run without a baseline"
+        yield Disagreement(BASELINE.path, what)
+    if run.has(BASELINE.path) and record is not None:
+        yield from _items(run, BASELINE)
+        base = [(one.id, one.expected_answer) for one in run.rows(BASE)]
+        if [(one.id, one.expected_answer) for one in run.rows(BASELINE)] != base:
+            yield Disagreement(BASELINE.path, f"is of other items than {BASE.path}")
+
+
+def _when_measured(facts: Facts) -> Due:
+    return "may" if facts.eval_kind == "items" and facts.computes else "never"
+
+
+_BASE, _TRAINED = "predictions/base.jsonl", "predictions/trained.jsonl"
+BASELINE = Kind(
+    path="predictions/baseline.jsonl",
+    name="the baseline's predictions",
+    holds="every answer of the run that this one is measured against",
+    when=_when_measured,
+    schema=Prediction,
+    integrity=(Check(_baseline, (config.KIND.path, _BASE)),),
+)
+BASE = Kind(
+    path=_BASE,
+    name="base predictions",
+    holds="every answer of the base model, as it was scored",
+    when=when_evaluated("items", trained=False),
+    schema=Prediction,
+    integrity=(Check(_base, (_BASE,)), Check(_bundled, (config.KIND.path, _BASE))),
+    compared=(Compared("id"),),
+)
+TRAINED = Kind(
+    path=_TRAINED,
+    name="trained predictions",
+    holds="every answer of the trained model, as it was scored",
+    when=when_evaluated("items", trained=True),
+    schema=Prediction,
+    integrity=(Check(_trained, (_BASE, _TRAINED)),),
+    compared=(Compared("id", of_the_end=True),),
+)

@@ -1,0 +1,41 @@
+"""`source.patch` and `uv.lock`: how the code differed from its commit, and the packages it asks for."""
+
+from collections.abc import Iterator
+
+from tunix_exp.evidence.kinds.kind import Check, Disagreement, Kind, at_times
+from tunix_exp.evidence.opened import OpenedRun
+
+
+def _patch(run: OpenedRun) -> Iterator[Disagreement]:
+    """The patch is the one that the manifest has the hash of."""
+    yield from _recorded(run, PATCH, "git_diff_sha256", run.manifest.code.git_diff_sha256)
+
+
+def _lock(run: OpenedRun) -> Iterator[Disagreement]:
+    """The lock is the one that the manifest has the hash of."""
+    yield from _recorded(run, LOCK, "lock_sha256", run.manifest.code.lock_sha256)
+
+
+def _recorded(run: OpenedRun, kind: Kind, key: str, digest: str | None) -> Iterator[Disagreement]:
+    if not run.has(kind.path):
+        # a run may fail because the patch is too large to keep
+        if digest is not None and run.status == "completed":
+            yield Disagreement(kind.path, f"is missing: the manifest has its hash in `code.{key}`")
+    elif digest != run.digests[kind.path]:
+        yield Disagreement(kind.path, f"is not the file of `code.{key}` in the manifest")
+
+
+PATCH = Kind(
+    path="source.patch",
+    name="patch",
+    holds="how the code differed from the commit",
+    when=at_times,
+    integrity=(Check(_patch, at_any_end=True),),
+)
+LOCK = Kind(
+    path="uv.lock",
+    name="lock",
+    holds="the lock of the packages that the code asks for",
+    when=at_times,
+    integrity=(Check(_lock, at_any_end=True),),
+)
