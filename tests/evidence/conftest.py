@@ -1,11 +1,8 @@
 """A small, consistent run directory, written the way a run writes it."""
 
-import html
 import io
 import json
 import math
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,9 @@ import yaml
 from rich.console import Console
 
 from tunix_exp.evidence.board import sample_table
-from tunix_exp.evidence.layout import drawn_from
+from tunix_exp.evidence.kinds import eval_summary as summaries
+from tunix_exp.evidence.kinds import heldout, item_losses, metrics, predictions
+from tunix_exp.evidence.kinds.steps import every_nth, logged_steps
 from tunix_exp.evidence.manifest import (
     Code,
     Compiles,
@@ -29,27 +28,12 @@ from tunix_exp.evidence.manifest import (
     RunManifest,
     config_hash,
 )
-from tunix_exp.evidence.metrics import (
-    UNSEEN,
-    heldout_line,
-    heldout_steps,
-    logged_steps,
-    pace,
-    step_line,
-)
 from tunix_exp.evidence.run_directory import RunDirectory
-from tunix_exp.evidence.summary import eval_summary, headline, result_in_words
+from tunix_exp.evidence.summary import eval_summary, headline
 from tunix_exp.scoring.paired import Evaluation, ItemLoss
 from tunix_exp.scoring.scorecard import Prediction, score
 
 MACHINE = Machine(system="Linux", architecture="x86_64", processor="A", cpu_flags="avx2", threads=2)
-
-
-def png(text: str) -> bytes:
-    """A picture without a pixel that says where it comes from."""
-    parts = [(b"tEXt", b"Source\0" + text.encode()), (b"IEND", b"")]
-    chunks = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 ENVIRONMENT = "python    CPython 3.11\nprocessor A, 2 threads\n  JAX_PLATFORMS=cpu\n  tunix_exp==0.1.0\n"
@@ -118,7 +102,7 @@ def answers(*, right: int, of: int = 6) -> list[Prediction]:
     return found
 
 
-def item_losses(nats: float, *, of: int = 6) -> list[ItemLoss]:
+def item_losses_of(nats: float, *, of: int = 6) -> list[ItemLoss]:
     return [ItemLoss(f"item-{item}", nats * (3 + item), 3 + item) for item in range(of)]
 
 
@@ -207,7 +191,7 @@ def fill(run: RunDirectory, *, steps: int = 20, base: int = 1, trained: int = 5,
         before, after = answers(right=base, of=of), answers(right=trained, of=of)
         _evaluate(run, before, after if trains else None, steps)
     if trains:
-        run.path("curves.png").write_bytes(png(drawn_from(run.root)))
+        run.path("curves.png").write_bytes(b"a picture")
 
 
 def plain_config_of(run: RunDirectory) -> dict[str, Any]:
@@ -215,23 +199,19 @@ def plain_config_of(run: RunDirectory) -> dict[str, Any]:
 
 
 def _train(run: RunDirectory, steps: int, evaluates: bool) -> None:
-    before = UNSEEN
+    before = metrics.UNSEEN
     for step in logged_steps(after=0, last=steps, every=5):
         figures = {"loss": 3.0 * math.exp(-step / 7), "lr": 1e-3, "grad_norm": 0.5}
         figures |= {"tokens": 64, "padded_tokens": 80, "response_tokens": 32}
         counters = {"tokens_seen": 64 * step, "padded_tokens_seen": 80 * step, "train_s": 0.1 * step}
-        figures |= counters | pace({"step": step, **counters}, before)
+        figures |= counters | metrics.pace({"step": step, **counters}, before)
         figures |= {"time_s": 0.2 * step, "model_flops_per_s": 5000.0, "process_peak_bytes": 900}
         before = {"step": step, **counters}
-        run.append_jsonl("metrics.jsonl", {"step": step, **figures})
-        run.log.figures(step_line({"step": step, **figures}))
-        run.board.scalars(step, figures)
-    for step in heldout_steps(after=0, last=steps, every=8) if evaluates else []:
-        run.append_jsonl("heldout.jsonl", {"step": step, "loss_nats": 1.0 / step})
-        run.log.figures(heldout_line({"step": step, "loss_nats": 1.0 / step}))
-        run.board.scalars(step, {"heldout/loss_nats": 1.0 / step})
+        run.append(metrics.KIND, {"step": step, **figures})
+    for step in every_nth(after=0, last=steps, every=8) if evaluates else []:
+        run.append(heldout.KIND, {"step": step, "loss_nats": 1.0 / step})
     run.path("checkpoints/20/params").write_bytes(bytes(32))
-    whole = pace(before, UNSEEN)
+    whole = metrics.pace(before, metrics.UNSEEN)
     run.update(
         steps_done=steps,
         tokens_per_s=whole.pop("tokens_per_s"),
@@ -243,20 +223,16 @@ def _train(run: RunDirectory, steps: int, evaluates: bool) -> None:
 def _evaluate(
     run: RunDirectory, base: list[Prediction], trained: list[Prediction] | None, steps: int
 ) -> None:
-    run.write_jsonl("predictions/base.jsonl", [one.to_dict() for one in base])
+    run.write(predictions.BASE, base)
+    before = Evaluation(base, item_losses_of(3.5, of=len(base)))
+    run.write(item_losses.BASE, before.losses)
+    after = None
     if trained is not None:
-        run.write_jsonl("predictions/trained.jsonl", [one.to_dict() for one in trained])
-    before = Evaluation(base, item_losses(3.5, of=len(base)))
-    after = None if trained is None else Evaluation(trained, item_losses(0.5, of=len(base)))
-    for name, one in (("base", before), ("trained", after)):
-        if one is not None:
-            run.write_jsonl(f"heldout/{name}.jsonl", [loss.to_dict() for loss in one.losses])
+        after = Evaluation(trained, item_losses_of(0.5, of=len(base)))
+        run.write(predictions.TRAINED, trained)
+        run.write(item_losses.TRAINED, after.losses)
     summary = eval_summary(before, after, resamples=plain_config_of(run)["eval"]["resamples"], seed=3)
-    run.write_json("eval_summary.json", summary)
-    told = "\n\n".join(result_in_words(summary))
-    run.write_text("README.md", f"# toy\n\n{told}\n")
-    run.write_text("report.html", f"<!doctype html>\n<p>{html.escape(told)}</p>\n")
-    run.log.say(told)
+    run.write(summaries.KIND, summary)
     run.board.text("predictions", sample_table(base, trained, rows=3), step=steps)
     run.board.finish(headline(summary), step=steps)
     run.update(headline=headline(summary))

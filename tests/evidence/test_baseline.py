@@ -46,7 +46,7 @@ def test_a_baseline_that_trained_nothing_gives_the_base_model_s(
 def test_a_baseline_that_was_tampered_with_is_refused(tmp_path: Path, completed_run: Path) -> None:
     run = Path(shutil.copytree(completed_run, tmp_path / "run"))
     (run / "README.md").write_text("# better\n")
-    with pytest.raises(UserError, match="the evidence does not hold") as caught:
+    with pytest.raises(UserError, match="the run is not verified") as caught:
         open_baseline(run, tolerance_points=0.0)
     assert "README.md: differs from its hash" in caught.value.what
 

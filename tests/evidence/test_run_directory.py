@@ -335,10 +335,10 @@ def test_a_file_system_that_fails_does_not_hide_why_the_run_failed(
 ) -> None:
     run = claim_run(tmp_path / "run")
 
-    def unreadable(_: Path) -> str:
+    def unreadable(_: Path) -> dict[str, str]:
         raise OSError("input/output error")
 
-    monkeypatch.setattr(run_directory, "file_digest", unreadable)
+    monkeypatch.setattr(run_directory, "file_hashes", unreadable)
     run.fail("train", ValueError("the cause"), analysis="text")
     assert _manifest(run)["error"]["message"] == "the cause"
     assert _manifest(run)["files"] is None
@@ -350,8 +350,8 @@ def test_a_run_that_its_own_verifier_refused_is_a_sound_failed_run(
 ) -> None:
     run = claim_run(tmp_path / "run")
     fill_run(run)
-    (run.root / "README.md").write_text("# another result\n")
-    with pytest.raises(UserError, match="does not say what eval_summary") as caught:
+    run.update(steps_done=19)
+    with pytest.raises(UserError, match="`steps_done` is 19, but config.json has") as caught:
         run.complete()
     run.fail("verify", caught.value, analysis="text")
     assert _manifest(run)["status"] == "failed"

@@ -107,7 +107,7 @@ def test_a_seed_edited_in_is_refused_as_tampered(toy, tmp_path, capsys):
     (copy / "config.json").write_text(json.dumps(config | {"seed": 7}))
     assert replayed(copy, tmp_path / "again") == 2
     told = capsys.readouterr().err
-    assert "the evidence does not hold: it is tampered with" in told
+    assert "the run is not verified: it is tampered with" in told
     assert "config.json: differs from its hash in the manifest" in told
     assert not (tmp_path / "again").exists()
     # with its hashes made to fit, the manifest still has the other seed

@@ -40,9 +40,7 @@ def test_the_same_run_gives_the_same_bytes_whatever_the_users_settings(tmp_path)
     with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 20, "axes.facecolor": "black"}):
         draw_curves(run, tmp_path / "two.png")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
-    parts = (tmp_path / "one.png").read_bytes().split(b"IDAT")[0]
-    assert b"Software" not in parts
-    assert b"tEXtSource\0metrics.jsonl: " in parts
+    assert b"Software" not in (tmp_path / "one.png").read_bytes().split(b"IDAT")[0]
 
 
 def test_each_panel_shows_its_own_key_over_the_steps(tmp_path, drawn):

@@ -5,6 +5,7 @@ import pytest
 from rich.console import Console
 
 from tests.report.run_files import MANIFEST, summary, write_run, write_summary
+from tunix_exp.evidence.kinds.registry import KINDS
 from tunix_exp.report.tables import comparison_table, readme
 
 
@@ -130,15 +131,18 @@ def test_every_file_is_in_the_table_folders_as_a_whole(run):
 
 
 def test_every_file_that_a_run_must_hold_is_described(tmp_path):
-    from tunix_exp.evidence.layout import REQUIRED_WHEN_COMPLETED
-
     write_run(tmp_path, losses=[1.0])
     write_summary(tmp_path)
-    for name in REQUIRED_WHEN_COMPLETED["full"]:
-        path = tmp_path / (name + "part" if name.endswith("/") else name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    assert "not made by this version" not in readme(tmp_path)
+    described = [kind for kind in KINDS if not kind.path.startswith("harness")]
+    for kind in described:
+        for name in kind.files:
+            path = tmp_path / (name + "part" if name.endswith("/") else name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.write_text("{}")
+    text = readme(tmp_path)
+    assert "not made by this version" not in text
+    assert all(f"| `{kind.path}` | {kind.holds} |" in text for kind in described)
 
 
 def test_a_run_that_just_began_has_a_page_without_results(tmp_path):

@@ -20,7 +20,7 @@ from tunix_exp.evidence.strict_json import BrokenFile, read_text
 
 __all__ = ["Disagreement", "inspect", "runs_below", "verify"]
 
-_TEXT_SUFFIXES = (".txt", ".md", ".html", ".yaml", ".json")
+_TEXT_SUFFIXES = (".txt", ".md", ".html", ".yaml", ".json", ".jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +103,17 @@ def _present(run: OpenedRun, kind: Kind) -> Iterator[Disagreement]:
 
 
 def _readable(run: OpenedRun, kind: Kind, name: str) -> Iterator[Disagreement]:
-    """The file follows the schema of its kind; a text is UTF-8 and holds something."""
-    if name == layout.MANIFEST:
-        return  # it has been read
-    if name == kind.path and name.endswith(".json"):
-        run.object(kind)
-    elif name == kind.path and name.endswith(".jsonl"):
+    """The file follows the schema of its kind; a text is UTF-8 and holds something.
+
+    What lies in a folder without parts is its library's own. A run that failed may have failed by the schema.
+    """
+    if name not in kind.files or name == layout.MANIFEST:
+        return
+    if name.endswith(".jsonl") and run.status == "completed":
         run.lines(kind) if issubclass(kind.schema or Line, Line) else run.rows(kind)
-    # what lies in a folder without parts is its library's own
-    elif name in kind.files and name.endswith(_TEXT_SUFFIXES) and not run.text(name).strip():
+    elif name.endswith(".json") and name == kind.path and run.status == "completed":
+        run.object(kind)
+    elif name.endswith(_TEXT_SUFFIXES) and not run.text(name).strip():
         yield Disagreement(name, "is empty")
 
 

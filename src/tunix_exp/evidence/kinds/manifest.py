@@ -33,11 +33,9 @@ def _hashes(run: OpenedRun) -> Iterator[Disagreement]:
         yield Disagreement(name, "is not in the manifest: it came after the run ended")
     for name in sorted(present & listed.keys()):
         if run.digests[name] != listed[name]:
-            yield Disagreement(
-                name,
-                f"differs from its hash in the manifest: {run.digests[name]} was found, "
-                f"{listed[name]} expected",
-            )
+            expected, found = listed[name][:12], run.digests[name][:12]
+            what = f"differs from its hash in the manifest: {found}… was found, {expected}… is recorded"
+            yield Disagreement(name, what)
 
 
 def _findings(run: OpenedRun) -> Iterator[Disagreement]:
