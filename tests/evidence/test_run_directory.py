@@ -351,7 +351,7 @@ def test_a_run_that_its_own_verifier_refused_is_a_sound_failed_run(
     run = claim_run(tmp_path / "run")
     fill_run(run)
     run.update(steps_done=19)
-    with pytest.raises(UserError, match="`steps_done` is 19, but config.json has") as caught:
+    with pytest.raises(UserError, match="`steps_done` is 19, but config") as caught:
         run.complete()
     run.fail("verify", caught.value, analysis="text")
     assert _manifest(run)["status"] == "failed"

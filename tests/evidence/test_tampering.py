@@ -28,6 +28,7 @@ TEXTS = {
     "predictions/base.jsonl", "predictions/trained.jsonl",
 }  # fmt: skip
 OTHERS = {"curves.png", BOARD}
+PREDICTIONS = ("predictions/base.jsonl", "predictions/trained.jsonl")
 Alter = Callable[[Path, random.Random], None]
 
 
@@ -127,22 +128,69 @@ def test_an_edited_number_is_named_though_the_manifest_has_the_new_hash(run):
     assert missed(run, files, edit_a_number, hashes=rehash) == []
 
 
-def test_an_edited_number_is_named_though_manifest_and_seal_have_the_new_hash(run):
-    files = [name for name in with_a_number(run) if name != SEAL]
-    assert missed(run, files, edit_a_number, hashes=rehash_and_seal) == []
+def numbers(value: object, key: str = "") -> Iterator[tuple[str, float]]:
+    """Every number in `value` with its key; of a list the first element speaks for all."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from numbers(part, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list) and value:
+        yield from numbers(value[0], f"{key}[0]")
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield key, value
 
 
-def test_a_flipped_bit_of_a_checkpoint_or_picture_is_named_though_all_hashes_are_new(run):
-    binary = [name for name in names(run) if name.startswith("checkpoints/") or name in OTHERS]
-    files = [name for name in binary if (run / name).stat().st_size]
-    assert missed(run, files, flip_a_bit, hashes=rehash_and_seal) == []
+def forged(value: object, key: str) -> None:
+    """The number under `key` is another one of its type."""
+    *path, leaf = [int(part) if part.isdigit() else part for part in key.replace("[0]", ".0").split(".")]
+    for part in path:
+        value = value[part]  # pyright: ignore[reportIndexIssue]
+    value[leaf] = 2 * value[leaf] + 1  # pyright: ignore[reportIndexIssue]
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics.jsonl", "heldout.jsonl", *PREDICTIONS, "heldout/base.jsonl", "heldout/trained.jsonl"]
+)
+def test_a_number_of_a_line_that_is_forged_contradicts_another_fact(run, name):
+    lines = read_jsonl(run / name)
+    found = dict(numbers(lines[-1]))
+    assert found
+    for key in found:
+        with restored(run, name, MANIFEST, SEAL):
+            changed = [dict(line) for line in lines]
+            forged(changed[-1], key)
+            (run / name).write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in changed))
+            reseal(run)
+            assert verify(run), key
+
+
+def test_a_number_of_the_summary_that_is_forged_is_not_what_the_answers_give(run):
+    name = "eval_summary.json"
+    summary = read_json(run / name)
+    found = dict(numbers(summary))
+    assert len(found) > 30
+    for key in found:
+        with restored(run, name, MANIFEST, SEAL):
+            changed = read_json(run / name)
+            forged(changed, key)
+            (run / name).write_text(json.dumps(changed, indent=2, ensure_ascii=False) + "\n")
+            reseal(run)
+            assert name in {one.file for one in verify(run)}, key
+
+
+def test_a_page_and_a_log_are_drawn_from_the_facts_and_hold_none(run):
+    for name in ("README.md", "report.html", "training_log.txt", "env_info.txt"):
+        with restored(run, name, MANIFEST, SEAL):
+            (run / name).write_text("the best of all runs\n")
+            assert name in {one.file for one in verify(run)}
+            reseal(run)
+            assert verify(run) == []
 
 
 def test_another_loss_on_the_board_is_named_though_every_checksum_is_right(run):
     from tensorboardX.proto.event_pb2 import Event
 
     with restored(run, BOARD, MANIFEST, SEAL):
-        records = event_records(run / BOARD)
+        records = event_records(run)
         for place, record in enumerate(records):
             event = Event.FromString(record)
             if [value.tag for value in event.summary.value][:1] == ["loss"]:
@@ -169,9 +217,8 @@ def test_another_set_than_the_shipped_one_is_named_though_card_and_manifest_agre
 
 
 def test_an_item_made_easier_in_both_predictions_is_named(run):
-    predictions = ("predictions/base.jsonl", "predictions/trained.jsonl")
-    with restored(run, *predictions, BOARD, MANIFEST, SEAL):
-        for name in predictions:
+    with restored(run, *PREDICTIONS, MANIFEST, SEAL):
+        for name in PREDICTIONS:
             rows = read_jsonl(run / name)
             due, rows[0]["expected_answer"] = rows[0]["expected_answer"], "12345"
             (run / name).write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
@@ -188,8 +235,9 @@ def test_a_better_end_of_the_held_out_curve_is_named_by_the_items(run):
         (run / "heldout.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         reseal(run)
         found = {one.file: one.what for one in verify(run)}
-    assert found["heldout/trained.jsonl"].endswith(f"but heldout.jsonl ends with {rows[-1]['loss_nats']}")
-    assert {"tensorboard/", "training_log.txt", "curves.png"} < found.keys()
+    said = found["heldout.jsonl"]
+    assert said.startswith(f"ends with {rows[-1]['loss_nats']}, but heldout/trained.jsonl gives ")
+    assert found.keys() == {"heldout.jsonl", "tensorboard/", "run_manifest.json"}
 
 
 def test_the_seal_is_what_coreutils_check(run):

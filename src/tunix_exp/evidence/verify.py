@@ -58,7 +58,7 @@ def inspect(run: Path, *, as_status: Status | None = None) -> Inspection:
         return _refused("the run did not finish: its status is still `running`")
     opened = OpenedRun(run, manifest, status, kinds_of, is_sealed=as_status is None)
     found = list(dict.fromkeys(_checked(opened)))
-    return Inspection(manifest, found, () if found else derive(opened))
+    return Inspection(manifest, found, () if found else _odd(opened))
 
 
 def runs_below(path: Path) -> Iterator[Path]:
@@ -68,6 +68,15 @@ def runs_below(path: Path) -> Iterator[Path]:
         if layout.MANIFEST in found or ".hydra" in names:
             names.clear()
             yield Path(folder)
+
+
+def _odd(run: OpenedRun) -> tuple[Finding, ...]:
+    try:
+        return derive(run)
+    except UserError:
+        if run.status == "completed":
+            raise
+        return ()  # a run that did not complete may leave lines that nothing can be read off
 
 
 def _refused(what: str) -> Inspection:
