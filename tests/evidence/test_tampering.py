@@ -144,7 +144,7 @@ def forged(value: object, key: str) -> None:
     *path, leaf = [int(part) if part.isdigit() else part for part in key.replace("[0]", ".0").split(".")]
     for part in path:
         value = value[part]  # pyright: ignore[reportIndexIssue]
-    value[leaf] = 2 * value[leaf] + 1  # pyright: ignore[reportIndexIssue]
+    value[leaf] += 1 + abs(value[leaf])  # pyright: ignore[reportIndexIssue]
 
 
 @pytest.mark.parametrize(

@@ -101,13 +101,13 @@ def test_another_kind_of_machine_is_told_even_where_the_numbers_are_the_same(toy
     assert "same kind of machine" not in told
 
 
-def test_a_seed_edited_in_is_refused_as_tampered(toy, tmp_path, capsys):
+def test_a_seed_edited_in_is_refused(toy, tmp_path, capsys):
     copy = Path(shutil.copytree(toy, tmp_path / "copy"))
     config = read_json(copy / "config.json")
     (copy / "config.json").write_text(json.dumps(config | {"seed": 7}))
     assert replayed(copy, tmp_path / "again") == 2
     told = capsys.readouterr().err
-    assert "the run is not verified: it is tampered with" in told
+    assert "the run is not verified" in told
     assert "config.json: differs from its hash in the manifest" in told
     assert not (tmp_path / "again").exists()
     # with its hashes made to fit, the manifest still has the other seed
