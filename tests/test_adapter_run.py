@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.running import TOY, bits, read_json, read_jsonl, run, run_toy
-from tunix_exp.evidence.summary import result_in_words
 from tunix_exp.evidence.verify import verify
+from tunix_exp.report.result import sentences
 
 WEIGHTS = ("model.init_std=0.2",)
 LORA = (*WEIGHTS, "adapter=lora", "adapter.rank=2", "optim.peak_lr=0.1")
@@ -33,7 +33,7 @@ def test_it_ends_completed_and_the_frozen_weights_are_those_it_began_with(toy):
     assert adapter["frozen_weight_hash_after"] == manifest["model"]["base_weight_hash"]
     losses = [row["loss"] for row in read_jsonl(toy / "metrics.jsonl")]
     assert losses[-1] < losses[0]
-    line = "lora of rank 2, alpha 16, beside attn.c_attn, attn.c_proj: 192 parameters are trained"
+    line = "LoRA rank 2, alpha 16, lora scaling, on attn.c_attn, attn.c_proj: 192 trainable parameters"
     assert line in (toy / "README.md").read_text()
     assert line in (toy / "training_log.txt").read_text()
 
@@ -83,7 +83,7 @@ def test_it_leaves_both_exports_with_their_cards(toy):
         *(f"peft/{name}" for name in ("README.md", "adapter_config.json", "adapter_model.safetensors")),
     }
     assert {f"export/{name}" for name in found} <= read_json(toy / "run_manifest.json")["files"].keys()
-    result = result_in_words(read_json(toy / "eval_summary.json"))[0]
+    result = sentences(read_json(toy / "eval_summary.json"))[0]
     assert all(result in (toy / "export" / form / "README.md").read_text() for form in ("hf", "peft"))
     # the base lies nowhere: it was drawn
     assert read_json(toy / "export" / "peft" / "adapter_config.json")["base_model_name_or_path"] is None

@@ -224,7 +224,7 @@ class Door(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Say how each job ended; the sweep fails or regresses when one of them did."""
-        from tunix_exp.evidence.sweep import outcomes, table
+        from tunix_exp.report.outcomes import outcomes, table
         from tunix_exp.report.page.write import runs_at, write_page
 
         sweep = Path(config.hydra.sweep.dir)

@@ -8,7 +8,7 @@ from tunix_exp.evidence.manifest import Headline
 from tunix_exp.evidence.strict_json import BrokenFile
 from tunix_exp.scoring.scorecard import Prediction
 
-HEADLINE = Headline(base_score=0.25, trained_score=0.75, difference=0.5, n_items=4, text="better")
+HEADLINE = Headline(base_score=0.25, trained_score=0.75, difference=0.5, n_items=4)
 
 
 def _board(folder: Path) -> Path:

@@ -46,21 +46,13 @@ def test_the_comparison_is_paired() -> None:
     assert summary["trained"]["scorecard"]["n_items"] == 4
 
 
-def test_the_headline_says_both_scores_and_how_sure_the_difference_is() -> None:
+def test_the_headline_has_both_scores_and_their_difference() -> None:
     line = headline(_summary("+" + "-" * 29, "+" * 30))
-    assert line.text == "3.3 % → 100.0 % of 30 items right (+96.7 points, 95 % interval +75.0 to +100.0)"
     assert (line.trained_score, line.difference, line.n_items) == (1.0, 29 / 30, 30)
-
-
-def test_a_headline_without_evidence_says_so() -> None:
-    assert headline(_summary("+---", "+++-")).text == (
-        "25.0 % → 75.0 % of 4 items right (+50.0 points: no evidence of a difference)"
-    )
 
 
 def test_without_a_trained_model_there_is_one_score() -> None:
     summary = eval_summary(_evaluation("+---", 2.0), None, resamples=1000, seed=0)
     assert summary["trained"] is None
     assert summary["comparison"] is None
-    assert headline(summary).text == "25.0 % of 4 items right"
-    assert headline(summary).trained_score is None
+    assert (headline(summary).base_score, headline(summary).trained_score) == (0.25, None)

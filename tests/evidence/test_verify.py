@@ -192,11 +192,6 @@ ALTERATIONS = {
         "`headline.trained_score` is 1.0, eval_summary.json gives 0.83",
         _manifest(lambda manifest: manifest["headline"].update(trained_score=1.0)),
     ),
-    "a headline in other words": Alteration(
-        "run_manifest.json",
-        "`headline.text` is 'state of the art'",
-        _manifest(lambda manifest: manifest["headline"].update(text="state of the art")),
-    ),
     "fewer steps than the config asks for": Alteration(
         "run_manifest.json",
         "`steps_done` is 10, but config.json has training.steps=20",

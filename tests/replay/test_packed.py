@@ -12,6 +12,7 @@ import tunix_exp.launch
 from tests.running import bits, read_json, run_toy
 from tunix_exp import cli
 from tunix_exp.evidence.layout import file_digest
+from tunix_exp.report.result import sentences
 
 FIELDS = ("data.fields.category=null", "data.fields.difficulty=null", "data.fields.id=null")
 
@@ -57,7 +58,7 @@ def test_a_submission_says_what_was_run_and_where(toy, tmp_path):
         page = (tar.extractfile(name) or tar).read().decode()  # type: ignore[union-attr]
     manifest, summary = read_json(toy / "run_manifest.json"), read_json(toy / "eval_summary.json")
     for said in (
-        f"**{summary['comparison']['sentence']}**",
+        f"**{sentences(summary)[0]}**",
         "- kaggle_notebook_url: not recorded",
         f"- run_id: {manifest['run_id']}",
         "- model_id: nano-gpt2, `random`, 7,392 parameters",

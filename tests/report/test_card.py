@@ -9,7 +9,8 @@ from tunix_exp.report.card import model_card
 TEMPLATE = {"chat": "none", "system": None, "prompt": "Q: {question}\n", "response": "{answer}"}
 ADAPTER = {
     "scaling": "lora", "rank": 8, "alpha": 16.0, "targets": ["attn.c_attn"], "parameter_count": 192,
-    "frozen_dtype": "float32",
+    "frozen_dtype": "float32", "name": "lora", "weights": "random", "dropout": 0.0, "merge_for_eval": True,
+    "frozen_weight_hash_after": None, "files": {},
 }  # fmt: skip
 
 
@@ -56,7 +57,7 @@ def test_an_adapter_s_card_is_of_peft_and_a_merged_model_s_says_so(card):
     assert "An adapter for `nano-gpt2`, trained for 4 steps." in card("peft", adapter=ADAPTER)
     assert "AutoPeftModelForCausalLM" in card("peft", adapter=ADAPTER)
     assert "its adapter merged into the weights." in card("hf", adapter=ADAPTER)
-    assert "lora of rank 8" in card("hf", adapter=ADAPTER)
+    assert "LoRA rank 8" in card("hf", adapter=ADAPTER)
 
 
 @pytest.mark.parametrize(
@@ -70,11 +71,11 @@ def test_an_adapter_s_card_is_of_peft_and_a_merged_model_s_says_so(card):
     ],
 )
 def test_a_card_says_when_coarser_weights_leave_than_were_scored(card, adapter, export_dtype, is_rounded):
-    sentence = "They are rounded to bfloat16 here; the figures below are from before."
+    sentence = "The weights here are rounded to bfloat16; the figures below were measured before rounding."
     assert (sentence in card("hf", adapter=adapter, export_dtype=export_dtype)) == is_rounded
 
 
 def test_a_model_that_was_only_loaded_claims_no_training(card):
     text = card(steps_done=None, summary=False)
-    assert "as it was loaded; nothing was trained." in text
+    assert "as loaded, not trained." in text
     assert "**" not in text

@@ -8,7 +8,9 @@ import tunix_exp
 from tests.report.run_files import MANIFEST, summary, write_run
 from tunix_exp.evidence.console import plain_console, table_text
 from tunix_exp.report.markdown import named, table, verbatim
-from tunix_exp.report.tables import comparison_table, readme
+from tunix_exp.report.readme import readme
+from tunix_exp.report.result import table as table_of
+from tunix_exp.report.table import as_text
 
 ODD = "algebra [/b] [red]x[/red] :smile: a|b $c$ `d` <i>e</i> *f*"
 
@@ -40,7 +42,7 @@ def odd_summary():
 
 
 def test_a_category_is_printed_as_it_is_in_the_table_of_the_console():
-    shown = table_text(comparison_table(odd_summary())).splitlines()
+    shown = as_text(table_of(odd_summary())).splitlines()
     # the name is folded over several lines of the first column
     first = "".join(line[: shown[1].index("items")] for line in shown).replace(" ", "")
     assert ODD.replace(" ", "") in first

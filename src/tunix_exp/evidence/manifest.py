@@ -169,7 +169,7 @@ class BaselineRecord(_Section):
 
 
 class Headline(_Section):
-    """The result in one line; scores are fractions from 0 to 1.
+    """The scores, as fractions from 0 to 1.
 
     Where no task of the harness says right or wrong, they are the first of its metrics.
     """
@@ -178,7 +178,6 @@ class Headline(_Section):
     trained_score: float | None
     difference: float | None
     n_items: Count
-    text: Word
 
 
 class Kaggle(_Section):
@@ -383,6 +382,8 @@ def parse_manifest(text: str) -> RunManifest:
 
 def _with_later_fields(plain: dict[str, Any]) -> dict[str, Any]:
     filled = dict(plain)
+    if isinstance(plain.get("headline"), dict):
+        filled["headline"] = {key: value for key, value in plain["headline"].items() if key != "text"}
     for key in LATER_FIELDS:
         section, _, leaf = key.partition(".")
         if not leaf:

@@ -1,92 +1,88 @@
-"""The harness's tasks as a table: every metric of base and trained model, and how sure its change is."""
+"""The harness's tasks as a table and in a line: every metric of both models, and how sure its change is."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
-from tunix_exp.evidence.harness import harness_in_words
+from tunix_exp.evidence.harness import first_number
+from tunix_exp.numbers import percent, points, probability
+from tunix_exp.report.comparison import CONFIDENCE, Summary, certainty
+from tunix_exp.report.table import Table
 from tunix_exp.scoring.harness import BITS_EACH, NATS, NATS_EACH, SHARE_RIGHT
-from tunix_exp.scoring.paired import p_text, points
 
-COLUMNS = ("task", "metric", "items", "base", "trained", "change", "95 % interval", "p")
+COLUMNS = ("task", "metric", "items", "base", "trained", "change", CONFIDENCE, "p")
 _WITHOUT_TRAINED = 4
-# So wide, that the sentence below a narrow table has room.
-_NAMES_ALONE = 40
-# A perplexity's change is told in what it is the power of, since that has an interval.
+_MOST_NAMED = 3
+# A perplexity's change is told in its logarithm, since that has an interval.
 _UNITS = {NATS: " nats", NATS_EACH: " nats", BITS_EACH: " bits"}
 
 
-def harness_columns(summary: dict[str, Any]) -> tuple[str, ...]:
-    """The headings; without a trained model those of the base model alone."""
-    trained = any(metric["trained"] is not None for _, _, metric in _metrics(summary))
-    return COLUMNS if trained else COLUMNS[:_WITHOUT_TRAINED]
-
-
-def harness_rows(summary: dict[str, Any]) -> list[list[str]]:
-    """A row for each metric of each task, and for those of groups of tasks, as text."""
-    width = len(harness_columns(summary))
-    rows = [
-        [task, _named(key), str(summary["tasks"][task]["n_items"]), *_figures(metric)]
+def harness_table(summary: Summary) -> Table:
+    """A row for each metric of each task, and for those of groups of tasks."""
+    is_trained = any(metric["trained"] is not None for _, _, metric in _metrics(summary))
+    width = len(COLUMNS) if is_trained else _WITHOUT_TRAINED
+    tasks = [
+        (task, _metric_name(key), str(summary["tasks"][task]["n_items"]), *_figures(metric))[:width]
         for task, key, metric in _metrics(summary)
     ]
-    for group, part in summary["groups"].items():
-        for key, metric in part["metrics"].items():
-            values = [_value(metric[which], None) for which in ("base", "trained")]
-            rows.append([f"{group} (group)", _named(key), "", *values, "", "", ""])
-    return [row[:width] for row in rows]
+    groups = [
+        (f"{group} (group)", _metric_name(key), "", *_group_figures(metric))[:width]
+        for group, part in summary["groups"].items()
+        for key, metric in part["metrics"].items()
+    ]
+    return Table(f"Tasks of lm-eval {summary['lm_eval']}", COLUMNS[:width], (tuple(tasks + groups),), 2)
 
 
-def harness_table(summary: dict[str, Any]) -> Table:
-    """The rows, and below them the result in a sentence."""
-    table = Table(
-        title=f"Tasks of lm-eval {summary['lm_eval']}",
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        show_edge=False,
-        caption=f"\n{harness_in_words(summary)}",
-        caption_justify="left",
-        caption_style="",
-    )
-    for column in harness_columns(summary):
-        is_text = column in ("task", "metric")
-        overflow = "fold" if is_text else "ellipsis"  # a long name is folded, not cut
-        justify = "left" if is_text else "right"
-        table.add_column(column, justify=justify, no_wrap=not is_text, overflow=overflow)
-    table.columns[0].min_width = 0 if "trained" in harness_columns(summary) else _NAMES_ALONE
-    for row in harness_rows(summary):
-        table.add_row(*row)
-    return table
+def harness_line(summary: Summary) -> str:
+    """The result in one line: the items that are right or wrong, else the first metric that is a number."""
+    base, comparison = summary["base_accuracy"], summary["comparison"]
+    if base is None:
+        task, key, before, after, n_items = first_number(summary)
+        change = "" if after is None else f" → {after:.4g}"
+        return f"{task} {key.split(',')[0]}: {before:.4g}{change} on {n_items:,} items"
+    tasks = [name for name, key in summary["primary"].items() if key is not None]
+    more = f" and {len(tasks) - _MOST_NAMED} more" if len(tasks) > _MOST_NAMED else ""
+    asked = f"{measures(summary)} on {summary['n_right_or_wrong']:,} items"
+    where = f" ({', '.join(tasks[:_MOST_NAMED])}{more})"
+    if comparison is None:
+        return f"{percent(base)} {asked}{where}"
+    scores = f"{percent(base)} → {percent(comparison['trained_accuracy'])}"
+    return f"{scores} {asked}{where}: {certainty(comparison)}"
 
 
-def _metrics(summary: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def measures(summary: Summary) -> str:
+    """What makes an item right: the primary metrics of the tasks."""
+    names = sorted({key.split(",")[0] for key in summary["primary"].values() if key is not None})
+    return " and ".join(names)
+
+
+def _metrics(summary: Summary) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for task, part in summary["tasks"].items():
         for key, metric in part["metrics"].items():
             yield task, key, metric
 
 
-def _named(key: str) -> str:
+def _metric_name(key: str) -> str:
     name, _, through = key.partition(",")
     return name if through == "none" else f"{name} ({through})"
 
 
 def _figures(metric: dict[str, Any]) -> list[str]:
     of, change, ends = metric["of"], metric["difference"], metric["interval_95"]
-    p = "" if metric["p"] is None else p_text(metric["p"]).removeprefix("= ")
-    interval = "" if ends is None else "…".join(_change(end, of) for end in ends)
+    p = "" if metric["p"] is None else probability(metric["p"])
+    interval = "" if ends is None else f"[{', '.join(_change(end, of) for end in ends)}]"
     told = "" if change is None else _change(change, of) + _UNITS.get(str(of), "")
     return [_value(metric["base"], of), _value(metric["trained"], of), told, interval, p]
+
+
+def _group_figures(metric: dict[str, Any]) -> list[str]:
+    return [*(_value(metric[which], None) for which in ("base", "trained")), "", "", ""]
 
 
 def _value(value: Any, of: str | None) -> str:
     if type(value) not in (int, float):
         return "" if value is None else str(value)
-    return f"{100 * value:.1f} %" if of == SHARE_RIGHT else f"{value:.4g}"
+    return percent(value) if of == SHARE_RIGHT else f"{value:.4g}"
 
 
 def _change(value: float, of: str | None) -> str:
-    return points(value) if of == SHARE_RIGHT else f"{value:+.4g}"
+    return points(value) if of == SHARE_RIGHT else f"{value:+.4g}".replace("-", "−")

@@ -10,6 +10,7 @@ from tunix_exp.evidence import layout
 from tunix_exp.evidence.kinds import data_card, eval_summary, metrics, predictions, source
 from tunix_exp.evidence.strict_json import read_json_object, read_jsonl
 from tunix_exp.report.markdown import named, verbatim
+from tunix_exp.report.result import sentences
 
 _OUTSIDE = "not recorded (the environment of the run did not say)"
 
@@ -36,7 +37,7 @@ def submission_readme(run: Path) -> str:
     losses = read_jsonl(run / metrics.KIND.path, file=metrics.KIND.path)
     parts = [
         f"# {named(manifest['name'])}",
-        f"**{summary['comparison']['sentence']}**",
+        f"**{sentences(summary)[0]}**",
         _section("Kaggle", manifest["kaggle"].items()),
         _section("What was run", _run_facts(manifest)),
         _section("Training", _training_facts(manifest, config, card, losses)),

@@ -207,9 +207,7 @@ def _comparison(
 ) -> dict[str, Any] | None:
     if trained is None or not before:
         return None
-    names = sorted({key.split(",")[0] for key in primaries.values() if key is not None})
-    after = marks(trained.samples, primaries)
-    return compare(before, after, resamples=resamples, seed=seed, measure=" and ".join(names))
+    return compare(before, marks(trained.samples, primaries), resamples=resamples, seed=seed)
 
 
 def _metric(

@@ -28,7 +28,7 @@ from tunix_exp.scoring.scorecard import Prediction
 Verdict = Literal["better", "worse", "no evidence of a difference"]
 NO_EVIDENCE: Verdict = "no evidence of a difference"
 
-# Changes whenever the same answers would give other numbers or words.
+# Changes whenever the same answers would give other numbers.
 STATISTICS_VERSION = "v1"
 LEVEL, POWER = 0.95, 0.80
 GROUPS = ("section", "category", "difficulty")
@@ -144,12 +144,8 @@ def compare(
     *,
     resamples: int,
     seed: int,
-    subject: str = "The trained model",
-    measure: str = "exact match",
 ) -> dict[str, Any]:
     """The comparison of two models on the same items in the same order, ready for JSON.
-
-    The sentence calls the second of them `subject`, and what makes an item right `measure`.
 
     The groups' p-values are corrected together: sections, categories and difficulties are one family of
     looks. `better` and `worse` need both the exact test (5 %) and an interval that leaves out zero.
@@ -173,7 +169,6 @@ def compare(
         "resamples": resamples,
         "seed": seed,
         "verdict": verdict,
-        "sentence": _sentence(subject, measure, flips, interval, p, verdict, detectable),
         **_by_group(base, pairs, resamples=resamples, seed=seed),
     }
 
@@ -284,16 +279,6 @@ def loss_interval(
     return [round(float(observed - end * error), _DECIMALS) for end in (high, low)]
 
 
-def points(share: float) -> str:
-    """`+1.2` for a difference of 0.012, and no sign of a zero below it."""
-    return f"{round(100 * share, 1) + 0.0:+.1f}"
-
-
-def p_text(p: float) -> str:
-    """`= 0.0386`, or `< 0.0001` below that."""
-    return "< 0.0001" if p < 1e-4 else f"= {p:.4f}"
-
-
 def _by_group(
     base: Sequence[Marked], pairs: Sequence[tuple[bool, bool]], *, resamples: int, seed: int
 ) -> dict[str, dict[str, Any]]:
@@ -331,30 +316,6 @@ def _verdict(interval: Sequence[float], p: float) -> Verdict:
     if interval[0] > 0:
         return "better"
     return "worse" if interval[1] < 0 else NO_EVIDENCE
-
-
-def _sentence(
-    subject: str,
-    measure: str,
-    flips: Flips,
-    interval: Sequence[float],
-    p: float,
-    verdict: Verdict,
-    detectable: float | None,
-) -> str:
-    found = (
-        f"{100 * flips.before:.1f} % → {100 * flips.after:.1f} % of {flips.n} items right, "
-        f"{points(flips.difference)} points (95 % interval {points(interval[0])} to {points(interval[1])}, "
-        f"exact McNemar p {p_text(p)}); {flips.to_right} became right and {flips.to_wrong} wrong."
-    )
-    if verdict != NO_EVIDENCE:
-        return f"{subject} is {verdict}: {found}"
-    could = (
-        f"{flips.n} items are too few to show any."
-        if detectable is None
-        else f"With so many items, {100 * detectable:.1f} points would have been found four times in five."
-    )
-    return f"There is no evidence of a difference in {measure}: {found} {could}"
 
 
 def _ratio(change: Any, tokens: Any) -> tuple[Any, Any]:

@@ -4,13 +4,12 @@ from tunix_exp.config import RunConfig
 from tunix_exp.evaluation.config import HarnessEvalConfig, ItemsEvalConfig
 from tunix_exp.evidence import manifest as records
 from tunix_exp.evidence.board import sample_table
-from tunix_exp.evidence.console import table_text
 from tunix_exp.evidence.kinds import eval_summary as kind_of_summary
 from tunix_exp.evidence.kinds import predictions
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.summary import Baseline, eval_summary, headline
-from tunix_exp.report.harness import harness_table
-from tunix_exp.report.tables import comparison_table
+from tunix_exp.report.result import sentences, table
+from tunix_exp.report.table import as_text
 from tunix_exp.scoring.harness import Outcome
 from tunix_exp.scoring.paired import Evaluation
 
@@ -35,7 +34,7 @@ def compare(
     summary, result = stage.compare(
         base, trained, resamples=config.eval.resamples, seed=config.seed, evidence=evidence
     )
-    evidence.log.say(table_text(harness_table(summary)))
+    evidence.log.say(as_text(table(summary), sentences(summary)))
     return result
 
 
@@ -61,5 +60,5 @@ def _compared(
         sample_table(base.predictions, None if trained is None else trained.predictions, rows=_SAMPLE_ROWS),
         step=0,
     )
-    evidence.log.say(table_text(comparison_table(summary)))
+    evidence.log.say(as_text(table(summary), sentences(summary)))
     return result

@@ -8,7 +8,7 @@ from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
 from tunix_exp.report.curves import draw_curves
 from tunix_exp.report.page.run import run_page
-from tunix_exp.report.tables import readme
+from tunix_exp.report.readme import readme
 from tunix_exp.training.compiles import CompileCount
 
 

@@ -7,7 +7,7 @@ from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.models import lora
 from tunix_exp.models.digest import parameter_count, weight_hash
 from tunix_exp.models.weights import Loaded
-from tunix_exp.report.tables import adapter_text
+from tunix_exp.report.facts import adapter_text
 from tunix_exp.stages.texts import Texts
 
 
@@ -28,7 +28,7 @@ def load(config: RunConfig, weights: Callable[[], Loaded] | None, evidence: RunD
     )
     if evidence.manifest.adapter is not None:
         evidence.update(adapter={"files": loaded.adapter_files})
-        evidence.log.say(f"adapter: {adapter_text(evidence.manifest.adapter.model_dump())}")
+        evidence.log.say(f"adapter: {adapter_text(evidence.manifest.adapter)}")
     return loaded
 
 

@@ -12,6 +12,7 @@ from tests.running import read_json, read_jsonl, run
 from tunix_exp.evidence.verify import verify
 from tunix_exp.report.page.ranking import gap, not_comparable, ranked
 from tunix_exp.report.page.sweep import runs_page
+from tunix_exp.report.result import sentences
 
 WORDS = (
     "model=tiny-gpt2", "model.vocab_size=300", "data.max_rows=20", "mode=smoke",
@@ -52,13 +53,13 @@ def test_base_and_trained_are_scored_on_tasks_of_one_s_own_and_the_run_verifies(
 
 @pytest.mark.slow
 def test_pages_and_log_say_the_result_and_how_to_repeat_it(ran):
-    sentence = read_json(ran / "harness_summary.json")["comparison"]["sentence"]
+    (sentence,) = sentences(read_json(ran / "harness_summary.json"))
     readme = (ran / "README.md").read_text()
     assert f"**{sentence}**" in readme
     assert "| toy_text | word_perplexity | 2 |" in readme
     assert "uv sync --locked --extra harness" in readme
     page = (ran / "report.html").read_text()
-    assert "Tasks of the harness" in page
+    assert "lm-eval harness" in page
     assert '<th scope="row">toy_choice</th><td>acc_norm</td>' in page
 
 
@@ -141,16 +142,12 @@ TAMPERED = {
         "harness_summary.json", "`comparison` is not what results and items give",
     ),
     "a headline": (
-        lambda run: reseal(run, lambda manifest: manifest["headline"].update(text="all right")),
-        "run_manifest.json", "`headline` is not what harness_summary.json gives",
+        lambda run: reseal(run, lambda manifest: manifest["headline"].update(trained_score=1.0)),
+        "run_manifest.json", "`headline.trained_score` is 1.0, harness_summary.json gives",
     ),
     "a release": (
         lambda run: reseal(run, lambda manifest: manifest["eval"].update(lm_eval="9.9")),
         "harness/base.json", "is not of lm-eval 9.9, as the manifest says",
-    ),
-    "a page": (
-        lambda run: (run / "README.md").write_text("# Better\n"),
-        "README.md", "does not say what harness_summary.json has as the result",
     ),
     "a stranger's file": (
         lambda run: (run / "predictions").mkdir() or (run / "predictions" / "base.jsonl").write_text("{}\n"),

@@ -10,6 +10,7 @@ import pytest
 from tests.report.page.run_folder import CONFIG, Page, answers, write_folder
 from tunix_exp.errors import UserError
 from tunix_exp.report.page.run import run_page
+from tunix_exp.report.result import sentences
 
 HOSTILE = "</script><img src=x onerror=\"alert('1')\">&lt;{{ 7*7 }}"
 
@@ -85,16 +86,21 @@ def test_hostile_text_stays_text_wherever_it_comes_from(tmp_path):
 def test_the_first_sentence_is_the_comparison_s_and_every_group_has_its_row(run):
     page = Page(run_page(run))
     summary = json.loads((run / "eval_summary.json").read_text())
-    assert page.text.count(summary["comparison"]["sentence"]) == 1
+    assert page.text.count(sentences(summary)[0]) == 1
     rows = [found["class"] for _, found in page.elements if found.get("class") == "name"]
     assert len(rows) == 1 + 2 + 2 + 1
-    for words in ("Section core", "Category even", "All items", "4 groups are corrected together"):
+    for words in (
+        "Section core",
+        "Category even",
+        "all items",
+        "Holm correction over the 4 groups",
+    ):
         assert words in page.text
 
 
 def test_the_filters_count_the_flips(run):
     text = Page(run_page(run)).text
-    for words in ("all 6", "flipped to right 3", "flipped to wrong 1", "both right 1", "both wrong 1"):
+    for words in ("all 6", "wrong → right 3", "right → wrong 1", "both right 1", "both wrong 1"):
         assert words in text
     assert "Category any even odd" in text
     assert "Difficulty any" not in text
@@ -165,7 +171,7 @@ def test_a_failed_run_says_where_it_stopped_and_what_to_do(tmp_path):
 def test_a_run_that_only_evaluates_shows_scores_and_claims_no_difference(tmp_path):
     run = write_folder(tmp_path / "run", losses=(), base=answers("+--+"))
     page = Page(run_page(run))
-    assert "50.0 % of 4 items right; nothing was trained." in page.text
+    assert "50.0 % exact match on 4 items." in page.text
     assert "right 2 wrong 2" in page.text
     assert "Trained" not in page.text
     assert "forest" not in page.attributes("class")
@@ -173,14 +179,14 @@ def test_a_run_that_only_evaluates_shows_scores_and_claims_no_difference(tmp_pat
 
 def test_a_run_without_evaluation_claims_nothing(tmp_path):
     text = Page(run_page(write_folder(tmp_path / "run"))).text
-    assert "loss 3 → 0.5. Nothing was evaluated, so nothing is claimed." in text
+    assert "loss 3 → 0.5. Not evaluated." in text
     assert "Search" not in text
 
 
 def test_a_preflight_shows_its_plan(tmp_path):
     run = write_folder(tmp_path / "run", losses=(), manifest={"mode": "preflight"})
     text = Page(run_page(run)).text
-    assert "Preflight: the step fits into the device's memory. Nothing was computed." in text
+    assert "Preflight: the step fits in device memory. No weights were loaded." in text
     assert "The step fits: 500.0 MiB of 1000.0 MiB a device, 50.0 %." in text
 
 

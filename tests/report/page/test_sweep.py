@@ -60,8 +60,9 @@ def test_only_the_keys_that_differ_are_columns(sweep, tmp_path):
 
 def test_the_first_sentence_names_the_best_and_whether_the_next_is_shown_to_be_behind(sweep, tmp_path):
     text = page_of(sweep, tmp_path).text
-    assert "Best of 3 scored runs: 1 (optim.peak_lr=0.2), 87.5 % right." in text
-    assert "The next, 2, is not shown to be behind: −12.5 points (95 % interval" in text
+    assert "Best of 3 scored runs: 1 (optim.peak_lr=0.2), 87.5 % exact match." in text
+    assert "Runner-up 2: −12.5 points (95 % CI [" in text
+    assert "]), not significantly different." in text
 
 
 def test_a_run_that_is_clearly_behind_is_said_to_be(tmp_path):
@@ -69,7 +70,9 @@ def test_a_run_that_is_clearly_behind_is_said_to_be(tmp_path):
         write(tmp_path, "0", correct="+" * 40, lr=0.1),
         write(tmp_path, "1", correct="-" * 40, lr=0.2),
     ]
-    assert "The next, 1, is behind: −100.0 points (95" in page_of(runs, tmp_path).text
+    text = page_of(runs, tmp_path).text
+    assert "Runner-up 1: −100.0 points (95" in text
+    assert "]), significantly lower." in text
 
 
 def test_links_lead_from_the_page_to_the_runs_own_pages(sweep, tmp_path):
@@ -104,15 +107,15 @@ def test_scores_on_other_items_are_said_not_to_compare(tmp_path):
         write(tmp_path, "1", correct="++", lr=0.1, manifest={"eval": other}),
     ]
     text = page_of(runs, tmp_path).text
-    assert "scored on 2 different sets of items: their scores do not compare" in text
-    assert "The next" not in text
+    assert "scored on 2 different item sets: their scores are not comparable" in text
+    assert "Runner-up" not in text
 
 
 def test_a_job_that_never_began_its_run_is_a_row_with_its_reason(sweep, tmp_path):
     (tmp_path / "4" / ".hydra").mkdir(parents=True)
     page = page_of([*sweep, tmp_path / "4"], tmp_path)
     assert rows_of(page)[-1] == "4"
-    assert "no manifest the job ended before it began its run" in page.text
+    assert "no manifest the job ended before its run started" in page.text
 
 
 def test_no_score_at_all_is_said(tmp_path):

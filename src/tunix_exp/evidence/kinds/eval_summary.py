@@ -20,8 +20,8 @@ from tunix_exp.scoring.symbolic import REMEDY
 # Of runs whose manifest is of version 1. This version cannot score as it did, nor count by rules.
 _EARLIER_EXTRACTOR = "v1"
 _LATER_KEYS = frozenset({"matched_by", "undecided"})
-# Of version 1 too: the words for the same figures have changed since.
-WORDS = frozenset({"sentence", "text"})
+# Version 1 held the result in words too, which are now rendered from the figures.
+WORDS = frozenset({"sentence"})
 
 
 def _is_earlier(run: OpenedRun) -> bool:
@@ -142,8 +142,7 @@ def headline_differs(run: OpenedRun, due: Headline, file: str) -> Iterator[Disag
     if says is None:
         return  # the rules have said so
     for field in type(due).model_fields:
-        is_wording = field in WORDS and run.manifest.schema_version == 1
-        if getattr(due, field) != getattr(says, field) and not is_wording:
+        if getattr(due, field) != getattr(says, field):
             what = f"`headline.{field}` is {getattr(says, field)!r}, {file} gives {getattr(due, field)!r}"
             yield Disagreement(MANIFEST, what)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunix_exp.report.page.numbers import spelled
+from tunix_exp.numbers import written
 
 # What stands for the default of a key that the defaults do not have.
 NEW = "not a key"
@@ -33,15 +33,15 @@ def differing_keys(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str |
     """
     flat = [dict(_leaves(config, "")) for config in configs]
     keys = dict.fromkeys(key for leaves in flat for key in leaves)
-    spelled_out = {key: [spelled(one[key]) if key in one else None for one in flat] for key in keys}
-    return {key: values for key, values in spelled_out.items() if len(set(values)) > 1}
+    texts = {key: [written(one[key]) if key in one else None for one in flat] for key in keys}
+    return {key: values for key, values in texts.items() if len(set(values)) > 1}
 
 
 def _nodes(config: Mapping[str, Any], defaults: Any) -> tuple[Node, ...]:
     known = defaults if isinstance(defaults, Mapping) else {}
     nodes = [_node(key, value, known) for key, value in config.items()]
     gone = [
-        Node(key, None, spelled(value), (), 1)
+        Node(key, None, written(value), (), 1)
         for key, value in known.items()
         if key not in config and not isinstance(value, Mapping)
     ]
@@ -54,9 +54,9 @@ def _node(key: str, value: Any, known: Mapping[str, Any]) -> Node:
         children = _nodes(value, known.get(key))
         return Node(key, None, None, children, sum(child.n_changed for child in children))
     if key not in known:
-        return Node(key, spelled(value), NEW, (), 1)
+        return Node(key, written(value), NEW, (), 1)
     is_same = type(value) is type(known[key]) and value == known[key]
-    return Node(key, spelled(value), None if is_same else spelled(known[key]), (), int(not is_same))
+    return Node(key, written(value), None if is_same else written(known[key]), (), int(not is_same))
 
 
 def _leaves(config: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:

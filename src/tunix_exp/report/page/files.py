@@ -6,8 +6,9 @@ from pathlib import Path
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.kinds.kind import Kind
 from tunix_exp.evidence.kinds.pages import REPORT
-from tunix_exp.report.page.numbers import size
-from tunix_exp.report.tables import of_kinds
+from tunix_exp.numbers import size
+from tunix_exp.report.facts import STRANGER
+from tunix_exp.report.readme import of_kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ def files(run: Path) -> list[File]:
     present = {layout.MANIFEST, layout.SUMS, REPORT.path, *layout.files_of(run)}
     known, strangers = of_kinds(present, run)
     found = [file for kind, names in known.items() for file in _of_kind(run, kind, names)]
-    return found + [_file(run, name, "not made by this version") for name in strangers]
+    return found + [_file(run, name, STRANGER) for name in strangers]
 
 
 def _of_kind(run: Path, kind: Kind, names: list[str]) -> list[File]:

@@ -1,12 +1,14 @@
 """The comparison as rows of a forest plot: every difference with its interval, on one axis."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunix_exp.report.page.numbers import percent, points, probability, signed
-from tunix_exp.scoring.paired import GROUPS
+from tunix_exp.numbers import signed
+from tunix_exp.report import comparison
+
+_KINDS = ("items", "base", "trained", "difference", "interval", "p")
 
 # Steps that an axis may be divided by, as parts of a power of ten.
 _STEPS = (1, 2, 2.5, 5, 10)
@@ -33,15 +35,10 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line: the words beside the picture, and the picture."""
+    """One line: its name, the words beside the picture by their kind, and the picture."""
 
     name: str
-    n_items: str
-    base: str
-    trained: str
-    difference: str
-    interval: str
-    p: str
+    cells: tuple[tuple[str, str], ...]
     drawn: Interval | None
 
 
@@ -50,67 +47,42 @@ class Forest:
     """Rows under one heading each, on one axis; `zero` is where no difference lies."""
 
     unit: str
+    columns: tuple[str, ...]
     groups: tuple[tuple[str, tuple[Row, ...]], ...]
     ticks: tuple[Tick, ...]
     zero: str
 
 
-def forest(comparison: dict[str, Any]) -> Forest:
-    """Accuracy: all items, then every section, category and difficulty."""
-    parts = [("", {"All items": comparison | {"p_corrected": comparison["mcnemar_p"]}})]
-    parts += [(name.capitalize(), comparison[f"per_{name}"]) for name in GROUPS]
-    return _accuracy_forest([(heading, rows) for heading, rows in parts if rows])
-
-
-def forest_of_runs(comparisons: dict[str, dict[str, Any]]) -> Forest:
-    """Accuracy: one row a run, over all its items."""
-    return _accuracy_forest(
-        [("Run", {name: one | {"p_corrected": one["mcnemar_p"]} for name, one in comparisons.items()})]
-    )
-
-
-def loss_forest(loss: dict[str, Any]) -> Forest:
-    """Held-out loss: one row, in nats per token; less is better."""
-    interval = loss["interval_95"]
-    axis = _Axis.over(interval or [loss["difference_nats"]])
-    row = Row(
-        name="All items",
-        n_items=f"{loss['n_items']:,}",
-        base=f"{loss['base_nats']:.4f}",
-        trained=f"{loss['trained_nats']:.4f}",
-        difference=signed(loss["difference_nats"], 4),
-        interval="too few items"
-        if interval is None
-        else f"{signed(interval[0], 4)} to {signed(interval[1], 4)}",
-        p="",
-        drawn=None if interval is None else axis.interval(loss["difference_nats"], interval, better=-1),
-    )
+def forest(rows: Iterable[comparison.Row]) -> Forest:
+    """The rows under their groups' headings; of accuracies in points, of a loss in nats per token."""
+    groups: dict[str, list[comparison.Row]] = {}
+    for row in rows:
+        groups.setdefault(row.group.capitalize(), []).append(row)
+    every = [row for several in groups.values() for row in several]
+    is_loss = every[0].is_loss
+    axis = _Axis.over([end for row in every for end in row.ends or (row.difference or 0.0,)])
     return Forest(
-        "nats per token", (("", (row,)),), axis.ticks(lambda v: f"{v:+.3g}".replace("-", "−")), axis.at(0.0)
+        unit="nats per token" if is_loss else "percentage points",
+        columns=comparison.COLUMNS,
+        groups=tuple((heading, tuple(_row(row, axis) for row in some)) for heading, some in groups.items()),
+        ticks=axis.ticks(_nats if is_loss else _points),
+        zero=axis.at(0.0),
     )
 
 
-def _accuracy_forest(parts: list[tuple[str, dict[str, Any]]]) -> Forest:
-    axis = _Axis.over([end for _, rows in parts for row in rows.values() for end in row["interval_95"]])
-    groups = tuple(
-        (heading, tuple(_accuracy_row(name, row, axis) for name, row in rows.items()))
-        for heading, rows in parts
-    )
-    return Forest("percentage points", groups, axis.ticks(lambda value: signed(100 * value, 0)), axis.at(0.0))
+def _nats(value: float) -> str:
+    return f"{value:+.3g}".replace("-", "−")
 
 
-def _accuracy_row(name: str, row: dict[str, Any], axis: "_Axis") -> Row:
-    low, high = row["interval_95"]
-    return Row(
-        name=name,
-        n_items=f"{row['n_items']:,}",
-        base=percent(row["base_accuracy"]),
-        trained=percent(row["trained_accuracy"]),
-        difference=points(row["difference"]),
-        interval=f"{points(low)} to {points(high)}",
-        p=probability(row["p_corrected"]),
-        drawn=axis.interval(row["difference"], (low, high), better=1),
-    )
+def _points(value: float) -> str:
+    return signed(100 * value, 0)
+
+
+def _row(row: comparison.Row, axis: "_Axis") -> Row:
+    drawn = None
+    if row.ends is not None and row.difference is not None:
+        drawn = axis.interval(row.difference, row.ends, better=-1 if row.is_loss else 1)
+    return Row(row.name, tuple(zip(_KINDS, row.cells, strict=True)), drawn)
 
 
 @dataclass(frozen=True, slots=True)

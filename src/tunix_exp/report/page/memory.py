@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tunix_exp.report.page.numbers import count_of, figure, percent, size
+from tunix_exp.numbers import count_of, figure, percent, size
+from tunix_exp.report.facts import Facts
 
-# In the order of plan.json; block and loss take turns, so that the larger of them is drawn.
+# In the order of plan.json; block and loss are never held together: the larger is drawn.
 _PARTS = (
     ("parameters", "parameters"),
     ("gradients", "gradients"),
@@ -16,7 +17,7 @@ _PARTS = (
     ("loss", "one chunk of logits"),
     ("batch", "batch"),
 )
-# And of an evaluation alone, where nothing takes turns.
+# And of an evaluation alone.
 _EVALUATION_PARTS = (
     ("parameters", "parameters"),
     ("held_beside", "what an adapter was merged out of"),
@@ -66,7 +67,7 @@ class MemoryPicture:
     limit: str
     enlarged: Bar | None
     legend: tuple[Segment, ...]
-    facts: tuple[tuple[str, str], ...]
+    facts: Facts
 
 
 def memory_picture(plan: dict[str, Any]) -> MemoryPicture:
@@ -98,7 +99,7 @@ def memory_picture(plan: dict[str, Any]) -> MemoryPicture:
         if total < _ENLARGED_BELOW * scale
         else None,
         legend=_segments(drawn, total, total),
-        facts=tuple(_facts(plan, turns)),
+        facts=_facts(plan, turns),
     )
 
 
@@ -107,7 +108,7 @@ def _is_evaluation(planned: dict[str, Any]) -> bool:
 
 
 def _drawn(planned: dict[str, Any]) -> tuple[int | None, list[tuple[str, str, int]]]:
-    """The parts of the bar, and the bytes that are not drawn as they take turns with others."""
+    """The parts of the bar, and the bytes of the one that is not drawn."""
     if _is_evaluation(planned):
         return None, [(key, name, planned[f"{key}_bytes"]) for key, name in _EVALUATION_PARTS]
     turns = min(planned["block_bytes"], planned["loss_bytes"])
@@ -125,21 +126,21 @@ def _verdict(plan: dict[str, Any], held: int) -> str:
     return f"{subject} does not fit: {plan['not_compiled'] or f'it needs {size(held)} a device.'}"
 
 
-def _facts(plan: dict[str, Any], turns: int | None) -> list[tuple[str, str]]:
+def _facts(plan: dict[str, Any], turns: int | None) -> Facts:
     work = plan["work"]
-    facts = [
-        ("device", plan["topology"] or plan["platform"]),
-        ("mesh", ", ".join(f"{axis} {count}" for axis, count in plan["mesh"].items())),
+    facts: Facts = [
+        ("device", [plan["topology"] or plan["platform"]]),
+        ("mesh", [", ".join(f"{axis} {count}" for axis, count in plan["mesh"].items())]),
     ]
     if work is not None:
-        done = f"{count_of(work['flops'])} operations, {size(work['hbm_bytes'])} moved"
-        facts.append(("a step on one device", done))
+        done = f"{count_of(work['flops'])} FLOPs, {size(work['hbm_bytes'])} of memory traffic"
+        facts.append(("one step, per device", [done]))
     if turns is not None:
-        facts.append(("not drawn", f"{size(turns)}: the block at work and the chunk of logits take turns"))
+        facts.append(("not drawn", [f"{size(turns)}: peak = max(block, loss)"]))
     if work is not None and work["roofline_s"] is not None:
-        facts.append(("at best", f"{figure(work['roofline_s'])} s a step, {work['bound']} bound"))
+        facts.append(("roofline", [f"{figure(work['roofline_s'])} s a step ({work['bound']}-bound)"]))
     if plan["not_compiled"] is not None:
-        facts.append(("not compiled", plan["not_compiled"]))
+        facts.append(("not compiled", [plan["not_compiled"]]))
     return facts
 
 

@@ -13,8 +13,8 @@ _MOST_BYTES = 1_800_000
 
 OUTCOMES = ("to_right", "to_wrong", "both_right", "both_wrong", "right", "wrong")
 LABELS = {
-    "to_right": "flipped to right",
-    "to_wrong": "flipped to wrong",
+    "to_right": "wrong → right",
+    "to_wrong": "right → wrong",
     "both_right": "both right",
     "both_wrong": "both wrong",
     "right": "right",

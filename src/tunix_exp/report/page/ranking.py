@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.manifest import HarnessEval, ItemsEval
-from tunix_exp.evidence.sweep import outcome
-from tunix_exp.report.page.numbers import percent, points
+from tunix_exp.numbers import interval_in_points, percent, points
+from tunix_exp.report.comparison import CONFIDENCE
+from tunix_exp.report.outcomes import outcome
 from tunix_exp.report.page.record import Record, read_record
 from tunix_exp.scoring.paired import LEVEL, Flips, accuracy_interval, mcnemar_p
 
@@ -44,7 +45,7 @@ class Gap:
     @property
     def interval(self) -> str:
         """Both ends in percentage points."""
-        return f"{points(self.low)} to {points(self.high)}"
+        return interval_in_points((self.low, self.high))
 
 
 def ranked(runs: Sequence[Path]) -> list[Entrant]:
@@ -78,13 +79,13 @@ def verdict(entrants: Sequence[Entrant], settings: dict[str, str]) -> str:
     assert best.score is not None
     words = " ".join(f"{key}={value}" for key, value in settings.items())
     named = f" ({words})" if words and len(settings) <= _MOST_NAMED else ""
-    sentence = f"Best of {len(scored)} scored runs: {best.name}{named}, {percent(best.score)} right."
+    sentence = f"Best of {len(scored)} scored runs: {best.name}{named}, {percent(best.score)} exact match."
     behind = gap(best, scored[1]) if len(scored) > 1 else None
     if behind is None:
         return sentence
-    shown = "is behind" if behind.is_shown else "is not shown to be behind"
-    size = f"{points(behind.difference)} points (95 % interval {behind.interval})"
-    return f"{sentence} The next, {scored[1].name}, {shown}: {size}."
+    shown = "significantly lower" if behind.is_shown else "not significantly different"
+    size = f"{points(behind.difference)} points ({CONFIDENCE} {behind.interval})"
+    return f"{sentence} Runner-up {scored[1].name}: {size}, {shown}."
 
 
 def not_comparable(entrants: Sequence[Entrant]) -> str | None:
@@ -92,7 +93,7 @@ def not_comparable(entrants: Sequence[Entrant]) -> str | None:
     asked = {_items(one.record) for one in entrants if one.score is not None and one.record is not None}
     if len(asked) <= 1:
         return None
-    return f"These runs were scored on {len(asked)} different sets of items: their scores do not compare."
+    return f"These runs were scored on {len(asked)} different item sets: their scores are not comparable."
 
 
 def _items(record: Record) -> tuple[str, int] | None:

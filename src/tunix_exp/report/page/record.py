@@ -48,10 +48,14 @@ class Record:
         ]
 
     @property
+    def result(self) -> Plain | None:
+        """The summary of what was scored, held-out items or the harness's tasks."""
+        return self.summary if self.harness is None else self.harness
+
+    @property
     def comparison(self) -> Plain | None:
         """Base against trained model, on items or on the harness's tasks; `None` where there is none."""
-        summary = self.summary if self.harness is None else self.harness
-        return None if summary is None else summary["comparison"]
+        return None if self.result is None else self.result["comparison"]
 
     @property
     def answers(self) -> Sequence[Marked]:

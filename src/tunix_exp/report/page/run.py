@@ -3,23 +3,25 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from tunix_exp.report.harness import harness_columns, harness_rows
+from tunix_exp.report import facts
+from tunix_exp.report.comparison import comparison_rows, notes
+from tunix_exp.report.harness import harness_table
 from tunix_exp.report.page import sections
 from tunix_exp.report.page.charts import Chart, training_charts
 from tunix_exp.report.page.configuration import config_tree
 from tunix_exp.report.page.files import files
-from tunix_exp.report.page.forest import forest, loss_forest
+from tunix_exp.report.page.forest import forest
 from tunix_exp.report.page.memory import memory_picture
 from tunix_exp.report.page.predictions import fitting, prediction_rows
 from tunix_exp.report.page.record import Record, read_record
 from tunix_exp.report.page.render import render
-from tunix_exp.report.tables import reproduction
+from tunix_exp.report.result import loss_row
 
 # What is shown whole, under its name, where the run has it.
 _TEXTS = {
-    "env_info.txt": "every package, and the processor",
-    "device_check.txt": "the devices, and what they computed when they were tried",
-    "example.txt": "one training example, its loss mask marked",
+    "env_info.txt": "packages and processor",
+    "device_check.txt": "devices, and the result of the device check",
+    "example.txt": "one training example with its loss mask",
 }
 
 
@@ -41,12 +43,12 @@ def run_page(run: Path) -> str:
         manifest=record.manifest,
         verdict=sections.verdict(record),
         tiles=sections.tiles(record),
-        forests=[] if comparison is None else [forest(comparison), loss_forest(comparison["heldout_loss"])],
-        notes=[] if comparison is None else sections.comparison_notes(comparison),
+        forests=[]
+        if comparison is None or record.summary is None
+        else [forest(comparison_rows(comparison)), forest([loss_row(record.summary)])],
+        notes=[] if comparison is None else notes(comparison),
         base_scores=sections.base_scores(record),
-        harness=None
-        if record.harness is None
-        else (harness_columns(record.harness), harness_rows(record.harness)),
+        harness=None if record.harness is None else harness_table(record.harness),
         charts=charts,
         steps=_steps(record, series),
         outcomes=sections.outcome_counts(record),
@@ -57,11 +59,12 @@ def run_page(run: Path) -> str:
         tree=config_tree(record.config, record.defaults),
         has_defaults=record.defaults is not None,
         overrides=record.overrides,
-        facts=sections.what_was_run(record.manifest),
-        environment=sections.environment(record.manifest),
+        facts=facts.what_was_run(record.manifest),
+        environment=[*facts.machine(record.manifest), *facts.environment(record.manifest)],
         stages=sections.stage_times(record.manifest),
         texts=[(name, says, text) for name, says in _TEXTS.items() if (text := record.text(name))],
-        reproduction=reproduction(record.manifest.model_dump(mode="json")),
+        reproduction=facts.reproduction(record.manifest),
+        words=facts,
         files=files(run),
     )
 

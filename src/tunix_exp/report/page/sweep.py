@@ -7,10 +7,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tunix_exp.evidence.kinds.pages import REPORT
+from tunix_exp.numbers import figure, percent, points
+from tunix_exp.report.comparison import accuracy_row
 from tunix_exp.report.page.charts import BUCKETS, FIGURES, HELDOUT, Plain, overlaid, rounded, thinned
 from tunix_exp.report.page.configuration import differing_keys
-from tunix_exp.report.page.forest import forest_of_runs
-from tunix_exp.report.page.numbers import figure, percent, points
+from tunix_exp.report.page.forest import forest
 from tunix_exp.report.page.ranking import Entrant, Gap, gap, not_comparable, ranked, verdict
 from tunix_exp.report.page.record import Record
 from tunix_exp.report.page.render import render
@@ -83,7 +84,9 @@ def runs_page(runs: Sequence[Path], *, target: Path, title: str) -> str:
         keys=keys,
         differing=[] if keys else list(differing.items()),
         names=[name for name, _ in readable],
-        forest=forest_of_runs(comparisons) if comparisons else None,
+        forest=forest(accuracy_row("run", name, one, one["mcnemar_p"]) for name, one in comparisons.items())
+        if comparisons
+        else None,
         figures=_figures(columns),
         legend=[(name, labels[name], tones[name]) for name in drawn],
     )

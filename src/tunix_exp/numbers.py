@@ -1,7 +1,8 @@
-"""Numbers as a reader wants them: the same kind always with the same digits."""
+"""Numbers as a reader wants them: the same kind always with the same digits, and a true minus."""
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 _KIB = 1024
@@ -16,18 +17,28 @@ def percent(fraction: float) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of fractions in percentage points, its sign always there."""
-    return signed(100 * difference, 1)
+    """A difference of fractions in percentage points, with its sign; no sign of a zero below it."""
+    return signed(round(100 * difference, 1) + 0.0, 1)
 
 
 def signed(value: float, digits: int) -> str:
-    """`value` with its sign, a true minus."""
+    """`value` with its sign."""
     return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def interval(ends: Sequence[float], digits: int) -> str:
+    """Both ends; of a negative one the sign."""
+    return f"[{', '.join(signed(round(end, digits) + 0.0, digits).removeprefix('+') for end in ends)}]"
+
+
+def interval_in_points(ends: Sequence[float]) -> str:
+    """An interval of a difference of fractions, in percentage points."""
+    return interval([100 * end for end in ends], 1)
 
 
 def probability(p: float) -> str:
     """A p-value to four places, or that it is smaller."""
-    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+    return "<0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def figure(value: float) -> str:
@@ -61,7 +72,12 @@ def duration(seconds: float) -> str:
     )
 
 
-def spelled(value: Any) -> str:
+def counted(n: int, noun: str) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
+def written(value: Any) -> str:
     """A config value as the command line takes it: strings bare, the rest as JSON."""
     if isinstance(value, str) and value and value.isprintable():
         return value

@@ -10,6 +10,8 @@ from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.manifest import RunManifest, parse_manifest
 from tunix_exp.evidence.strict_json import read_text
 from tunix_exp.evidence.verify import runs_below
+from tunix_exp.report.readme import summary_of
+from tunix_exp.report.result import result_line
 
 NO_MANIFEST = "no manifest"
 
@@ -56,15 +58,16 @@ def outcome(run: Path, name: str) -> Outcome:
     is_regressed = False
     try:
         manifest = parse_manifest(read_text(run / MANIFEST, file=MANIFEST))
-        status, says, is_regressed = manifest.status, _says(manifest), manifest.verdict == "regressed"
+        status, says, is_regressed = manifest.status, _says(manifest, run), manifest.verdict == "regressed"
     except FileNotFoundError:
-        status, says = NO_MANIFEST, "the job ended before it began its run"
+        status, says = NO_MANIFEST, "the job ended before its run started"
     except UserError as error:
         status, says = "unreadable", " ".join(error.what.split())
     return Outcome(name, overrides_of(run), status, says, is_regressed)
 
 
-def _says(manifest: RunManifest) -> str:
+def _says(manifest: RunManifest, run: Path) -> str:
     if manifest.error is not None:
         return f"{manifest.error.stage}: {' '.join(manifest.error.message.split())}"
-    return "" if manifest.headline is None else manifest.headline.text
+    summary = summary_of(run)
+    return "" if summary is None else result_line(summary)

@@ -1,33 +1,26 @@
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
-from tunix_exp.evidence.run_directory import RunDirectory
-from tunix_exp.evidence.sweep import Outcome, outcomes, table
+from tests.report.page.run_folder import answers, write_folder
+from tunix_exp.report.outcomes import Outcome, outcomes, table
 
 
-def test_every_job_of_a_sweep_has_a_row(
-    tmp_path: Path, completed_run: Path, claim_run: Callable[..., RunDirectory]
-) -> None:
-    shutil.copytree(completed_run, tmp_path / "0")
-    (tmp_path / "0" / ".hydra" / "overrides.yaml").write_text("- seed=1\n- optim.peak_lr=0.001\n")
-    claim_run(tmp_path / "1").fail("train", ValueError("no\nluck"), analysis="text")
-    claim_run(tmp_path / "2")
+def test_every_job_of_a_sweep_has_a_row(tmp_path: Path) -> None:
+    ended = {"status": "completed"}
+    write_folder(tmp_path / "0", base=answers("+-----"), trained=answers("+++++-"), manifest=ended)
+    error = {"stage": "train", "type": "ValueError", "message": "no\nluck", "where": None, "remedy": None}
+    write_folder(tmp_path / "1", manifest={"status": "failed", "error": error})
+    write_folder(tmp_path / "2")
     (tmp_path / "3" / ".hydra").mkdir(parents=True)
     (tmp_path / "4").mkdir()
     (tmp_path / "4" / "run_manifest.json").write_text("{")
     rows = outcomes(tmp_path)
+    overrides = ("training.steps=4", "optim.peak_lr=0.003")
+    result = "16.7 % → 83.3 % exact match on 6 items (+66.7 points, no evidence of a difference)"
     assert rows[:4] == [
-        Outcome(
-            "0",
-            ("seed=1", "optim.peak_lr=0.001"),
-            "completed",
-            "16.7 % → 83.3 % of 6 items right (+66.7 points: no evidence of a difference)",
-            False,
-        ),
-        Outcome("1", ("seed=3",), "failed", "train: no luck", False),
-        Outcome("2", ("seed=3",), "running", "", False),
-        Outcome("3", (), "no manifest", "the job ended before it began its run", False),
+        Outcome("0", overrides, "completed", result, False),
+        Outcome("1", overrides, "failed", "train: no luck", False),
+        Outcome("2", overrides, "running", "", False),
+        Outcome("3", (), "no manifest", "the job ended before its run started", False),
     ]
     assert rows[4].status == "unreadable"
 

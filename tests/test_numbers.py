@@ -1,6 +1,6 @@
 import pytest
 
-from tunix_exp.report.page import numbers
+from tunix_exp import numbers
 
 
 @pytest.mark.parametrize(
@@ -9,7 +9,12 @@ from tunix_exp.report.page import numbers
         (numbers.percent(0.9533), "95.3 %"),
         (numbers.points(-0.051), "−5.1"),
         (numbers.points(0.051), "+5.1"),
-        (numbers.probability(0.00004), "< 0.0001"),
+        (numbers.points(-0.0001), "+0.0"),
+        (numbers.interval_in_points((-0.051, 0.1)), "[−5.1, 10.0]"),
+        (numbers.interval((-0.0001, 1.23456), 3), "[0.000, 1.235]"),
+        (numbers.counted(1, "step"), "1 step"),
+        (numbers.counted(1200, "step"), "1,200 steps"),
+        (numbers.probability(0.00004), "<0.0001"),
         (numbers.probability(0.0312), "0.0312"),
         (numbers.figure(15540.5), "15,540"),
         (numbers.figure(0.000152), "0.000152"),
@@ -24,11 +29,11 @@ from tunix_exp.report.page import numbers
         (numbers.duration(4.25), "4.2 s"),
         (numbers.duration(115), "1 min 55 s"),
         (numbers.duration(7300), "2 h 01 min"),
-        (numbers.spelled("adamw"), "adamw"),
-        (numbers.spelled("a\nb"), '"a\\nb"'),
-        (numbers.spelled(""), '""'),
-        (numbers.spelled(None), "null"),
-        (numbers.spelled([1, "x"]), '[1, "x"]'),
+        (numbers.written("adamw"), "adamw"),
+        (numbers.written("a\nb"), '"a\\nb"'),
+        (numbers.written(""), '""'),
+        (numbers.written(None), "null"),
+        (numbers.written([1, "x"]), '[1, "x"]'),
     ],
 )
 def test_a_number_has_the_digits_of_its_kind(text, expected):
