@@ -7,8 +7,10 @@ import pytest
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.manifest import (
+    LATER_FIELDS,
     NULL_BY_MODE,
     NULL_BY_NATURE,
+    ItemsEval,
     Mode,
     NoEval,
     RunManifest,
@@ -143,3 +145,27 @@ def test_the_config_hash_does_not_depend_on_the_order_of_keys() -> None:
 def test_the_config_hash_refuses_a_number_that_is_not_finite() -> None:
     with pytest.raises(UserError, match=r"`optim\.eps` is nan"):
         config_hash({"optim": {"eps": float("nan")}})
+
+
+def test_a_manifest_of_version_1_is_read_with_what_it_did_not_record_absent(plain: dict[str, Any]) -> None:
+    plain["schema_version"] = 1
+    for key in ("elapsed_s", "console_lost", "findings"):
+        del plain[key]
+    del plain["eval"]["stop"]
+    old = parse_manifest(json.dumps(plain))
+    assert isinstance(old.eval, ItemsEval)
+    assert (old.elapsed_s, old.findings, old.eval.stop) == (None, None, None)
+    assert rule_breaches(old, status="completed") == []
+
+
+@pytest.mark.parametrize("key", LATER_FIELDS[:4])
+def test_a_manifest_of_version_2_has_every_field(plain: dict[str, Any], key: str) -> None:
+    *section, leaf = key.split(".")
+    del (plain[section[0]] if section else plain)[leaf]
+    with pytest.raises(UserError, match="does not follow its schema"):
+        parse_manifest(json.dumps(plain))
+
+
+def test_a_completed_run_of_version_2_knows_its_findings(plain: dict[str, Any]) -> None:
+    manifest = parse_manifest(json.dumps(plain | {"findings": None}))
+    assert rule_breaches(manifest, status="completed") == ["`findings` is null, but the run is `completed`"]

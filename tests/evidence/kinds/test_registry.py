@@ -1,9 +1,10 @@
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from tunix_exp.evidence.kinds.kind import Due, EvalKind, Facts
-from tunix_exp.evidence.kinds.registry import KINDS
+from tunix_exp.evidence.kinds.registry import KINDS, described
 from tunix_exp.evidence.manifest import Mode, Status
 
 
@@ -76,3 +77,15 @@ def test_a_run_that_took_no_step_has_no_curves():
 def test_a_comparison_lies_in_a_replay_and_nowhere_else():
     assert "replay.json" in files("must", "completed", "full", is_replay=True)
     assert "replay.json" in files("never", "completed", "full")
+
+
+def test_every_check_and_every_look_is_a_sentence():
+    for kind in KINDS:
+        for function in (*[check.find for check in kind.integrity], *kind.sanity):
+            assert (function.__doc__ or "").partition("\n")[0].endswith("."), function
+
+
+def test_the_table_of_the_documentation_is_that_of_the_kinds():
+    text = (Path(__file__).parents[3] / "docs" / "evidence.md").read_text(encoding="utf-8")
+    # to mend it: uv run python -m tunix_exp.evidence.kinds
+    assert text.endswith("\n\n" + described())

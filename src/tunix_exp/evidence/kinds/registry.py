@@ -1,6 +1,7 @@
 """The kinds of evidence that there are: whatever reads a run walks this list."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 from tunix_exp.evidence.kinds import (
@@ -63,10 +64,31 @@ KINDS: tuple[Kind, ...] = (
 
 
 def kinds_of(config: Mapping[str, Any]) -> tuple[Kind, ...]:
-    """The kinds that a run of this config may have."""
-    return KINDS
+    """The kinds that a run of this config may have: those of its objective come last."""
+    return KINDS + _of_objective(config)
 
 
-def kind_of(file: str, kinds: tuple[Kind, ...] = KINDS) -> Kind | None:
-    """The kind that a file of a run is of; `None` for a file that this version does not make."""
-    return next((kind for kind in kinds if kind.has(file)), None)
+def _of_objective(config: Mapping[str, Any]) -> tuple[Kind, ...]:
+    objective = config.get("objective")
+    if not isinstance(objective, Mapping):
+        return ()  # a config from before there was a choice
+    # by name: objectives stand above evidence, and bring kinds of it
+    packages = import_module("tunix_exp.objectives.registry").PACKAGES
+    name = objective.get("name")
+    if name not in packages:
+        return ()
+    return getattr(import_module(f"{packages[name]}.evidence"), "KINDS", ())
+
+
+def described() -> str:
+    """The kinds as a table in Markdown: the file, what it holds, and what is checked of it."""
+    lines = ["| file | holds | checked | noticed |", "| --- | --- | --- | --- |"]
+    for kind in KINDS:
+        checked = " ".join(_sentence(check.find) for check in kind.integrity)
+        noticed = " ".join(_sentence(look) for look in kind.sanity)
+        lines.append(f"| `{kind.path}` | {kind.holds} | {checked} | {noticed} |")
+    return "\n".join(lines) + "\n"
+
+
+def _sentence(check: Callable[..., Any]) -> str:
+    return (check.__doc__ or "").partition("\n")[0]
