@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src" / "tunix_exp"
 LAYERS = {
-    "errors": 0, "numbers": 0, "schema": 0, "exits": 0, "host_memory": 0, "programs": 0, "json_text": 0, "streams": 0,
+    "errors": 0, "numbers": 0, "schema": 0, "exits": 0, "host_memory": 0, "programs": 0, "json_text": 0,
+    "streams": 0,
     "interruption": 1, "references": 1, "received": 1,
     "hub": 2, "scoring": 2,
     "models": 3, "device": 3, "evidence": 3,

@@ -17,7 +17,7 @@ from tunix_exp.evidence.kinds import registry
 from tunix_exp.evidence.likeness import compare
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.verify import inspect, verify
-from tunix_exp.report.tables import readme
+from tunix_exp.report.readme import readme
 
 Claim = Callable[..., RunDirectory]
 Fill = Callable[..., None]
