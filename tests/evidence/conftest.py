@@ -14,6 +14,7 @@ from rich.console import Console
 from tunix_exp.evidence.board import sample_table
 from tunix_exp.evidence.kinds import eval_summary as summaries
 from tunix_exp.evidence.kinds import heldout, item_losses, metrics, predictions
+from tunix_exp.evidence.kinds.rates import UNSEEN, pace
 from tunix_exp.evidence.kinds.steps import every_nth, logged_steps
 from tunix_exp.evidence.manifest import (
     Code,
@@ -199,19 +200,19 @@ def plain_config_of(run: RunDirectory) -> dict[str, Any]:
 
 
 def _train(run: RunDirectory, steps: int, evaluates: bool) -> None:
-    before = metrics.UNSEEN
+    before = UNSEEN
     for step in logged_steps(after=0, last=steps, every=5):
         figures = {"loss": 3.0 * math.exp(-step / 7), "lr": 1e-3, "grad_norm": 0.5}
         figures |= {"tokens": 64, "padded_tokens": 80, "response_tokens": 32}
         counters = {"tokens_seen": 64 * step, "padded_tokens_seen": 80 * step, "train_s": 0.1 * step}
-        figures |= counters | metrics.pace({"step": step, **counters}, before)
+        figures |= counters | pace({"step": step, **counters}, before)
         figures |= {"time_s": 0.2 * step, "model_flops_per_s": 5000.0, "process_peak_bytes": 900}
         before = {"step": step, **counters}
         run.append(metrics.KIND, {"step": step, **figures})
     for step in every_nth(after=0, last=steps, every=8) if evaluates else []:
         run.append(heldout.KIND, {"step": step, "loss_nats": 1.0 / step})
     run.path("checkpoints/20/params").write_bytes(bytes(32))
-    whole = metrics.pace(before, metrics.UNSEEN)
+    whole = pace(before, UNSEEN)
     run.update(
         steps_done=steps,
         tokens_per_s=whole.pop("tokens_per_s"),

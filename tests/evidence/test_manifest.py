@@ -8,16 +8,14 @@ import pytest
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.manifest import (
     LATER_FIELDS,
-    NULL_BY_MODE,
-    NULL_BY_NATURE,
     ItemsEval,
     Mode,
     NoEval,
     RunManifest,
     config_hash,
     parse_manifest,
-    rule_breaches,
 )
+from tunix_exp.evidence.rules import NULL_BY_MODE, NULL_BY_NATURE, rule_breaches
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import pack as packing
 from tunix_exp.evidence.layout import file_digest, files_of
-from tunix_exp.evidence.pack import is_pack, pack, packed_inputs, verify_pack
+from tunix_exp.evidence.pack import inspect_pack, is_pack, pack, packed_inputs
 from tunix_exp.evidence.verified import verified_run
 
 TOP = "toy-toy-1"
@@ -24,7 +24,7 @@ def archive(completed_run: Path, tmp_path: Path) -> Path:
 
 
 def said(archive: Path) -> list[str]:
-    return [f"{one.file}: {one.what}" for one in verify_pack(archive)]
+    return [f"{one.file}: {one.what}" for one in inspect_pack(archive).disagreements]
 
 
 def test_the_same_run_gives_the_same_bytes_wherever_and_whenever_it_lies(
@@ -129,25 +129,25 @@ def test_a_member_that_leads_outside_or_is_no_file_is_refused(
     tmp_path: Path, members: list[tuple[str, bytes]]
 ) -> None:
     with pytest.raises(UserError, match="is no file that a packed run holds"):
-        verify_pack(crafted(tmp_path / "a.tar", *members))
+        inspect_pack(crafted(tmp_path / "a.tar", *members))
     assert not (tmp_path / "outside").exists()
 
 
 def test_two_folders_a_text_and_a_cut_archive_are_refused(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds 2 folders"):
-        verify_pack(crafted(tmp_path / "a.tar", ("a/x", tarfile.REGTYPE), ("b/x", tarfile.REGTYPE)))
+        inspect_pack(crafted(tmp_path / "a.tar", ("a/x", tarfile.REGTYPE), ("b/x", tarfile.REGTYPE)))
     (tmp_path / "text.tar.gz").write_text("no archive")
     with pytest.raises(UserError, match="the archive cannot be read"):
-        verify_pack(tmp_path / "text.tar.gz")
+        inspect_pack(tmp_path / "text.tar.gz")
     (tmp_path / "cut.tar.gz").write_bytes(archive.read_bytes()[:-2000])
     with pytest.raises(UserError, match="the archive cannot be read"):
-        verify_pack(tmp_path / "cut.tar.gz")
+        inspect_pack(tmp_path / "cut.tar.gz")
 
 
 def test_an_archive_larger_than_the_disk_is_refused(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 5, 5))
     with pytest.raises(UserError, match="there is no room to unpack it"):
-        verify_pack(archive)
+        inspect_pack(archive)
 
 
 def test_inputs_are_packed_under_their_keys_and_found_beside_the_run(

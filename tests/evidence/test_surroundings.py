@@ -1,8 +1,6 @@
 import json
 import os
-import stat
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +9,6 @@ from tunix_exp.evidence.surroundings import (
     environment_text,
     kaggle_fields,
     machine,
-    nvidia_smi,
     recorded_environment,
     versions,
     without_home,
@@ -43,25 +40,6 @@ def test_versions_name_what_decides_a_result() -> None:
     found = versions()
     assert {"python", "jax", "jaxlib", "flax", "optax", "tunix-exp"} <= found.keys()
     assert all(found.values())
-
-
-def test_a_machine_without_nvidia_smi_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert nvidia_smi() == "nvidia-smi is not on this machine.\n"
-
-
-@pytest.mark.parametrize(
-    ("script", "says"),
-    [("echo 'H200 | ok'", "H200 | ok\n"), ("echo no driver; exit 9", "ended with status 9:\nno driver\n")],
-)
-def test_nvidia_smi_is_told_verbatim(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, says: str
-) -> None:
-    program = tmp_path / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert nvidia_smi().endswith(says)
 
 
 def test_kaggle_fields_come_from_the_environment_alone() -> None:

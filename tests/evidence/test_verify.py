@@ -12,7 +12,7 @@ import pytest
 from tests.resealing import reseal
 from tunix_exp.errors import Interrupted, UserError
 from tunix_exp.evidence.board import Board
-from tunix_exp.evidence.kinds.metrics import UNSEEN, pace
+from tunix_exp.evidence.kinds.rates import UNSEEN, pace
 from tunix_exp.evidence.manifest import config_hash
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.verify import Disagreement, verify

@@ -11,10 +11,8 @@ import hashlib
 import io
 import os
 import re
-import shutil
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from tunix_exp.evidence import layout
 from tunix_exp.evidence.kinds import source
 from tunix_exp.evidence.manifest import Code, RunManifest, Sha256, Status, Word
 from tunix_exp.evidence.strict_json import json_text, read_text
+from tunix_exp.evidence.unpack import unpack
 from tunix_exp.evidence.verified import VerifiedRun
 from tunix_exp.evidence.verify import Disagreement, Inspection, inspect
 
@@ -118,13 +117,8 @@ def is_pack(path: Path) -> bool:
     return path.is_file() or (path / LISTING).is_file()
 
 
-def verify_pack(path: Path) -> list[Disagreement]:
-    """Everything in which an archive, or its folder unpacked, contradicts its listing or its run itself."""
-    return inspect_pack(path).disagreements
-
-
 def inspect_pack(path: Path) -> Inspection:
-    """The same, with the manifest of its run, and what is odd about that."""
+    """What contradicts itself in an archive, or in its folder unpacked, and what is odd about its run."""
     with opened(path) as folder:
         listed, run = list(_listed(folder)), folder / RUN
         if not run.is_dir():
@@ -186,61 +180,6 @@ def listing_of(folder: Path) -> Listing:
             where=str(folder),
             remedy="take the archive from where it was made",
         ) from error
-
-
-def unpack(archive: Path, folder: Path) -> Path:
-    """The archive's one folder lies in `folder`; refuses whatever `pack` does not write."""
-    try:
-        with tarfile.open(archive, "r:*") as tar:
-            members = tar.getmembers()
-            top = _one_folder(archive, members)
-            if sum(member.size for member in members) > shutil.disk_usage(folder).free:
-                raise UserError(
-                    "there is no room to unpack it", where=str(folder), remedy="set TMPDIR to a larger disk"
-                )
-            for member in members:
-                _copy_out(tar, member, folder / member.name)
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise UserError(
-            f"the archive cannot be read: {error}",
-            where=str(archive),
-            remedy="name a run directory, or a file that `python -m tunix_exp pack` has made, whole",
-        ) from error
-    return folder / top
-
-
-def _copy_out(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
-    """The member's bytes, and nothing else of it, lie at `target`, where nothing lay."""
-    content = tar.extractfile(member)
-    assert content is not None  # it is a plain file
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with content, target.open("xb") as out:
-        shutil.copyfileobj(content, out)
-
-
-def _one_folder(archive: Path, members: list[tarfile.TarInfo]) -> str:
-    """The folder in which all members lie, plain files each of a name of its own; else a `UserError`."""
-    tops: set[str] = set()
-    names: set[str] = set()
-    for member in members:
-        top, *inside = PurePosixPath(member.name).parts or ("/",)
-        is_inside = bool(inside) and top not in ("/", "..") and ".." not in inside and "\\" not in member.name
-        is_plain = member.isreg() and not member.issparse() and member.size >= 0
-        if not is_plain or not is_inside or member.name in names:
-            raise UserError(
-                f"`{member.name}` is no file that a packed run holds: a link, twice there, or not inside",
-                where=str(archive),
-                remedy="do not unpack it; `python -m tunix_exp pack` did not make it",
-            )
-        tops.add(top)
-        names.add(member.name)
-    if len(tops) != 1:
-        raise UserError(
-            f"the archive holds {len(tops)} folders, and a packed run has one",
-            where=str(archive),
-            remedy="name a file that `python -m tunix_exp pack` has made",
-        )
-    return tops.pop()
 
 
 def _listed(folder: Path) -> Iterator[Disagreement]:

@@ -16,6 +16,7 @@ from tunix_exp import interruption
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.board import Board
 from tunix_exp.evidence.console import RunLog
+from tunix_exp.evidence.error_record import error_record
 from tunix_exp.evidence.findings import derive
 from tunix_exp.evidence.kinds import pages
 from tunix_exp.evidence.kinds.kind import Kind
@@ -26,7 +27,6 @@ from tunix_exp.evidence.layout import LOG, MANIFEST, SUMS, file_hashes, sums_tex
 from tunix_exp.evidence.manifest import ErrorRecord, Finding, RunManifest, Status, parse_manifest, utc_now
 from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.evidence.strict_json import BrokenFile, json_line, json_text
-from tunix_exp.evidence.surroundings import without_home
 from tunix_exp.evidence.verify import Disagreement, verify
 
 # Sections that only the end of a run may set.
@@ -176,7 +176,7 @@ class RunDirectory:
             self._seal(status="completed")
             return
         error = _disagreement_error(self.root, found)
-        self._seal(status="failed", error=_record("verify", error))
+        self._seal(status="failed", error=error_record("verify", error))
         raise error
 
     def fail(self, stage: str, error: BaseException, *, analysis: str) -> None:
@@ -193,7 +193,7 @@ class RunDirectory:
         """The run is `interrupted`, with an error record that says where it stopped."""
         if self._manifest.status != "running":
             raise RuntimeError(f"the run is already {self._manifest.status}")
-        record = _record(stage, error)
+        record = error_record(stage, error)
         # At once, as a kill may follow; the hashes come after it, and are null until then.
         # Once it is closed, it says when that was.
         finished_at = self._manifest.finished_at if self._is_closed else utc_now()
@@ -221,7 +221,7 @@ class RunDirectory:
             self._rewrite(status="interrupted", error=record, files=None, finished_at=utc_now())
 
     def _end(self, status: Status, stage: str, error: BaseException) -> None:
-        record = self._manifest.error if self._manifest.error is not None else _record(stage, error)
+        record = self._manifest.error if self._manifest.error is not None else error_record(stage, error)
         # What was being written when the error came is held open by its frames, and would change after this.
         traceback.clear_frames(error.__traceback__)
         try:
@@ -343,24 +343,3 @@ def _disagreement_error(root: Path, found: list[Disagreement]) -> UserError:
         where=str(root),
         remedy="the run is kept as failed; nothing in it counts as a result",
     )
-
-
-def _record(stage: str, error: BaseException) -> ErrorRecord:
-    if isinstance(error, UserError):
-        message, where, remedy = error.what, error.where, error.remedy
-    else:
-        message, where, remedy = str(error), _place(error), None
-    return ErrorRecord(
-        stage=stage,
-        type=type(error).__name__,
-        message=without_home(message) or type(error).__name__,
-        where=None if where is None else without_home(where),
-        remedy=remedy,
-    )
-
-
-def _place(error: BaseException) -> str | None:
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return None
-    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name}"

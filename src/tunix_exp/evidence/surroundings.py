@@ -4,8 +4,6 @@ import functools
 import json
 import os
 import platform
-import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from importlib import metadata
@@ -75,7 +73,6 @@ _KAGGLE = {
     "kaggle_run_id": "KAGGLE_RUN_ID",
 }
 
-_TIMEOUT_S = 30
 _UNKNOWN = "unknown"  # some systems leave empty what they do not know
 
 
@@ -139,22 +136,6 @@ def versions() -> dict[str, str]:
     found |= {name: metadata.version(name) for name in _VERSIONED}
     here = installed()
     return found | {name: here[name] for name in _VERSIONED_WHERE_INSTALLED if name in here}
-
-
-def nvidia_smi() -> str:
-    """What `nvidia-smi` prints, verbatim, or one sentence that says why there is nothing."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return "nvidia-smi is not on this machine.\n"
-    try:
-        done = subprocess.run(
-            [program], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False, errors="replace"
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"nvidia-smi did not answer: {error}\n"
-    if done.returncode != 0:
-        return f"nvidia-smi ended with status {done.returncode}:\n{done.stdout}{done.stderr}"
-    return done.stdout
 
 
 def kaggle_fields(environ: Mapping[str, str]) -> Kaggle:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from tunix_exp.evidence.kinds.metrics import SLOWEST, UNSEEN, pace, rate
+from tunix_exp.evidence.kinds.rates import SLOWEST, UNSEEN, pace, rate
 
 
 class Meter:

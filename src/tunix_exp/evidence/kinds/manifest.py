@@ -8,8 +8,9 @@ from tunix_exp.evidence.findings import derive
 from tunix_exp.evidence.kinds import plan
 from tunix_exp.evidence.kinds.kind import ANY_END, Check, Compared, Disagreement, Kind, always
 from tunix_exp.evidence.layout import MANIFEST
-from tunix_exp.evidence.manifest import Finding, rule_breaches
+from tunix_exp.evidence.manifest import Finding
 from tunix_exp.evidence.opened import OpenedRun
+from tunix_exp.evidence.rules import rule_breaches
 
 # The system's clock and the run's own may differ by a second, and by what setting the time gently makes.
 _DRIFT_S = 1.0

@@ -1,6 +1,6 @@
 import pytest
 
-from tunix_exp.evidence.kinds.metrics import UNSEEN, contradictions, pace, rates_disagreement
+from tunix_exp.evidence.kinds.rates import UNSEEN, contradictions, pace, rates_disagreement
 
 
 def lines() -> list[dict[str, float]]:
