@@ -9,11 +9,12 @@ from collections.abc import Iterator
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Toy programs run once or twice: compiling them is nearly all of the time, two thirds of it in the emitters
-# of fusions. What the shell asks for stands last and wins: `XLA_FLAGS=--xla_cpu_max_isa=SSE4_2` has another
-# processor's instructions, `XLA_FLAGS=--xla_cpu_use_fusion_emitters=true` the emitters.
+# of fusions; what is cut into parts for several threads takes longer in all. What the shell asks for stands
+# last and wins: `XLA_FLAGS=--xla_cpu_max_isa=SSE4_2` has another processor's instructions,
+# `XLA_FLAGS=--xla_cpu_use_fusion_emitters=true` the emitters.
 os.environ["XLA_FLAGS"] = (
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
-    + os.environ.get("XLA_FLAGS", "")
+    "--xla_cpu_parallel_codegen_split_count=1 " + os.environ.get("XLA_FLAGS", "")
 ).strip()
 # What one module or worker compiled the others read back, for as long as the session lasts.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -30,7 +31,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tunix_exp.programs import forget_programs
+from tunix_exp.programs import forget_programs_when_many
 
 # Tests start many processes: each would compile every package again, which takes longer than what they do.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -53,8 +54,17 @@ def toy_run(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True, scope="session")
+def config_is_read_once() -> Iterator[None]:
+    """The files of the config tree are parsed once."""
+    from tests.composing import files_read_once
+
+    with files_read_once():
+        yield
+
+
 @pytest.fixture(autouse=True, scope="module")
 def programs_are_forgotten() -> Iterator[None]:
-    """No module leaves its compiled programs behind, so that no session meets the limit of a process."""
+    """No session meets the limit of compiled programs that a process has."""
     yield
-    forget_programs()
+    forget_programs_when_many()

@@ -1,6 +1,7 @@
 """Imports point downwards, and what must start fast imports nothing heavy."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -50,6 +51,7 @@ def package_of(path: Path) -> str:
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     """Every module that `path` imports, at whatever depth of the code."""
     found: set[str] = set()
@@ -101,14 +103,17 @@ def test_what_must_start_fast_imports_nothing_heavy(module):
 PROJECT = tomllib.loads((ROOT.parents[1] / "pyproject.toml").read_text())["project"]
 
 
+@functools.cache
+def installed() -> list[tuple[str, set[str]]]:
+    """Every module that can be imported, with the distributions it comes from."""
+    found = metadata.packages_distributions().items()
+    return [(module, {name.lower().replace("_", "-") for name in names}) for module, names in found]
+
+
 @pytest.mark.parametrize("requirement", PROJECT["dependencies"])
 def test_a_declared_dependency_is_imported_by_the_package(requirement):
     name = re.split(r"[^A-Za-z0-9._-]", requirement)[0].lower().replace("_", "-")
-    modules = {
-        module
-        for module, distributions in metadata.packages_distributions().items()
-        if name in {distribution.lower().replace("_", "-") for distribution in distributions}
-    }
+    modules = {module for module, distributions in installed() if name in distributions}
     assert modules, f"{name} is not installed"
     imported = {imported.split(".")[0] for path in MODULES for imported in imports(path)}
     assert modules & imported, f"{name} is declared, and nothing imports {' or '.join(sorted(modules))}"

@@ -3,6 +3,8 @@
 A key that nothing reads is how a config begins to lie.
 """
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -219,34 +221,49 @@ def test_a_key_has_another_valid_value(key):
     validate(composed(*words_of(key, changed=True)))
 
 
-def effect(folder: Path, words: tuple[str, ...], monkeypatch) -> dict[str, Any]:
-    """All that a stranger could see of a run, but for its own config, times and places."""
+# What a key changes shows mostly before a whole run has ended: in the plan, the card or the example, which a
+# preflight leaves, or in the answers of the base model.
+SHORTER = {"adapter": "preflight", "data": "preflight", "device": "preflight"}
+SHORTER |= {"eval": "eval", "model": "eval"}
+
+
+def effects(folder: Path, words: tuple[str, ...], key: str, monkeypatch) -> Iterator[dict[str, Any]]:
+    """What a stranger could see, the cheapest first: a refusal, a device, a shorter run, a whole one."""
     plain = composed(*words)
     try:
         config = validate(plain)
     except UserError as error:
-        return {"refused": str(error)}
-    seen: dict[str, Any] = {
-        "environment": environment.wanted(config.device, preflight=config.mode.name == "preflight"),
-        "directory": f"outputs/{plain['name']}",
-    }
-    if config.device.platform == "tpu" and config.mode.name == "preflight":
+        yield {"refused": str(error)}
+        return
+    preflight = config.mode.name == "preflight"
+    wanted = environment.wanted(config.device, preflight=preflight)
+    seen: dict[str, Any] = {"environment": wanted, "directory": f"outputs/{plain['name']}"}
+    if config.device.platform == "tpu" and preflight:
         monkeypatch.setattr(check, "_compile_only", lambda: None)  # else it were so for all later tests
         try:
             seen["device"] = check.check(config.device, preflight=True).topology
         except UserError as error:
             seen["device"] = str(error)
-    if seen["environment"] != {"JAX_PLATFORMS": "cpu"}:
-        return seen  # another process would have to show more
-    status = run(folder, *words)
+    yield seen
+    if wanted != {"JAX_PLATFORMS": "cpu"}:
+        return  # another process would have to show more
+    shorter = SHORTER.get(key.split(".")[0])
+    if shorter is not None and config.mode.name == "full":
+        yield left_by(folder / "shorter", (*words, f"mode={shorter}"))
+    yield left_by(folder / "whole", words)
+
+
+def left_by(folder: Path, words: tuple[str, ...]) -> dict[str, Any]:
+    """All that a stranger could see of a run, but for its own config, times and places."""
+    seen: dict[str, Any] = {"status": run(folder, *words)}
     if not (folder / "run_manifest.json").exists():
-        return seen | {"status": status}
+        return seen
     manifest = read_json(folder / "run_manifest.json")
     for key in ("run_id", "command", "config_hash", "started_at", "finished_at", "times_s", "tokens_per_s"):
         del manifest[key]
     for key in ("elapsed_s", "findings", "throughput", "peak_memory_bytes", "files", "compiles", "code"):
         del manifest[key]
-    seen |= {"status": status, "manifest": manifest}
+    seen["manifest"] = manifest
     seen["files"] = sorted(
         p.relative_to(folder).as_posix() for p in folder.rglob("*") if "checkpoints/" not in str(p)
     )
@@ -264,7 +281,22 @@ def effect(folder: Path, words: tuple[str, ...], monkeypatch) -> dict[str, Any]:
     return seen
 
 
-_BEFORE: dict[tuple[str, ...], dict[str, Any]] = {}
+class Seen:
+    """What can be seen of one experiment, looked at no further than somebody asks."""
+
+    def __init__(self, effects: Iterator[dict[str, Any]]) -> None:
+        self._effects, self._seen = effects, []
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for number in itertools.count():
+            if number == len(self._seen):
+                self._seen += itertools.islice(self._effects, 1)
+            if number == len(self._seen):
+                return
+            yield self._seen[number]
+
+
+_BEFORE: dict[tuple[tuple[str, ...], str | None], Seen] = {}
 
 
 @pytest.fixture(scope="module")
@@ -285,9 +317,19 @@ def test_a_changed_key_changes_what_can_be_seen(
     key, tmp_path, tmp_path_factory, chat_tokenizer, toy_run, tasks, monkeypatch
 ):  # fmt: skip
     places = {"tokenizer": chat_tokenizer, "toy_run": toy_run, "tasks": tasks}
-    base = words_of(key, changed=False, **places)
+    words = words_of(key, changed=False, **places)
+    base = (words, SHORTER.get(key.split(".")[0]))
     if base not in _BEFORE:
-        _BEFORE[base] = effect(tmp_path_factory.mktemp("before") / "run", base, monkeypatch)
-    after = effect(tmp_path / "run", words_of(key, changed=True, **places), monkeypatch)
-    assert "refused" not in after
-    assert after != _BEFORE[base]
+        _BEFORE[base] = Seen(effects(tmp_path_factory.mktemp("before"), words, key, monkeypatch))
+    changed = effects(tmp_path, words_of(key, changed=True, **places), key, monkeypatch)
+    for after, before in zip(changed, _BEFORE[base], strict=False):
+        assert "refused" not in after
+        if after != before:
+            return
+    raise AssertionError(f"{key} changes nothing that can be seen")
+
+
+@pytest.mark.parametrize("mode", ["preflight", "eval", "full"])
+def test_what_can_be_seen_is_the_same_where_nothing_was_changed(mode, tmp_path):
+    words = (*TOY, "training.export=[hf]", f"mode={mode}")
+    assert left_by(tmp_path / "here", words) == left_by(tmp_path / "there", words)

@@ -6,6 +6,7 @@ worse than its baseline, 130 interrupted.
 """
 
 import copy
+import functools
 import os
 import platform
 import sys
@@ -138,6 +139,7 @@ def _record_defaults(directory: Path) -> None:
     file.write_text(json_text(_defaults(), file=DEFAULTS), encoding="utf-8", newline="\n")
 
 
+@functools.cache  # once for all the jobs of a sweep
 def _defaults() -> dict[str, Any]:
     # Hydra keeps one state for the process, and the job that is under way needs its own back.
     state = GlobalHydra.instance()
