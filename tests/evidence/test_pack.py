@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence import pack as packing
+from tunix_exp.evidence import unpack
 from tunix_exp.evidence.layout import file_digest, files_of
 from tunix_exp.evidence.pack import inspect_pack, is_pack, pack, packed_inputs
 from tunix_exp.evidence.verified import verified_run
@@ -145,7 +145,7 @@ def test_two_folders_a_text_and_a_cut_archive_are_refused(archive: Path, tmp_pat
 
 
 def test_an_archive_larger_than_the_disk_is_refused(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 5, 5))
+    monkeypatch.setattr(unpack.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 5, 5))
     with pytest.raises(UserError, match="there is no room to unpack it"):
         inspect_pack(archive)
 
