@@ -82,4 +82,4 @@ def test_without_a_tpu_its_preflight_takes_a_topology_openly_and_tells_that_it_f
     plan = read_json(tmp_path / "run" / "plan.json")
     assert (plan["topology"], plan["fits"]) == ("v5e:2x4", True)
     assert plan["topology_reason"].startswith("device.topology_when_absent, as a TPU is asked for, and JAX")
-    assert "topology v5e:2x4 is chosen by device.topology_when_absent" in done.stdout
+    assert "topology v5e:2x4: device.topology_when_absent" in done.stdout

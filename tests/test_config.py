@@ -9,7 +9,7 @@ from tests.composing import GROUPS, composed, options
 from tunix_exp.cli import conf_folder
 from tunix_exp.config import RULES, RunConfig, classes, known_keys, leaves, validate
 from tunix_exp.errors import UserError
-from tunix_exp.schema import spelled
+from tunix_exp.schema import written
 
 ALL_OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
 EXPERIMENTS = options("experiment")
@@ -41,15 +41,15 @@ def test_every_experiment_composes_and_opens_as_a_document(name):
 def test_an_option_file_spells_every_field_of_its_class(group, option):
     document = yaml.safe_load((conf_folder() / group / f"{option}.yaml").read_text())
     body = document[group] if "defaults" in document or group in document else document
-    spelled = {key for key, _ in leaves(body)}
+    written = {key for key, _ in leaves(body)}
     fields = {key.removeprefix(f"{group}.") for key in known_keys() if key.startswith(f"{group}.")}
-    assert spelled <= fields
+    assert written <= fields
     member = [c for c in classes(RunConfig.model_fields[group].annotation) if _matches(c, body)]
     assert len(member) == 1
     inner = {
         k for k in known_keys(member[0]) if not any(o.startswith(f"{k}.") for o in known_keys(member[0]))
     }
-    assert spelled == inner
+    assert written == inner
 
 
 def _matches(cls, body):
@@ -91,7 +91,7 @@ def test_smoke_wins_over_an_experiment_s_sizes_and_the_command_line_over_smoke()
             ["+batch_size=1"],
             "`batch_size` is not a key — did you mean `eval.batch_size` or `training.batch_size`?",
         ),
-        (["model.num_heads=7"], "`model.width=128` and `model.num_heads=7` contradict each other: the heads"),
+        (["model.num_heads=7"], "`model.width=128` and `model.num_heads=7` cannot be combined: the heads"),
         (["seed=abc"], "`seed` = 'abc': input should be a valid integer"),
         (["training.batch_size=0"], "`training.batch_size` = 0: input should be greater than or equal to 1"),
         (["optim.peak_lr=fast"], "`optim.peak_lr` = 'fast': input should be a valid number"),
@@ -106,7 +106,7 @@ def test_smoke_wins_over_an_experiment_s_sizes_and_the_command_line_over_smoke()
         (["~optim.b1"], "`optim.b1` is missing"),
         (["eval=harness", "eval.tasks=[]"], "`eval.tasks` = []: tuple should have at least 1 item"),
         (["eval=harness", "eval.tasks=[arc_easy,piqa,piqa]"], "`eval.tasks`: piqa is named twice"),
-        (["training.epochs=1"], "`training.steps=400` and `training.epochs=1.0` contradict each other"),
+        (["training.epochs=1"], "`training.steps=400` and `training.epochs=1.0` cannot be combined"),
     ],
 )
 def test_a_wrong_config_is_refused_by_key(overrides, text):
@@ -198,7 +198,7 @@ def test_every_contradiction_is_refused_with_keys_values_and_remedy(rule):
         value: Any = config
         for part in key.split("."):
             value = value[part]
-        assert f"`{key}={spelled(value)}`" in str(caught.value)
+        assert f"`{key}={written(value)}`" in str(caught.value)
     assert rule.says in str(caught.value)
 
 

@@ -56,7 +56,7 @@ def test_the_plan_is_of_the_evaluation_and_no_step_is_compiled(tmp_path, monkeyp
     assert verify(tmp_path / "run") == []
     log = (tmp_path / "run" / "training_log.txt").read_text()
     assert "plan: the evaluation fits: compiled " in log
-    assert "training attends by" not in log
+    assert "attention kernel" not in log
     page = (tmp_path / "run" / "report.html").read_text()
     assert "The evaluation fits: " in page
     assert "keys and values of the answers" in page
@@ -76,7 +76,7 @@ def test_an_evaluation_that_does_not_fit_is_refused_by_its_own_parts_and_remedie
     assert run_toy(tmp_path / "run", *WIDE, "mode=eval", too_little) == 1
     error = read_json(tmp_path / "run" / "run_manifest.json")["error"]
     assert (error["stage"], error["where"]) == ("plan", "device.guardrail")
-    assert error["message"].startswith("the evaluation does not fit: compiled ")
+    assert error["message"].startswith("the evaluation does not fit: compiled peak ")
     assert "keys and values" not in error["message"]
     assert "cache " in error["message"]
     assert "optimizer" not in error["message"] + error["remedy"]

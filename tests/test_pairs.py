@@ -50,4 +50,4 @@ def test_two_options_go_together_or_are_refused_for_a_reason(first):
 def test_a_pair_that_is_refused_is_told_with_keys_values_and_remedy(pair):
     text = refusal(pair)
     assert "`mode.name=eval` and" in text or "`mode.name=eval`, " in text
-    assert "contradict each other: mode=eval" in text
+    assert "cannot be combined: mode=eval" in text

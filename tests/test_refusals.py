@@ -33,7 +33,11 @@ REFUSED = [
     ("modell=gpt2", "`modell` is not a key — did you mean `model`?", SHOWS),
     ("seed=abc", "`seed` = 'abc': input should be a valid integer", "where: config"),
     ("training.steps=2.5", "`training.steps` = 2.5: input should be a valid integer", "where: config"),
-    ("training.epochs=1", "`training.steps=400` and `training.epochs=1.0` contradict", "the other null"),
+    (
+        "training.epochs=1",
+        "`training.steps=400` and `training.epochs=1.0` cannot be combined",
+        "the other null",
+    ),
     ("optim.accumulation_steps=7", "`training.batch_size=64` and `optim.accumulation_steps=7`", "a multiple"),
     ("verfy", "`verfy` is neither a verb nor key=value — did you mean `verify`?", "verbs: verify"),
     ("verify", "verify needs a run directory", "python -m tunix_exp verify"),

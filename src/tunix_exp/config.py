@@ -74,7 +74,7 @@ class RunConfig(Config):
 
 
 class Rule(NamedTuple):
-    """Keys that contradict each other when `broken` holds, and what to do about it."""
+    """Keys that cannot be combined when `broken` holds, and what to do about it."""
 
     keys: str
     broken: Callable[[RunConfig], bool]

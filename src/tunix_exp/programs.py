@@ -13,7 +13,7 @@ _MOST_MAPPINGS = Path("/proc/sys/vm/max_map_count")
 
 
 def forget_programs_when_many() -> bool:
-    """Whether the programs took half of the mappings that there are, and were all forgotten therefore."""
+    """Whether the programs took half of the mappings that there are, and were all cleared therefore."""
     if not (_MAPPINGS.exists() and _MOST_MAPPINGS.exists()):
         return False
     with _MAPPINGS.open("rb") as lines:

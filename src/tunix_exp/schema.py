@@ -44,7 +44,7 @@ Scale = Annotated[float, Field(ge=LEAST, le=1e9)]
 
 MOST_NAME, MOST_TEXT = 100, 100_000
 _SHOWN = 60
-CONTRADICT = "contradict each other"
+CONTRADICT = "cannot be combined"
 
 
 def refuse_unprintable(value: str, *, allowed: str) -> None:
@@ -74,20 +74,20 @@ def _text(value: str) -> str:
     return value
 
 
-def spelled(value: Any) -> str:
-    """The value as a command line spells it."""
+def written(value: Any) -> str:
+    """The value as it is written on a command line."""
     match value:
         case None:
             return "null"
         case bool():
             return str(value).lower()
         case tuple() | list():
-            return f"[{','.join(map(spelled, value))}]"
+            return f"[{','.join(map(written, value))}]"
     return str(value)
 
 
 def shown(value: Any) -> str:
-    """The value as Python spells it, cut where it is long."""
+    """The value as Python writes it, cut where it is long."""
     whole = repr(value)
     return whole if len(whole) <= 2 * _SHOWN else f"{whole[: 2 * _SHOWN]}…"
 
@@ -101,7 +101,7 @@ def contradiction(values: Mapping[str, Any], says: str) -> str:
     """Every key beside its value, and what to do about them."""
     sides = []
     for key, value in values.items():
-        word = spelled(value)
+        word = written(value)
         sides.append(f"`{key}={word if len(word) <= _SHOWN else word[: _SHOWN - 1] + '…'}`")
     return f"{listed(sides)} {CONTRADICT}: {says}"
 

@@ -6,7 +6,7 @@ from tunix_exp.data.config import TemplateConfig
 
 
 def test_reasoning_has_one_source():
-    with pytest.raises(ValidationError, match=r"`reasoning=.*` and `answer_marker=.*` contradict each other"):
+    with pytest.raises(ValidationError, match=r"`reasoning=.*` and `answer_marker=.*` cannot be combined"):
         fields(reasoning="r", answer_marker="####")
 
 
@@ -22,7 +22,7 @@ def template(**changes):
 def test_a_system_text_needs_the_turns_of_a_chat():
     assert template(chat="gemma", system="Be brief.").system == "Be brief."
     with pytest.raises(
-        ValidationError, match=r"`system=.*` and `chat=none` contradict each other: .* chat=gemma"
+        ValidationError, match=r"`system=.*` and `chat=none` cannot be combined: .* chat=gemma"
     ):
         template(system="Be brief.")
 

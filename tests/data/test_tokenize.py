@@ -58,14 +58,14 @@ def test_a_second_begin_token_is_refused():
     assert "the prompt has 2 begin-of-sequence tokens, not one" in refusal(
         [example("\0\0Q?")], tokenizer=WITH_BOS
     )
-    assert "the response of x-1 spells the begin token" in refusal(
+    assert "the response of x-1 contains the begin token" in refusal(
         [example("Q?", answer="\0")], tokenizer=WITH_BOS
     )
 
 
 def test_a_response_that_spells_the_end_is_refused():
     message = refusal([example("Q?", answer="A<|endoftext|>B")])
-    assert "the response of x-1 spells the end token" in message
+    assert "the response of x-1 contains the end token" in message
     assert "toy.jsonl:1" in message
 
 
@@ -175,7 +175,7 @@ def test_a_shortened_response_of_a_chat_ends_with_its_turn(chat):
 
 def test_a_chat_s_response_spells_neither_end(chat):
     message = refusal([example("Q?", answer="A<|endoftext|>")], 99, tokenizer=chat, renderer=TALK)
-    assert "the response of x-1 spells the end token" in message
+    assert "the response of x-1 contains the end token" in message
 
 
 def test_the_example_of_a_chat_shows_where_it_ends(chat):

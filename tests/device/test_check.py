@@ -121,7 +121,7 @@ def test_without_a_tpu_a_preflight_takes_the_topology_for_that_case_and_says_why
     assert found.memory_bytes == int(31.25 * 2**30)
     assert found.topology_reason is not None
     assert found.topology_reason.startswith("device.topology_when_absent, as a TPU is asked for, but JAX")
-    assert f"chosen by {found.topology_reason}" in found.report
+    assert f"reason: {found.topology_reason}" in found.report
 
 
 def test_without_a_topology_for_that_case_a_preflight_is_refused_too():
@@ -136,7 +136,7 @@ def test_a_topology_that_is_not_here_is_enough_for_a_preflight(monkeypatch):
     assert found.memory_bytes == int(15.75 * 2**30)
     assert found.not_compiled == "no compiler"
     assert (found.topology, found.topology_reason) == ("v5e:2x4", None)
-    assert "8 × TPU v5 lite, none of them here: no compiler" in found.report
+    assert "8 × TPU v5 lite, not attached: no compiler" in found.report
 
 
 def test_a_topology_with_too_few_devices_is_refused():

@@ -54,7 +54,7 @@ def test_the_bytes_of_a_device_follow_type_and_sharding():
     assert device_bytes(tree) == 2 * 5 * 2 + 4
 
 
-def test_the_block_and_the_loss_take_turns_in_the_total():
+def test_the_total_counts_the_larger_of_the_block_and_the_loss():
     assert PARTS.total == 13 * GIB + 1024
     assert PARTS.largest == ("optimizer state", 4 * GIB)
 
@@ -158,8 +158,8 @@ def test_table_and_words_name_every_part():
     cells = list(plan.table().columns[0].cells)
     assert "optimizer state" in cells
     assert "compiled step" in cells
-    assert "the step fits: compiled 12.50 of 16.00 GiB" in plan.describe()
-    assert "0.010 s (compute bound)" in plan.describe()
+    assert "the step fits: compiled peak 12.50 of 16.00 GiB per device" in plan.describe()
+    assert "roofline 0.010 s (compute-bound)" in plan.describe()
 
 
 def test_a_small_part_is_not_told_as_nothing():

@@ -13,11 +13,11 @@ CPU = {"platform": "cpu", "device_kind": "cpu", "compute_dtype": "float32", "max
 @pytest.mark.parametrize(
     ("model", "where", "kernel", "reason"),
     [
-        (toy_config(), CPU, "einsum", "CPU"),
-        (toy_config(), GPU, "cudnn", "holds"),
+        (toy_config(), CPU, "einsum", "needs a GPU"),
+        (toy_config(), GPU, "cudnn", "available"),
         (toy_config(), GPU | {"compute_dtype": "float32"}, "einsum", "not in float32"),
         (gemma_config("gemma2"), GPU, "einsum", "soft cap"),
-        (gemma_config("gemma3"), GPU, "cudnn", "holds"),
+        (gemma_config("gemma3"), GPU, "cudnn", "available"),
         (gemma_config("gemma2"), TPU, "splash", "1024 tokens or more"),
         (toy_config(), TPU | {"max_tokens": 512}, "einsum", "pays from 1024"),
         (toy_config(), TPU | {"device_kind": "TPU v3"}, "einsum", "TPU v3"),

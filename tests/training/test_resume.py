@@ -179,4 +179,4 @@ def test_a_run_that_ended_before_its_config_was_written_is_refused(tmp_path):
 
 def test_a_completed_run_may_be_named(tmp_path):
     parent = find(str(past(tmp_path / "1", status="completed")), PLAIN, tmp_path / "2")
-    assert parent.describe().endswith("at step 20; that run is completed")
+    assert parent.describe().endswith("at step 20, a completed run")

@@ -60,8 +60,8 @@ class BatchStatistics:
         held = f" of {self.examples_per_row:.1f} examples" if self.batching == "packed" else ""
         widths = ", ".join(f"{count} × {width} tokens" for width, count in self.batches_of_width.items())
         return (
-            f"{self.batching}; {self.rows} rows{held}, {self.steps_per_epoch:.1f} steps an epoch ({widths}), "
-            f"{100 * self.utilisation:.1f} % of the tokens are real"
+            f"{self.batching}; {self.rows} rows{held}, {self.steps_per_epoch:.1f} steps per epoch "
+            f"({widths}); padding: {100 * (1 - self.utilisation):.1f} % of the token slots"
         )
 
 

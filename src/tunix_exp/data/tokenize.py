@@ -143,13 +143,13 @@ def _refuse_stray_specials(example: Example, response: list[int], tokenizer: Tok
         )
     if any(bos in response for bos in tokenizer.bos_ids):
         raise UserError(
-            f"the response of {example.id} spells the begin token, which stands once, before the prompt",
+            f"the response of {example.id} contains the begin token, which belongs before the prompt alone",
             where=example.place,
             remedy="take it out of the text and out of data.template.response",
         )
     if any(stop in response for stop in tokenizer.stop_ids):
         raise UserError(
-            f"the response of {example.id} spells the end token, which would teach the model to stop there",
+            f"the response of {example.id} contains the end token, which would teach the model to stop there",
             where=example.place,
             remedy="take it out of the text and out of data.template.response: it is added at the end",
         )

@@ -84,7 +84,7 @@ def check(config: DeviceConfig, *, preflight: bool) -> Device:
         f"{chosen}platform {found}, {len(devices)} device(s)\n"
         + "".join(f"  {d} · {d.device_kind}\n" for d in devices)
         + f"mesh: {', '.join(f'{axis} {size}' for axis, size in mesh.shape.items())}\n"
-        f"memory counted on: {memory / 2**30:.2f} GiB a device\n"
+        f"memory assumed: {memory / 2**30:.2f} GiB per device\n"
         f"compiled {_SIZE} × {_SIZE} float32 matrix product on {devices[0]}: largest error {error:.2e}\n\n"
         f"{_tool_output(found)}"
     )
@@ -125,13 +125,13 @@ def _absent(config: DeviceConfig, name: str, reason: str | None) -> Device:
     else:
         mesh = jax.sharding.AbstractMesh(mesh_shape(config.mesh, count), AXES)
     report = (
-        f"topology {name}, {count} × {speed.device_kind}, none of them here: "
-        f"{not_compiled or 'programs are compiled for it, nothing is computed'}\n"
-        + (f"chosen by {reason}\n" if reason else "")
+        f"topology {name}, {count} × {speed.device_kind}, not attached: "
+        f"{not_compiled or 'compile-only'}\n"
+        + (f"reason: {reason}\n" if reason else "")
         + f"mesh: {', '.join(f'{axis} {size}' for axis, size in mesh.shape.items())}\n"
-        f"memory counted on: {memory_gib:.2f} GiB a device\n"
+        f"memory assumed: {memory_gib:.2f} GiB per device\n"
     )
-    kinds = (f"{count} × {speed.device_kind} of topology {name}, not here",)
+    kinds = (f"{count} × {speed.device_kind} of topology {name}, not attached",)
     memory = int(memory_gib * 2**30)
     return Device("tpu", speed.device_kind, name, reason, kinds, memory, mesh, report, speed, not_compiled)
 

@@ -19,14 +19,14 @@ def mesh_shape(config: MeshConfig, n_devices: int) -> tuple[int, int, int]:
     fixed = math.prod(size for size in sizes if size != "rest")
     if n_devices % fixed:
         raise UserError(
-            f"{n_devices} devices cannot be laid out as {_spelled(config)}",
+            f"{n_devices} devices cannot be laid out as {_mesh_text(config)}",
             where="device.mesh",
             remedy="choose sizes whose product is the number of devices; one of them may be `rest`",
         )
     shape = tuple(n_devices // fixed if size == "rest" else size for size in sizes)
     if math.prod(shape) != n_devices:
         raise UserError(
-            f"device.mesh ({_spelled(config)}) uses {math.prod(shape)} of {n_devices} devices",
+            f"device.mesh ({_mesh_text(config)}) uses {math.prod(shape)} of {n_devices} devices",
             where="device.mesh",
             remedy="set one axis to `rest`, or choose sizes whose product is the number of devices",
         )
@@ -39,5 +39,5 @@ def make_mesh(config: DeviceConfig, devices: Sequence[Any]) -> jax.sharding.Mesh
     return jax.sharding.Mesh(np.asarray(devices).reshape(shape), AXES)
 
 
-def _spelled(config: MeshConfig) -> str:
+def _mesh_text(config: MeshConfig) -> str:
     return " × ".join(f"{axis} {getattr(config, axis)}" for axis in AXES)

@@ -29,7 +29,7 @@ def device_bytes(tree: Any) -> int:
 
 @dataclass(frozen=True)
 class Parts:
-    """Bytes on one device, by what they are for; the block at work and the loss take turns."""
+    """Bytes on one device, by what they are for; the block at work and the loss are never held together."""
 
     parameters: int
     gradients: int
@@ -242,22 +242,22 @@ class Plan:
         where = self.topology or self.platform
         devices = math.prod(self.mesh.values())
         table = Table(
-            title=f"Memory of one device of {devices} ({where})", title_justify="left", title_style="bold"
+            title=f"Memory per device ({devices} × {where})", title_justify="left", title_style="bold"
         )
         table.add_column("")
         table.add_column("GiB", justify="right")
         for name, size in asdict(self.parts).items():
             table.add_row(name.replace("_", " "), gib(size))
         table.add_section()
-        turns = " (block and loss take turns)" if isinstance(self.parts, Parts) else ""
-        table.add_row(f"planned{turns}", gib(self.parts.total))
+        how = ", counting max(block, loss)" if isinstance(self.parts, Parts) else ""
+        table.add_row(f"planned peak{how}", gib(self.parts.total))
         if self.step is not None:
             table.add_row("compiled step", gib(self.step.peak_bytes))
         if self.answer is not None:
-            table.add_row("compiled answer (generation)", gib(self.answer.peak_bytes))
+            table.add_row("compiled generation step", gib(self.answer.peak_bytes))
         if self.losses is not None:
             table.add_row("compiled held-out losses", gib(self.losses.peak_bytes))
-        table.add_row("memory", gib(self.device_memory_bytes))
+        table.add_row("device memory", gib(self.device_memory_bytes))
         return table
 
     def describe(self) -> str:
@@ -266,8 +266,8 @@ class Plan:
         source = "compiled" if any(program is not None for program in programs) else "planned"
         verdict = "fits" if self.fits else "does not fit"
         text = (
-            f"{self.subject} {verdict}: {source} {gib(self.bytes_needed)} of "
-            f"{gib(self.device_memory_bytes)} GiB a device"
+            f"{self.subject} {verdict}: {source} peak {gib(self.bytes_needed)} of "
+            f"{gib(self.device_memory_bytes)} GiB per device"
         )
         if self.refused:
             text = f"{self.subject} does not fit: {self.not_compiled}"
@@ -275,12 +275,11 @@ class Plan:
             text += f"\nnot compiled: {self.not_compiled}"
         if self.work is None:
             return text
-        text += (
-            f"\na step does {self.work.flops:.3g} operations and moves {self.work.hbm_bytes / GIB:.1f} GiB"
-        )
+        traffic = f"{self.work.hbm_bytes / GIB:.1f} GiB of memory traffic"
+        text += f"\none step: {self.work.flops:.3g} FLOPs and {traffic} per device"
         seconds, bound = self._at_best()
         if seconds is not None:
-            text += f" on a device, at best in {seconds:.3f} s ({bound} bound)"
+            text += f"; roofline {seconds:.3f} s ({bound}-bound)"
         return text
 
 
@@ -291,7 +290,7 @@ def guard(plan: Plan, guardrail: str, remedies: Callable[[], list[Remedy]]) -> s
     name, size = plan.parts.largest
     text = (
         f"{plan.describe().splitlines()[0]}\n"
-        f"planned {gib(plan.parts.total)} of {gib(plan.device_memory_bytes)} GiB a device: "
+        f"planned {gib(plan.parts.total)} of {gib(plan.device_memory_bytes)} GiB per device: "
         + ", ".join(f"{part.replace('_', ' ')} {gib(n)}" for part, n in asdict(plan.parts).items())
         + f"; the largest part is {name}, {gib(size)} GiB"
     )
@@ -302,8 +301,8 @@ def guard(plan: Plan, guardrail: str, remedies: Callable[[], list[Remedy]]) -> s
         where="device.guardrail",
         remedy="; ".join(
             [
-                *(_spelled(remedy, plan.device_memory_bytes) for remedy in remedies()),
-                "device.guardrail=warn goes on all the same",
+                *(_remedy_text(remedy, plan.device_memory_bytes) for remedy in remedies()),
+                "device.guardrail=warn continues anyway",
             ]
         ),
     )
@@ -315,6 +314,6 @@ def gib(size: float) -> str:
     return f"{value:.2f}" if value >= 0.1 or value == 0 else f"{value:.2g}"
 
 
-def _spelled(remedy: Remedy, memory_bytes: int) -> str:
+def _remedy_text(remedy: Remedy, memory_bytes: int) -> str:
     verdict = "fits" if remedy.total_bytes <= memory_bytes else "still too much"
     return f"{remedy.words} ({remedy.costs}): {gib(remedy.total_bytes)} GiB, {verdict}"

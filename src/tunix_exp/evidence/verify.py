@@ -92,9 +92,9 @@ def _checked(run: OpenedRun) -> Iterator[Disagreement]:
             except UserError as error:
                 yield _broken(name, error)
         for check in kind.integrity:
-            is_asked = check.at_any_end or run.status == "completed"
+            is_due = check.at_any_end or run.status == "completed"
             # that a file is missing has been said already
-            if is_asked and all(run.has(name) for name in check.needs):
+            if is_due and all(run.has(name) for name in check.needs):
                 try:
                     yield from check.find(run)
                 except UserError as error:

@@ -179,7 +179,7 @@ def _told(error: Exception, reference: Hub, part: Part, timeout_s: float) -> Use
         return UserError(
             f"`{repo}` cannot be the name of a repository",
             where=where,
-            remedy="write hub:ORG/NAME@REVISION as the Hub spells them",
+            remedy="write hub:ORG/NAME@REVISION as the Hub writes them",
         )
     if isinstance(error, GatedRepoError):
         return UserError(

@@ -22,5 +22,5 @@ def checked_device(config: RunConfig, evidence: RunDirectory) -> Device:
     )
     evidence.log.say(f"device: {device.report.splitlines()[0]}")
     if device.topology_reason is not None:
-        evidence.log.say(f"topology {device.topology} is chosen by {device.topology_reason}")
+        evidence.log.say(f"topology {device.topology}: {device.topology_reason}")
     return device

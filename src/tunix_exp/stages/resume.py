@@ -13,7 +13,7 @@ def found_parent(config: RunConfig, evidence: RunDirectory) -> resume.Parent | N
     plain = read_json_object(evidence.root / layout.CONFIG, file=layout.CONFIG)
     parent = resume.find(config.training.resume, plain, evidence.root)
     if parent is None:
-        evidence.log.say("training.resume=auto found no unfinished run with this config; begins at step 0")
+        evidence.log.say("training.resume=auto: no unfinished run with this config, starting at step 0")
         return None
     evidence.update(resumed_from=records.ResumedFrom(run_id=parent.run_id, step=parent.step))
     evidence.log.say(f"training.resume={config.training.resume} {parent.describe()}")

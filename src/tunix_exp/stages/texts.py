@@ -121,7 +121,7 @@ def _loaded_tokenizer(config: RunConfig, evidence: RunDirectory) -> Tokenizer | 
         may_lack = isinstance(references.parse(config.model.tokenizer, key="model.tokenizer"), references.Hub)
         if config.mode.computes or not may_lack or config.training.steps is None:
             raise
-        evidence.log.say(f"data: not checked, as the tokenizer is unavailable: {error.what}")
+        evidence.log.say(f"data: not checked, the tokenizer is unavailable: {error.what}")
         return None
     tokenizer.check_fits(config.model.vocab_size)
     return tokenizer
@@ -166,9 +166,9 @@ def _say(texts: Texts, examples: ExampleSet, row: Limit, config: RunConfig, evid
         f" {len(texts.items)} held-out items"
     )
     for name in facts.absent:
-        say(f"data: no row has a field `{name}`, and data.fields can do without")
+        say(f"data: no row has the optional field `{name}`")
     if row.reason:
         say(f"data.max_tokens is {row.tokens}: {row.reason}")
     if isinstance(config.eval, ItemsEvalConfig):
-        say(f"an answer ends before {' or '.join(map(repr, texts.stop)) or 'no text'}")
+        say(f"stop texts: {', '.join(map(repr, texts.stop)) or 'none'}")
     say(f"batches: {texts.batches.statistics().describe()}")

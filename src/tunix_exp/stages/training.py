@@ -55,7 +55,7 @@ def trained_model(
     """The model after the last step; losses, checkpoints and curves are in the run directory."""
     if config.optim.warmup_steps >= step.total_steps:
         evidence.log.say(
-            f"note: the warm-up ({config.optim.warmup_steps} steps) outlasts the training"
+            f"note: the warm-up ({config.optim.warmup_steps} steps) is longer than the training"
             f" ({step.total_steps}): the rate stays below optim.peak_lr"
         )
     graphdef, params, frozen = lora.split(model)
@@ -103,10 +103,10 @@ def trained_model(
         )
     _record(state, frozen, meter, evidence)
     if rows:
-        evidence.log.say(f"trained {len(rows)} logged steps: loss {rows[0].loss:.4f} → {rows[-1].loss:.4f}")
+        evidence.log.say(f"trained, {len(rows)} steps logged: loss {rows[0].loss:.4f} → {rows[-1].loss:.4f}")
     else:
         evidence.write(metrics.KIND, ())
-        evidence.log.say(f"no step was left to take: {first} of {step.total_steps} were done")
+        evidence.log.say(f"no steps left: {first} of {step.total_steps} are done")
     return nnx.merge(graphdef, state.params, *frozen)
 
 

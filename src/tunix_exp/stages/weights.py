@@ -36,5 +36,5 @@ def with_end_ids(texts: Texts, loaded: Loaded, evidence: RunDirectory) -> Texts:
     """An answer ends at the tokenizer's ids and at those that the model's files name, if they name others."""
     tokenizer = texts.tokenizer.stopping_at(loaded.end_ids)
     if tokenizer.stop_ids != texts.tokenizer.stop_ids:
-        evidence.log.say(f"answers end at tokens {list(tokenizer.stop_ids)}: the model's files name more")
+        evidence.log.say(f"end-of-sequence tokens, with the model files' own: {list(tokenizer.stop_ids)}")
     return texts._replace(tokenizer=tokenizer)

@@ -50,8 +50,8 @@ class Parent:
 
     def describe(self) -> str:
         """What is gone on from, in a line."""
-        text = f"goes on from {self.folder} at step {self.step}"
-        return f"{text}; that run is completed" if self.manifest.status == "completed" else text
+        text = f"resumes {self.folder} at step {self.step}"
+        return f"{text}, a completed run" if self.manifest.status == "completed" else text
 
 
 def find(resume: str, plain: Mapping[str, Any], directory: Path) -> Parent | None:

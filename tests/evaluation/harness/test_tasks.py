@@ -77,9 +77,7 @@ def test_a_task_that_says_0_examples_stays_at_0_and_this_is_said(tmp_path):
     said = []
     tasks = loaded(write_tasks(tmp_path, "toy_choice"), "toy_choice", num_fewshot=2, said=said)
     assert tasks.loaded["tasks"]["toy_choice"].config.num_fewshot == 0
-    assert said == [
-        "harness: toy_choice is asked without examples, as its file says; eval.num_fewshot is not its"
-    ]
+    assert said == ["harness: toy_choice is zero-shot by its task file; eval.num_fewshot does not apply"]
 
 
 def test_a_conversation_has_the_system_text_and_the_examples_in_turns(tmp_path):

@@ -56,8 +56,8 @@ def ask(
     for name, part in answered.results["tasks"].items():
         if part["n_cut"]:
             evidence.log.say(
-                f"harness: {part['n_cut']} requests of {name} were too long for the model's positions: "
-                "they lost their beginning"
+                f"harness: {part['n_cut']} requests of {name} exceed the model's context: "
+                "truncated on the left"
             )
     return Outcome(answered.results, read_rows(samples, evidence.root))
 

@@ -211,7 +211,7 @@ def _set_fewshot(name: str, task: Task, config: HarnessEvalConfig, say: Callable
     """The number of examples: the config's, but a task whose file says 0 stays at 0, as in the harness."""
     own = task.config.num_fewshot
     if config.num_fewshot is not None and own == 0 != config.num_fewshot:
-        say(f"harness: {name} is asked without examples, as its file says; eval.num_fewshot is not its")
+        say(f"harness: {name} is zero-shot by its task file; eval.num_fewshot does not apply")
     elif config.num_fewshot is not None:
         task.set_config(key="num_fewshot", value=config.num_fewshot)
     elif own is None:

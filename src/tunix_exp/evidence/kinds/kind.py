@@ -171,7 +171,7 @@ def when_evaluated(kind: EvalKind, *, trained: bool) -> Callable[[Facts], Due]:
     """A completed run has it when the base model, or the `trained` one, is evaluated on `kind`."""
 
     def when(facts: Facts) -> Due:
-        is_asked = facts.eval_kind == kind and (facts.trains if trained else facts.computes)
-        return "must" if is_asked else "never"
+        is_evaluated = facts.eval_kind == kind and (facts.trains if trained else facts.computes)
+        return "must" if is_evaluated else "never"
 
     return when

@@ -13,7 +13,7 @@ _PARTS = (
     ("optimizer_state", "optimizer state"),
     ("compute_weights", "weights in the compute dtype"),
     ("saved_activations", "activations kept for the backward pass"),
-    ("block", "one block at work"),
+    ("block", "one transformer block"),
     ("loss", "one chunk of logits"),
     ("batch", "batch"),
 )
@@ -23,7 +23,7 @@ _EVALUATION_PARTS = (
     ("held_beside", "what an adapter was merged out of"),
     ("compute_weights", "weights in the compute dtype"),
     ("cache", "keys and values of the answers"),
-    ("block", "one block at work"),
+    ("block", "one transformer block"),
     ("logits", "logits"),
     ("batch", "batch"),
 )

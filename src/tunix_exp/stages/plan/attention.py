@@ -21,7 +21,7 @@ def chosen_kernel(config: RunConfig, device: Device, *, max_tokens: int, evidenc
         compute_dtype=config.device.compute_dtype,
         max_tokens=max_tokens,
     )
-    evidence.log.say(f"training attends by {choice.kernel}: {choice.reason}")
+    evidence.log.say(f"attention kernel: {choice.kernel} ({choice.reason})")
     return choice
 
 
@@ -40,8 +40,8 @@ def check_kernel(kernel: Kernel, config: RunConfig, evidence: RunDirectory) -> N
     )
     if not error < _TOLERANCE:
         raise UserError(
-            f"{kernel} attention differs from the einsum by {error:.2g} of the largest number on this device",
+            f"{kernel} attention differs from einsum by {error:.2g} of the largest value on this device",
             where="device.attention",
             remedy="device.attention=einsum; the driver or the library of the device may be faulty",
         )
-    evidence.log.say(f"attention: {kernel} differs from the einsum by {error:.1e} of the largest number")
+    evidence.log.say(f"attention check: {kernel} differs from einsum by {error:.1e} of the largest value")

@@ -14,19 +14,19 @@ from tunix_exp.models.families.gemma.config import GemmaConfig
 @pytest.mark.parametrize(
     ("changes", "key", "text"),
     [
-        ({"num_key_heads": 3}, "num_key_heads", "`num_key_heads=3` and `num_heads=4` contradict each other"),
+        ({"num_key_heads": 3}, "num_key_heads", "`num_key_heads=3` and `num_heads=4` cannot be combined"),
         ({"head_width": 7}, "head_width", "multiple of 2"),
         (
             {"window": None},
             "window",
-            "`window=null` and `global_every=2` contradict each other",
+            "`window=null` and `global_every=2` cannot be combined",
         ),
         (
             {"rope_local_base": None},
             "rope_local_base",
             "`rope_local_base=null` and `global_every=2`",
         ),
-        ({"global_every": 1}, "window", "`window=3` and `global_every=1` contradict"),
+        ({"global_every": 1}, "window", "`window=3` and `global_every=1` cannot be combined"),
     ],
 )
 def test_a_contradiction_is_refused_at_its_key(changes, key, text):
@@ -103,10 +103,10 @@ def test_a_tiny_model_needs_no_network_and_its_window_is_shorter_than_its_positi
 @pytest.mark.parametrize(
     ("override", "text"),
     [
-        ("model.num_key_heads=3", "`model.num_key_heads=3` and `model.num_heads=8` contradict each other"),
+        ("model.num_key_heads=3", "`model.num_key_heads=3` and `model.num_heads=8` cannot be combined"),
         (
             "model.global_every=2",
-            "`model.window=null` and `model.global_every=2` contradict each other: it is of",
+            "`model.window=null` and `model.global_every=2` cannot be combined: it is of",
         ),
     ],
 )
