@@ -1,9 +1,11 @@
 """The same experiment on one device and split over eight: the same losses, the parameters really apart."""
 
+import functools
 import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -26,41 +28,54 @@ from tunix_exp.training import optim
 from tunix_exp.training.step import BatchArrays, abstract_arguments, compile_step, placed_state
 from types import SimpleNamespace
 
-data, fsdp, tensor, family, loop = json.loads(sys.argv[1])
-mesh = make_mesh(SimpleNamespace(mesh=MeshConfig(data=data, fsdp=fsdp, tensor=tensor)), jax.devices())
-if family == "gpt2":
-    sizes = {"vocab_size": 64, "num_positions": 32, "width": 32, "mlp_width": 64}
-    model = toy_config(**sizes, num_layers=2, num_heads=4, layer_loop=loop)
-else:
-    from tests.models.families.gemma.toys import gemma_config
-    model = gemma_config(family, layer_loop=loop, vocab_size=64, width=32, mlp_width=64)
-dtypes = {"param_dtype": "float32", "compute_dtype": "float32"}
-graphdef, shapes = nnx.split(abstract(model, **dtypes))
-structure, scalars = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=10)
-sizes = {"mesh": mesh, "batch_shape": (8, 16), "state_dtype": "float32"}
-arguments = abstract_arguments(structure, shapes, scalars, **sizes)
-step = compile_step(graphdef, structure, mesh, *arguments)
-state = placed_state(structure, nnx.state(build(model, **dtypes, seed=0, mesh=mesh)), "float32", mesh)
-held = [0] * len(jax.devices())
-for leaf in jax.tree.leaves((state.params, state.opt_state)):
-    for shard in leaf.addressable_shards:
-        held[shard.device.id] += shard.data.nbytes
-rng = np.random.default_rng(0)
-losses = []
-for _ in range(10):
-    tokens = rng.integers(1, 60, (8, 16), dtype=np.int32)
-    mask = np.broadcast_to(np.arange(16) >= 5, (8, 16))
-    state, metrics = step(state, BatchArrays(tokens, np.ones((8, 16), np.int32), mask.copy()), scalars)
-    losses.append(float(metrics.loss))
-print(json.dumps({"losses": losses, "bytes": held}))
+def trained(data, fsdp, tensor, family, loop):
+    mesh = make_mesh(SimpleNamespace(mesh=MeshConfig(data=data, fsdp=fsdp, tensor=tensor)), jax.devices())
+    if family == "gpt2":
+        sizes = {"vocab_size": 64, "num_positions": 32, "width": 32, "mlp_width": 64}
+        model = toy_config(**sizes, num_layers=2, num_heads=4, layer_loop=loop)
+    else:
+        from tests.models.families.gemma.toys import gemma_config
+        model = gemma_config(family, layer_loop=loop, vocab_size=64, width=32, mlp_width=64)
+    dtypes = {"param_dtype": "float32", "compute_dtype": "float32"}
+    graphdef, shapes = nnx.split(abstract(model, **dtypes))
+    structure, scalars = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=10)
+    sizes = {"mesh": mesh, "batch_shape": (8, 16), "state_dtype": "float32"}
+    arguments = abstract_arguments(structure, shapes, scalars, **sizes)
+    step = compile_step(graphdef, structure, mesh, *arguments)
+    state = placed_state(structure, nnx.state(build(model, **dtypes, seed=0, mesh=mesh)), "float32", mesh)
+    held = [0] * len(jax.devices())
+    for leaf in jax.tree.leaves((state.params, state.opt_state)):
+        for shard in leaf.addressable_shards:
+            held[shard.device.id] += shard.data.nbytes
+    rng = np.random.default_rng(0)
+    losses = []
+    for _ in range(10):
+        tokens = rng.integers(1, 60, (8, 16), dtype=np.int32)
+        mask = np.broadcast_to(np.arange(16) >= 5, (8, 16))
+        state, metrics = step(state, BatchArrays(tokens, np.ones((8, 16), np.int32), mask.copy()), scalars)
+        losses.append(float(metrics.loss))
+    return {"losses": losses, "bytes": held}
+
+print(json.dumps([trained(*each) for each in json.loads(sys.argv[1])]))
 """
 
 
-def trained(devices: int, data, fsdp, tensor, family, loop) -> dict:
-    return run(_PROGRAM, devices, [data, fsdp, tensor, family, loop])
+CASES = {
+    ("gpt2", "unroll"): [((8, 1, 1), 1.0), ((1, 8, 1), 0.2), ((1, 4, 2), 0.2)],
+    ("gemma2", "scan"): [((1, 4, 2), 0.2)],
+}
 
 
-def run(program: str, devices: int, argument) -> dict:
+@functools.cache
+def trained(devices: int) -> dict[tuple[object, ...], dict]:
+    """What one device gives, or eight on every mesh: (mesh, family, loop) and its losses and bytes."""
+    meshes = {case: [mesh for mesh, _ in CASES[case]] if devices > 1 else [(1, 1, 1)] for case in CASES}
+    asked = [(mesh, *case) for case in CASES for mesh in meshes[case]]
+    found = run(_PROGRAM, devices, [[*mesh, family, loop] for mesh, family, loop in asked])
+    return dict(zip(asked, found, strict=True))
+
+
+def run(program: str, devices: int, argument) -> Any:
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     environ = {**os.environ, "XLA_FLAGS": flags}
     words = [sys.executable, "-c", program, json.dumps(argument)]
@@ -70,17 +85,11 @@ def run(program: str, devices: int, argument) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("family", "loop", "meshes"),
-    [
-        ("gpt2", "unroll", [((8, 1, 1), 1.0), ((1, 8, 1), 0.2), ((1, 4, 2), 0.2)]),
-        ("gemma2", "scan", [((1, 4, 2), 0.2)]),
-    ],
-)
-def test_every_mesh_gives_the_losses_of_one_device_with_less_on_each(family, loop, meshes):
-    alone = trained(1, 1, 1, 1, family, loop)
-    for mesh, share in meshes:
-        split = trained(8, *mesh, family, loop)
+@pytest.mark.parametrize(("family", "loop"), CASES)
+def test_every_mesh_gives_the_losses_of_one_device_with_less_on_each(family, loop):
+    alone = trained(1)[(1, 1, 1), family, loop]
+    for mesh, share in CASES[family, loop]:
+        split = trained(8)[mesh, family, loop]
         assert_close(split["losses"], alone["losses"], roundings=10 * STEP)
         assert max(split["bytes"]) <= share * alone["bytes"][0], (mesh, split["bytes"], alone["bytes"])
 
