@@ -32,7 +32,7 @@ def test_one_failure_is_told_with_its_remedy_and_decides_the_exit_status(capsys,
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["fail", "disk", "0.1", "GiB"]
     assert lines[2].strip() == "free some"
-    assert lines[-1] == "1 to mend before a first run"
+    assert lines[-1] == "1 to fix before a first run"
 
 
 def test_what_was_not_looked_at_is_not_said(monkeypatch):

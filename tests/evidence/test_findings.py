@@ -109,7 +109,7 @@ def test_more_memory_than_the_device_has_is_a_finding(run: Path) -> None:
     plan = json.loads((run / "plan.json").read_text())
     (run / "plan.json").write_text(json.dumps(plan | {"device_memory_bytes": 999}))
     one = found(run, peak_memory_of="device")["peak memory over the device's"]
-    assert one.sentence == "it is 1,000 bytes, and the device is said to have 999"
+    assert one.sentence == "1,000 bytes, more than the device memory of 999"
     assert "peak memory over the device's" not in found(run, peak_memory_of="process")
 
 

@@ -94,7 +94,7 @@ def test_the_last_bit_of_one_item_s_loss_counts(completed_run: Path, other: Path
 def test_other_weights_are_told_by_both_hashes(completed_run: Path, other: Path) -> None:
     found = likeness(completed_run, other, model={"trained_weight_hash": "c" * 64})
     assert not found.is_identical
-    assert found.describe()[0] == f"model.trained_weight_hash: {'b' * 64} there, {'c' * 64} here"
+    assert found.describe()[0] == f"model.trained_weight_hash: original {'b' * 64}, replay {'c' * 64}"
 
 
 def test_a_prefix_asks_for_steps_and_base_answers_alone(completed_run: Path, other: Path) -> None:
@@ -125,14 +125,14 @@ def test_surroundings_are_told_one_by_one(completed_run: Path) -> None:
     )
     told = [pair.describe() for pair in surroundings(there, here) if not pair.is_same]
     assert told == [
-        "machine.processor: A there, B here",
-        "machine.threads: 2 there, 9 here",
-        "machine.cpu_flags, those that the other lacks: (none) there, avx512f here",
-        "platform: cpu there, tpu here",
-        "devices: ['cpu:0'] there, ['TPU_0'] here",
-        "versions.jax: (none) there, 0.10.2 here",
-        "versions.python: 3.11 there, 3.12 here",
-        "environment.OMP_NUM_THREADS: 1 there, (none) here",
-        "environment.XLA_FLAGS: (none) there, --x here",
-        f"code.lock_sha256: None there, {'d' * 64} here",
+        "machine.processor: original A, replay B",
+        "machine.threads: original 2, replay 9",
+        "machine.cpu_flags, those that the other lacks: original (none), replay avx512f",
+        "platform: original cpu, replay tpu",
+        "devices: original ['cpu:0'], replay ['TPU_0']",
+        "versions.jax: original (none), replay 0.10.2",
+        "versions.python: original 3.11, replay 3.12",
+        "environment.OMP_NUM_THREADS: original 1, replay (none)",
+        "environment.XLA_FLAGS: original (none), replay --x",
+        f"code.lock_sha256: original None, replay {'d' * 64}",
     ]

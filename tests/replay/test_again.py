@@ -84,7 +84,7 @@ def test_other_numbers_have_a_status_of_their_own_and_are_told_by_how_much(tmp_p
     assert "different: the replay has other numbers than there-" in told
     assert "lr: 4 of 4 steps differ, the first is step 1; at most by" in told
     assert "(0.000999 of its size)" in told
-    assert "machine.processor: Elsewhere 9000 there, " in told
+    assert "machine.processor: original Elsewhere 9000, replay " in told
     # the replay itself is whole: what it found is no fault of its own
     assert read_json(tmp_path / "again" / "run_manifest.json")["status"] == "completed"
     assert read_json(tmp_path / "again" / "replay.json")["is_identical"] is False
@@ -96,7 +96,7 @@ def test_another_kind_of_machine_is_told_even_where_the_numbers_are_the_same(toy
     assert replayed(copy, tmp_path / "again", "--steps", "1") == 0
     told = capsys.readouterr().out
     assert "identical" in told
-    assert "machine.threads: 96 there, " in told
+    assert "machine.threads: original 96, replay " in told
     assert "machine.cpu_flags, those that the other lacks: " in told
     assert "same kind of machine" not in told
 

@@ -91,7 +91,7 @@ class Pair:
         """The value, or both, in a line."""
         if self.is_same:
             return f"{self.name}: the same, {self.there}"
-        return f"{self.name}: {self.there} there, {self.here} here"
+        return f"{self.name}: original {self.there}, replay {self.here}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,11 +111,11 @@ def verdict(again: Replay, target: Path) -> list[str]:
     else:
         lines = [f"different: the replay has other numbers than {name}{extent}", *_differing(likeness)]
     if found:
-        lines += ["what the two runs stood on differs:", *(f"  {pair.describe()}" for pair in found)]
+        lines += ["the environments differ:", *(f"  {pair.describe()}" for pair in found)]
     elif likeness.is_identical:
         lines.append("same kind of machine, same versions, same environment, same code")
     else:
-        lines.append("yet machine, versions, environment and code are recorded as the same")
+        lines.append("although machine, versions, environment and code are recorded as the same")
     return [*lines, f"the replay and its comparison: {target / comparison.KIND.path}"]
 
 

@@ -24,5 +24,5 @@ def main(words: list[str]) -> int:
     if as_json:
         print(json.dumps({"ok": fails == 0, "findings": [asdict(one) for one in findings]}, indent=2))
     else:
-        print("the default experiment can run here" if not fails else f"{fails} to mend before a first run")
+        print("the default experiment can run here" if not fails else f"{fails} to fix before a first run")
     return FAILED if fails else COMPLETED

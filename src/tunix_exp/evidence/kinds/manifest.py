@@ -98,7 +98,7 @@ def _memory(run: OpenedRun) -> Iterator[Finding]:
         yield Finding(
             code="peak memory unknown",
             where=where,
-            sentence=f"it is {peak} bytes: nobody told how much was held",
+            sentence=f"{peak} bytes: no peak memory was reported",
         )
     # a process may hold more than a device has
     device_bytes = plan.device_memory_bytes(run) if run.manifest.peak_memory_of == "device" else None
@@ -106,7 +106,7 @@ def _memory(run: OpenedRun) -> Iterator[Finding]:
         yield Finding(
             code="peak memory over the device's",
             where=where,
-            sentence=f"it is {peak:,} bytes, and the device is said to have {device_bytes:,}",
+            sentence=f"{peak:,} bytes, more than the device memory of {device_bytes:,}",
         )
 
 
