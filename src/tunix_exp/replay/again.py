@@ -12,6 +12,7 @@ from tunix_exp.config import Plain
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.kinds import composed, folders
+from tunix_exp.evidence.kinds import config as config_kind
 from tunix_exp.evidence.kinds import replay as comparison
 from tunix_exp.evidence.likeness import Likeness, Pair, compare
 from tunix_exp.evidence.manifest import ReplayOf
@@ -22,6 +23,7 @@ from tunix_exp.evidence.verified import VerifiedRun
 from tunix_exp.exits import COMPLETED, DIFFERS, INTERRUPTED
 from tunix_exp.launch import launch
 from tunix_exp.replay.consent import drop_cache, refuse_unasked
+from tunix_exp.replay.history import in_todays_keys
 from tunix_exp.replay.inputs import refuse_invalid, refuse_other_inputs, replayed_config
 from tunix_exp.replay.original import open_original, prefix
 
@@ -80,7 +82,8 @@ def _replayed(
 ) -> int:
     places = {key: str(place) for key, place in packed_inputs(original.root).items()} | dict(places)
     steps = prefix(original, steps)
-    plain = replayed_config(original.config, original, steps=steps, places=places)
+    recorded = in_todays_keys(original.config, where=str(original.root / config_kind.KIND.path))
+    plain = replayed_config(recorded, original, steps=steps, places=places)
     refuse_unasked(original, plain, told=places.keys(), **words)
     refuse_invalid(original, plain)
     drop_cache(plain, paths=words["paths"])
@@ -90,7 +93,7 @@ def _replayed(
         raise UserError(
             "there is something already", where=str(target), remedy="name an empty place: --to DIR"
         )
-    again = _replay(original, plain, steps)
+    again = _replay(original, recorded, plain, steps)
     status = launch(plain, target, command=command, replay=again)
     is_prefix = steps is not None and status == INTERRUPTED and _reached(target) == steps
     if again.likeness is None or (status != COMPLETED and not is_prefix):
@@ -134,8 +137,8 @@ def _default_target(name: str) -> Path:
     return Path("outputs") / f"{name}-replay" / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
 
 
-def _replay(original: VerifiedRun, plain: Plain, steps: int | None) -> Replay:
-    before, after = dict(configs.leaves(original.config)), dict(configs.leaves(plain))
+def _replay(original: VerifiedRun, recorded: Plain, plain: Plain, steps: int | None) -> Replay:
+    before, after = dict(configs.leaves(recorded)), dict(configs.leaves(plain))
     changed = tuple(Pair(key, before[key], after[key]) for key in after if before[key] != after[key])
     record = ReplayOf(
         run_id=original.manifest.run_id,

@@ -1,0 +1,75 @@
+"""How configs changed since the first version: a recorded config in today's keys.
+
+Only what a run recorded is read this way, never what a user types. A key that came later is given the value
+that has the behaviour of before; a key that is gone had one value alone, which is what is computed today.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tunix_exp.config import Plain
+from tunix_exp.errors import UserError
+
+
+class Added(NamedTuple):
+    """A key that came after `version` and commit `commit`; `of` says which configs have it."""
+
+    key: str
+    value: Any
+    of: Callable[[Plain], bool]
+
+
+class Removed(NamedTuple):
+    """A key that is gone, and the only value that it had."""
+
+    key: str
+    value: Any
+
+
+def _always(config: Plain) -> bool:
+    return True
+
+
+def _has_items(config: Plain) -> bool:
+    return config["eval"]["kind"] == "items"
+
+
+# In the order in which they came; all of them since 0.1.0 at 6a38004.
+ADDED = (
+    Added("optim.rounding", "nearest", _always),
+    Added("eval.stop", [], _has_items),  # an answer ended at a token alone
+)
+REMOVED = (
+    Removed("eval.extractor", "v1"),  # a run's answers are scored again by today's
+    Removed("eval.num_beams", 1),
+    Removed("eval.do_sample", False),
+)
+
+
+def in_todays_keys(recorded: Plain, *, where: str) -> Plain:
+    """A copy of a run's recorded config with the keys of today; what it says itself is kept."""
+    config = copy.deepcopy(recorded)
+    for key, value in REMOVED:
+        group, leaf = _place(config, key)
+        if leaf in group:
+            found = group.pop(leaf)
+            if type(found) is not type(value) or found != value:
+                raise UserError(
+                    f"`{key}` is {found!r}, and the versions that had this key computed {value!r} alone",
+                    where=where,
+                    remedy="repeat the run with the code that made it",
+                )
+    for key, value, of in ADDED:
+        if of(config):
+            group, leaf = _place(config, key)
+            group.setdefault(leaf, copy.deepcopy(value))
+    return config
+
+
+def _place(config: Plain, key: str) -> tuple[Plain, str]:
+    """The group that holds the key, made where the config has none, and the key's last part."""
+    *path, leaf = key.split(".")
+    for part in path:
+        config = config.setdefault(part, {})
+    return config, leaf
