@@ -252,8 +252,7 @@ def test_a_signal_in_any_stage_leaves_interrupted_evidence_that_verifies(
     assert verify(tmp_path / "run") == []
     said = capsys.readouterr().err
     assert f"interrupted ({stage}): SIGTERM" in said
-    saved = f"training.resume={tmp_path / 'run'}"
-    assert (saved if stage in ("report", "verify") else "no checkpoint was saved") in said
+    assert f"to go on: python -m tunix_exp finish {tmp_path / 'run'}" in said
 
 
 def test_a_picture_that_was_being_drawn_does_not_change_after_it_was_hashed(tmp_path, monkeypatch):

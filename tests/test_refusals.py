@@ -75,7 +75,7 @@ def test_a_directory_that_holds_a_run_is_refused_before_hydra_writes_into_it(tmp
     done = typed(tmp_path, "hydra.run.dir=used")
     assert done.returncode == 2
     assert "used already holds a run" in done.stderr
-    assert "training.resume=" in done.stderr
+    assert "python -m tunix_exp finish used" in done.stderr
     assert [p.name for p in (tmp_path / "used").iterdir()] == ["run_manifest.json"]
 
 

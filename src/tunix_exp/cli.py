@@ -56,7 +56,8 @@ def main(argv: Sequence[str]) -> int:
                 print(_versions())
                 return COMPLETED
             if argv and not argv[0].startswith("-") and "=" not in argv[0]:
-                return verbs.call(argv[0], list(argv[1:]))
+                said = verbs.call(argv[0], list(argv[1:]))
+                return said if isinstance(said, int) else _experiment(said)
             return _experiment(argv)
         except UserError as error:
             return _refuse(error)
@@ -251,7 +252,7 @@ def _refuse_used(directory: Path) -> None:
         raise UserError(
             f"{directory} already holds a run",
             where="hydra.run.dir / hydra.sweep.dir",
-            remedy="name another directory; to continue a run, training.resume=<its directory>",
+            remedy=f"name another directory; to finish that run, `python -m tunix_exp finish {directory}`",
         )
 
 

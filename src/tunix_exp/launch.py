@@ -20,7 +20,7 @@ from tunix_exp.errors import Interrupted, UserError
 from tunix_exp.evaluation.config import EvalConfig, ItemsEvalConfig, refuse_lacking
 from tunix_exp.evidence import baseline as baselines
 from tunix_exp.evidence import checkout, surroundings
-from tunix_exp.evidence.kinds import folders, source
+from tunix_exp.evidence.kinds import source
 from tunix_exp.evidence.kinds.config import KIND as CONFIG
 from tunix_exp.evidence.kinds.pages import FAILURE_ANALYSIS
 from tunix_exp.evidence.manifest import Mode, ReplayOf, RunManifest, config_hash
@@ -108,9 +108,7 @@ def _interrupt(evidence: RunDirectory, stage: str, error: BaseException) -> None
     if evidence.manifest.status != "running":
         return
     evidence.interrupt(stage, error)
-    has_checkpoint = bool(folders.steps_saved(evidence.root))
-    again = f"training.resume={evidence.root}"
-    way = again if has_checkpoint else "the same command again, as no checkpoint was saved"
+    way = f"python -m tunix_exp finish {evidence.root}"
     print(f"interrupted ({stage}): {error}\nto go on: {way}", file=sys.stderr)
 
 

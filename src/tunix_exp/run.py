@@ -33,7 +33,7 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
         evidence.log.say("compilation cache cleared between jobs: a process can hold only so many programs")
     compiles = CompileCount()
     parent = None
-    if config.mode.trains and config.training.resume != "never":
+    if config.mode.computes and config.training.resume != "never":
         with stages("resume"):
             parent = found_parent(config, evidence)
     with stages("device"):
@@ -81,17 +81,17 @@ def _compute(
     model = loaded.model
     texts = with_end_ids(texts, loaded, evidence)
     result = base = trained = None
-    steps_done = 0
+    steps_done, line = 0, () if parent is None else parent.line
     if texts.is_evaluated:
         with stages("base evaluation"):
-            base = evaluated("base", model, config, texts, evidence)
+            base = evaluated("base", model, config, texts, line, evidence)
     if isinstance(planned, PlannedStep):
         with stages("training"):
             model = trained_model(model, config, texts, planned, parent, evidence)
             steps_done = planned.total_steps
         if texts.is_evaluated:
             with stages("trained evaluation"):
-                trained = evaluated("trained", model, config, texts, evidence)
+                trained = evaluated("trained", model, config, texts, line, evidence)
     if base is not None:
         result = compare(base, trained, baseline, config, evidence)
     if config.training.export:

@@ -1,26 +1,78 @@
 """What one model makes of the held-out items, scored."""
 
+from pathlib import Path
+from typing import Any, Literal
+
 from tunix_exp.config import RunConfig
 from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.evaluate import evaluate
-from tunix_exp.evidence.kinds import item_losses, predictions
+from tunix_exp.evidence.kinds import harness, item_losses, predictions
+from tunix_exp.evidence.kinds.kind import Kind
+from tunix_exp.evidence.kinds.read import read_object, read_rows
+from tunix_exp.evidence.manifest import config_hash
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.models import lora
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.scoring.harness import Outcome
 from tunix_exp.scoring.paired import Evaluation
+from tunix_exp.stages.once import once
 from tunix_exp.stages.texts import Texts
+
+Which = Literal["base", "trained"]
+_ITEMS: dict[Which, tuple[Kind, Kind]] = {
+    "base": (predictions.BASE, item_losses.BASE),
+    "trained": (predictions.TRAINED, item_losses.TRAINED),
+}
+_HARNESS: dict[Which, tuple[Kind, Kind]] = {
+    "base": (harness.BASE, harness.BASE_SAMPLES),
+    "trained": (harness.TRAINED, harness.TRAINED_SAMPLES),
+}
+# What the config says of an evaluation beside the items; the rest of it is about training.
+_CONFIG = ("model", "adapter", "device", "eval", "seed")
 
 
 def evaluated(
-    which: str, model: LanguageModel, config: RunConfig, texts: Texts, evidence: RunDirectory
+    which: Which,
+    model: LanguageModel,
+    config: RunConfig,
+    texts: Texts,
+    line: tuple[Path, ...],
+    evidence: RunDirectory,
 ) -> Evaluation | Outcome:
-    """The answers of `model` and the loss on every item, or what it makes of the harness's tasks."""
-    model = lora.for_evaluation(model, config.adapter)
-    if texts.tasks is not None:
+    """The answers of `model` and the loss on every item, or what it makes of the harness's tasks.
+
+    Taken from a run of `line` that had done it with the same weights, items, code and machine.
+    """
+    kinds = (_ITEMS if texts.tasks is None else _HARNESS)[which]
+
+    def make() -> Evaluation | Outcome:
+        ready = lora.for_evaluation(model, config.adapter)
+        if texts.tasks is None:
+            return _answered(which, ready, config, texts, evidence)
         from tunix_exp.evaluation.harness.stage import ask
 
-        return ask(which, model, texts.tasks, texts.tokenizer, evidence)
+        return ask(which, ready, texts.tasks, texts.tokenizer, evidence)
+
+    def read() -> Evaluation | Outcome:
+        first, second = kinds
+        if texts.tasks is None:
+            return Evaluation(read_rows(first, evidence.root), read_rows(second, evidence.root))
+        return Outcome(read_object(first, evidence.root), read_rows(second, evidence.root))
+
+    return once(
+        f"{which} evaluation",
+        inputs=_inputs(which, config, texts, evidence),
+        kinds=kinds,
+        line=line,
+        evidence=evidence,
+        make=make,
+        read=read,
+    )
+
+
+def _answered(
+    which: Which, model: LanguageModel, config: RunConfig, texts: Texts, evidence: RunDirectory
+) -> Evaluation:
     assert isinstance(config.eval, ItemsEvalConfig)
     with evidence.log.progress(len(texts.items), f"{which} answers") as bar:
         answered = 0
@@ -31,7 +83,27 @@ def evaluated(
             answered = done
 
         result = evaluate(model, texts.items, texts.tokenizer, config.eval, stop=texts.stop, on_batch=advance)
-    is_base = which == "base"
-    evidence.write(predictions.BASE if is_base else predictions.TRAINED, result.predictions)
-    evidence.write(item_losses.BASE if is_base else item_losses.TRAINED, result.losses)
+    answers, losses = _ITEMS[which]
+    evidence.write(answers, result.predictions)
+    evidence.write(losses, result.losses)
     return result
+
+
+def _inputs(which: Which, config: RunConfig, texts: Texts, evidence: RunDirectory) -> dict[str, Any]:
+    """All that decides what the evaluation gives, to the bit."""
+    recorded = evidence.manifest.model_dump(mode="json")
+    plain = config.model_dump(mode="json")
+    says = {key: plain[key] for key in _CONFIG} | {"template": plain["data"]["template"]}
+    model, adapter = recorded["model"], recorded["adapter"]
+    weights = [model["base_weight_hash"]]
+    if which == "trained":
+        weights += [model["trained_weight_hash"], adapter and adapter["frozen_weight_hash_after"]]
+    return {
+        "weights": weights,
+        "adapter_files": adapter and adapter["files"],
+        "items": recorded["eval"],
+        "tokenizer": texts.tokenizer.digest,
+        "end_ids": list(texts.tokenizer.stop_ids),
+        "config": config_hash(says),
+        **{key: recorded[key] for key in ("code", "machine", "devices", "versions", "environment")},
+    }

@@ -10,6 +10,7 @@ from typing import Any
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.kinds.folders import CHECKPOINTS, steps_saved
+from tunix_exp.evidence.kinds.stages import KIND as STAGES
 from tunix_exp.evidence.layout import CONFIG, MANIFEST
 from tunix_exp.evidence.manifest import RunManifest, parse_manifest
 from tunix_exp.evidence.strict_json import read_json_object, read_text
@@ -32,11 +33,15 @@ _STOOD_ON = {
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """A run with a checkpoint, what it says of itself, and the step of its newest checkpoint."""
+    """A run to go on from: its manifest, and the step of its newest checkpoint, 0 where it has none.
+
+    `line` are the run that was named or found and those that it went on from, the newest first.
+    """
 
     folder: Path
     manifest: RunManifest
     step: int
+    line: tuple[Path, ...]
 
     @property
     def run_id(self) -> str:
@@ -138,15 +143,30 @@ def _named(resume: str, plain: Mapping[str, Any]) -> Parent:
             where="training.resume",
             remedy="resume with the same config, or begin a new run with training.resume=never",
         )
-    for place in _line_of(folder):
+    parent = _parent(folder)
+    if parent is None:
+        raise UserError(
+            f"{folder} has no checkpoint to resume from",
+            where="training.resume",
+            remedy="begin a new run; training.save_every_steps sets how often checkpoints are made",
+        )
+    return parent
+
+
+def _parent(folder: Path) -> Parent | None:
+    """The first of the run's line with a checkpoint, else with a finished stage; `None` without either."""
+    line = tuple(_line_of(folder))
+    for place in line:
         step = newest_step(place)
         if step is not None:
-            return Parent(place, _manifest(place), step)
-    raise UserError(
-        f"{folder} has no checkpoint to resume from",
-        where="training.resume",
-        remedy="begin a new run; training.save_every_steps sets how often checkpoints are made",
-    )
+            return Parent(place, _manifest(place), step, line)
+    done = next((place for place in line if any((place / STAGES.path).glob("*.json"))), None)
+    return None if done is None else Parent(done, _manifest(done), 0, line)
+
+
+def has_work(folder: Path) -> bool:
+    """Whether the run in `folder` left a checkpoint or a finished stage that another can go on from."""
+    return _parent(folder) is not None
 
 
 def _line_of(folder: Path) -> Iterator[Path]:
@@ -173,9 +193,10 @@ def _unfinished(own: Path, plain: Mapping[str, Any]) -> Parent | None:
             finished.add(run_id)
             run_id = went_on.get(run_id)
     for folder, manifest in sorted(others, key=lambda one: one[1].started_at, reverse=True):
-        step = newest_step(folder)
-        if manifest.run_id not in finished and step is not None and _has_config(folder, plain):
-            return Parent(folder, manifest, step)
+        if manifest.run_id not in finished and _has_config(folder, plain):
+            parent = _parent(folder)
+            if parent is not None:
+                return parent
     return None
 
 

@@ -21,6 +21,7 @@ from tunix_exp.evidence.kinds import (
     replay,
     seal,
     source,
+    stages,
     tensorboard,
 )
 from tunix_exp.evidence.kinds.kind import Kind
@@ -59,6 +60,7 @@ KINDS: tuple[Kind, ...] = (
     composed.KIND,
     folders.CHECKPOINTS,
     folders.EXPORT,
+    stages.KIND,
     tensorboard.KIND,
 )
 

@@ -1,0 +1,83 @@
+"""`python -m tunix_exp finish RUN`: a run that did not complete, gone on with to its end."""
+
+import re
+from itertools import count
+from pathlib import Path
+
+from tunix_exp.errors import UserError
+from tunix_exp.evidence.kinds.composed import OVERRIDES
+from tunix_exp.evidence.layout import MANIFEST
+from tunix_exp.evidence.manifest import parse_manifest
+from tunix_exp.evidence.strict_json import read_text
+from tunix_exp.training.resume import has_work
+from tunix_exp.verbs.words import Words
+
+
+def main(words: list[str]) -> list[str]:
+    """The words of the experiment that does what is missing of the run, in a directory beside it."""
+    parser = Words("finish", "Do what is missing of a run that did not complete, in a directory beside it.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    run: Path = parser.parse_args(words).run
+    _refuse_others(run)
+    own = ("training.stop_at_step=", "training.resume=") if has_work(run) else ("training.stop_at_step=",)
+    typed = [word for word in _typed(run) if not word.startswith(own)]
+    if len(own) == 2:
+        typed.append(f"training.resume={_quoted(run)}")
+    else:
+        print(f"{run} left no checkpoint and no finished stage: everything is done anew")
+    again = [*typed, f"hydra.run.dir={_quoted(_beside(run))}"]
+    print(f"python -m tunix_exp {' '.join(again)}")
+    return again
+
+
+def _refuse_others(run: Path) -> None:
+    """Only an experiment that ended early, and has a config, can be finished."""
+    try:
+        manifest = parse_manifest(read_text(run / MANIFEST, file=str(run / MANIFEST)))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            "there is no run", where=str(run), remedy="name a directory with run_manifest.json in it"
+        ) from None
+    if manifest.status == "completed":
+        raise UserError(
+            "nothing is missing: the run is completed",
+            where=str(run),
+            remedy=f"`python -m tunix_exp verify {run}` checks it again",
+        )
+    if manifest.replay_of is not None:
+        raise UserError(
+            f"the run is a replay of {manifest.replay_of.run_id}",
+            where=str(run),
+            remedy="replay that run again: python -m tunix_exp replay RUN",
+        )
+
+
+def _typed(run: Path) -> list[str]:
+    """The words that Hydra recorded of the run's own command."""
+    import yaml
+
+    file = run / OVERRIDES
+    try:
+        words = yaml.safe_load(read_text(file, file=str(file)))
+    except (OSError, yaml.YAMLError):
+        words = None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise UserError(
+            "holds no list of what the command overrode",
+            where=str(file),
+            remedy="type the run's command again, with training.resume=RUN",
+        )
+    return words
+
+
+def _beside(run: Path) -> Path:
+    """A directory beside the run that is not there yet."""
+    name = f"{run.resolve().name}-finished"
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(path for one in names if not (path := run.resolve().parent / one).exists())
+
+
+def _quoted(path: Path) -> str:
+    """The path as Hydra's grammar reads it back."""
+    text = str(path)
+    return text if re.fullmatch(r"[\w./@:+-]+", text) else "'" + text.replace("'", "\\'") + "'"
