@@ -35,7 +35,7 @@ def read_record(root: Path, name: str) -> StageRecord:
         return StageRecord.model_validate(read_json_object(root / name, file=name))
     except ValidationError as error:
         raise BrokenFile(
-            name, "; ".join(f"`{one['loc'][0]}`: {one['msg']}" for one in error.errors())
+            name, "; ".join(f"`{'.'.join(map(str, one['loc']))}`: {one['msg']}" for one in error.errors())
         ) from None
 
 
@@ -51,9 +51,7 @@ def _integrity(run: OpenedRun) -> Iterator[Disagreement]:
             if run.digests.get(file) != digest:
                 yield Disagreement(file, f"is not the file whose hash {name} has")
         if record.made_by != run.manifest.run_id and run.manifest.resumed_from is None:
-            yield Disagreement(
-                name, f"is of the run {record.made_by}, and {MANIFEST} names no `resumed_from`"
-            )
+            yield Disagreement(name, f"is of run {record.made_by}, but `resumed_from` of {MANIFEST} is null")
 
 
 _FOLDER = "stages/"
