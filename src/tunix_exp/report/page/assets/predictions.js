@@ -2,7 +2,7 @@
 const AT_ONCE = 20;
 const LONG = 320;
 const OUTCOMES = {
-  to_right: "▲ flipped to right", to_wrong: "▼ flipped to wrong", both_right: "✓ both right",
+  to_right: "▲ wrong → right", to_wrong: "▼ right → wrong", both_right: "✓ both right",
   both_wrong: "✗ both wrong", right: "✓ right", wrong: "✗ wrong",
 };
 
