@@ -130,7 +130,7 @@ def fine_tuned(config: Any, work: Workload, timed: int | None) -> tuple[Stopwatc
     from tunix_exp.data.sources import read
     from tunix_exp.data.tokenize import tokenize
     from tunix_exp.data.tokenizer import load_tokenizer
-    from tunix_exp.training.step import BatchArrays
+    from tunix_exp.objectives.sft.batch import BatchArrays
 
     data, training = config.data, config.training
     tokenizer = load_tokenizer(config.model.tokenizer, chat=data.template.chat)
@@ -243,12 +243,14 @@ class Step:
         from tunix_exp.device.mesh import make_mesh
         from tunix_exp.models import kernels, lora, weights
         from tunix_exp.models.digest import parameter_count
+        from tunix_exp.objectives import registry
+        from tunix_exp.objectives.objective import Held
         from tunix_exp.training import optim
         from tunix_exp.training.footprint import Setting, footprint
         from tunix_exp.training.step import compile_step, placed_state, step_scalars
 
         mesh = make_mesh(config.device, jax.devices())
-        structure = optim.structure(config.optim)
+        structure, objective = optim.structure(config.optim), registry.objective(config.objective)
         self.by_width, loading = {}, None
         for width in widths:
             setting = Setting(
@@ -265,6 +267,7 @@ class Step:
                     compute_dtype=config.device.compute_dtype,
                     max_tokens=width,
                 ).kernel,
+                objective=objective,
                 batch_size=config.training.batch_size,
                 max_tokens=width,
             )
@@ -279,24 +282,25 @@ class Step:
                     mesh=mesh,
                     beside=config.device.platform != "gpu",
                 )
-            self.by_width[width] = compile_step(graphdef, structure, mesh, *arguments)
+            self.by_width[width] = compile_step(graphdef, structure, objective.loss, mesh, *arguments)
             # Of the last width, and of all devices.
             self.flops = int(footprint(setting).work.model_flops) * mesh.size
         give_back()
         assert loading is not None
         model = loading().model
-        _, params, self.frozen = lora.split(model)
+        _, params, frozen = lora.split(model)
+        self.held = Held(frozen)
         state = placed_state(structure, params, config.device.state_dtype, mesh)
         self.state = jax.block_until_ready(state)
         give_back()
-        self.scalars = step_scalars(config.optim, config.adapter, total_steps=1, seed=config.seed)
+        self.scalars = step_scalars(config.optim, config.adapter, {}, total_steps=1, seed=config.seed)
         self.n_trainable = parameter_count(params)
         self.n_params = parameter_count(lora.own_parameters(model))
 
     def __call__(self, batch: Any) -> float:
         """The loss of `batch` before the update, which is done."""
         compiled = self.by_width[batch.tokens_BT.shape[1]]
-        self.state, metrics = compiled(self.state, batch, self.scalars, *self.frozen)
+        self.state, metrics = compiled(self.state, batch, self.scalars, self.held)
         return float(metrics.loss)
 
 
@@ -312,7 +316,7 @@ def every_token(tokens_BT: Any) -> Any:
     """Rows without padding whose every token counts."""
     import numpy as np
 
-    from tunix_exp.training.step import BatchArrays
+    from tunix_exp.objectives.sft.batch import BatchArrays
 
     tokens_BT = tokens_BT.astype(np.int32)
     return BatchArrays(tokens_BT, np.ones_like(tokens_BT), np.ones(tokens_BT.shape, bool))

@@ -96,6 +96,7 @@ def _setting(config: RunConfig) -> tuple[Any, Any]:
     # Only now: importing JAX reads the environment.
     from tunix_exp.device.check import check
     from tunix_exp.models.kernels import choose
+    from tunix_exp.objectives import registry
     from tunix_exp.training.footprint import Setting
 
     device = check(config.device, preflight=True)
@@ -113,6 +114,7 @@ def _setting(config: RunConfig) -> tuple[Any, Any]:
             compute_dtype=config.device.compute_dtype,
             max_tokens=config.data.max_tokens,
         ).kernel,
+        registry.objective(config.objective),
         config.training.batch_size,
         config.data.max_tokens,
     )
@@ -150,7 +152,9 @@ def _compiled(point: dict[str, Any]) -> dict[str, Any]:
     begun = time.monotonic()
     figures, refusal = None, None
     try:
-        compiled = compile_step(graphdef, optim.structure(config.optim), device.mesh, *arguments)
+        compiled = compile_step(
+            graphdef, optim.structure(config.optim), setting.objective.loss, device.mesh, *arguments
+        )
         figures = plans.compiled_figures(compiled, "tpu")
     except JaxRuntimeError as error:
         refusal = plans.out_of_memory(error)

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from tunix_exp.cli import conf_folder, without_strays
 
-GROUPS = ("adapter", "data", "device", "eval", "mode", "model", "optim", "training")
+GROUPS = ("adapter", "data", "device", "eval", "mode", "model", "objective", "optim", "training")
 
 
 def options(group: str) -> list[str]:

@@ -41,7 +41,7 @@ def bits(run: Path) -> dict[str, Any]:
     """What must be equal between two runs of one experiment: losses, predictions, weights."""
     exact = ("step", "loss", "lr", "grad_norm", "tokens", "response_tokens")
     found: dict[str, Any] = {"weights": read_json(run / "run_manifest.json")["model"]["trained_weight_hash"]}
-    found["metrics"] = [{k: row[k] for k in exact} for row in read_jsonl(run / "metrics.jsonl")]
+    found["metrics"] = [{k: row[k] for k in exact if k in row} for row in read_jsonl(run / "metrics.jsonl")]
     for which in ("base", "trained"):
         found[which] = (run / "predictions" / f"{which}.jsonl").read_text()
     found["summary"] = read_json(run / "eval_summary.json")

@@ -13,6 +13,7 @@ import pytest
 from tests.composing import GROUPS, composed, options
 from tests.data.toys import TURNS, saved_tokenizer
 from tests.evaluation.harness.toys import write_tasks
+from tests.objectives.registering import registered
 from tests.running import TOY, read_json, read_jsonl, run
 from tunix_exp.config import leaves, validate
 from tunix_exp.data.tokenizer import END_OF_TEXT
@@ -82,6 +83,8 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "data.too_long": ("drop", ("data.max_tokens=40",)),
     "data.max_rows": ("50", ()),
     "data.allow_eval_overlap": ("true", HELD_OUT),
+    # of the shipped ones there is one alone
+    "objective.name": ("unlikelihood", ("+objective.avoid=repetition", "+objective.weight=0.5")),
     "optim.name": ("lion", ("~optim.eps",)),
     "optim.peak_lr": ("1e-4", ()),
     "optim.schedule": ("linear", ()),
@@ -187,6 +190,12 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "model.layer_loop": ("scan", ("model.num_layers=2",)),
     "model.remat": ("block", ("model.num_layers=2",)),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _a_second_objective():
+    with registered("unlikelihood"):
+        yield
 
 
 def test_the_table_has_every_key_of_every_option():

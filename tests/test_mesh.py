@@ -19,13 +19,15 @@ _PROGRAM = """
 import json, sys
 import jax, numpy as np
 from flax import nnx
-from tests.training.toy import ADAMW
+from tests.training.toy import ADAMW, SFT
 from tests.models.toys import toy_config
 from tunix_exp.device.mesh import make_mesh
 from tunix_exp.device.config import MeshConfig
 from tunix_exp.models.architecture import abstract, build
 from tunix_exp.training import optim
-from tunix_exp.training.step import BatchArrays, abstract_arguments, compile_step, placed_state
+from tunix_exp.objectives.objective import Held
+from tunix_exp.objectives.sft.batch import BatchArrays
+from tunix_exp.training.step import abstract_arguments, compile_step, placed_state
 from types import SimpleNamespace
 
 def trained(data, fsdp, tensor, family, loop):
@@ -39,9 +41,9 @@ def trained(data, fsdp, tensor, family, loop):
     dtypes = {"param_dtype": "float32", "compute_dtype": "float32"}
     graphdef, shapes = nnx.split(abstract(model, **dtypes))
     structure, scalars = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=10)
-    sizes = {"mesh": mesh, "batch_shape": (8, 16), "state_dtype": "float32"}
-    arguments = abstract_arguments(structure, shapes, scalars, **sizes)
-    step = compile_step(graphdef, structure, mesh, *arguments)
+    sizes = {"mesh": mesh, "state_dtype": "float32"}
+    arguments = abstract_arguments(structure, shapes, SFT.shapes(8, 16), scalars, **sizes)
+    step = compile_step(graphdef, structure, SFT.loss, mesh, *arguments)
     state = placed_state(structure, nnx.state(build(model, **dtypes, seed=0, mesh=mesh)), "float32", mesh)
     held = [0] * len(jax.devices())
     for leaf in jax.tree.leaves((state.params, state.opt_state)):
@@ -52,7 +54,8 @@ def trained(data, fsdp, tensor, family, loop):
     for _ in range(10):
         tokens = rng.integers(1, 60, (8, 16), dtype=np.int32)
         mask = np.broadcast_to(np.arange(16) >= 5, (8, 16))
-        state, metrics = step(state, BatchArrays(tokens, np.ones((8, 16), np.int32), mask.copy()), scalars)
+        batch = BatchArrays(tokens, np.ones((8, 16), np.int32), mask.copy())
+        state, metrics = step(state, batch, scalars, Held())
         losses.append(float(metrics.loss))
     return {"losses": losses, "bytes": held}
 

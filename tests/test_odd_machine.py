@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import tunix_exp.stages.device
-import tunix_exp.stages.training
 from tests.running import read_json, run_toy
 from tunix_exp import cli
 from tunix_exp.device.speed import GPUS
+from tunix_exp.objectives.sft.batch import Source
 from tunix_exp.training import meter
 
 
@@ -28,14 +28,14 @@ def findings(run: Path) -> list[dict[str, str]]:
 def test_a_run_that_stalls_for_two_seconds_between_two_steps_completes_and_says_so(
     tmp_path, monkeypatch, capsys, log_every
 ):
-    arrays = tunix_exp.stages.training.BatchSource.arrays
+    arrays = Source.arrays
 
     def stalled(self, step):
         if step == 3:
             time.sleep(2)
         return arrays(self, step)
 
-    monkeypatch.setattr(tunix_exp.stages.training.BatchSource, "arrays", stalled)
+    monkeypatch.setattr(Source, "arrays", stalled)
     words = ("training.steps=6", f"training.log_every_steps={log_every}")
     assert run_toy(tmp_path / "run", *words) == 0
     stalls = [one for one in findings(tmp_path / "run") if one["code"] == "stall"]

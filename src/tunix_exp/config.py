@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from pydantic import AfterValidator, ValidationError
+from pydantic import AfterValidator, BeforeValidator, SerializeAsAny, ValidationError
 from pydantic_core import ErrorDetails
 
 from tunix_exp.data.config import DataConfig
@@ -20,6 +20,8 @@ from tunix_exp.evaluation.config import EvalConfig, HarnessEvalConfig, ItemsEval
 from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, target_names, unknown_targets
 from tunix_exp.models.families.registry import AnyModelConfig, weight_maps
 from tunix_exp.models.weight_map import is_expressible
+from tunix_exp.objectives import registry
+from tunix_exp.objectives.registry import ObjectiveConfig
 from tunix_exp.schema import CONTRADICT, Config, Seed, contradiction, listed, shown
 from tunix_exp.training.config import OptimConfig, TrainingConfig
 
@@ -66,6 +68,7 @@ class RunConfig(Config):
     model: AnyModelConfig
     adapter: AdapterConfig
     data: DataConfig
+    objective: Annotated[SerializeAsAny[ObjectiveConfig], BeforeValidator(registry.validated)]
     optim: OptimConfig
     training: TrainingConfig
     device: DeviceConfig
@@ -295,8 +298,10 @@ def leaves(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def classes(annotation: Any) -> Iterator[type[Config]]:
-    """The config classes that an annotation admits: one, or the members of a union."""
-    if isinstance(annotation, type) and issubclass(annotation, Config):
+    """The config classes that an annotation admits: one, the members of a union, or those of a registry."""
+    if annotation is ObjectiveConfig:
+        yield from registry.config_classes()
+    elif isinstance(annotation, type) and issubclass(annotation, Config):
         yield annotation
     elif get_origin(annotation) in (Annotated, Union) or get_args(annotation):
         for member in get_args(annotation):

@@ -8,6 +8,7 @@ from tunix_exp.evidence.stages import Stages
 from tunix_exp.evidence.summary import Baseline
 from tunix_exp.host_memory import give_back
 from tunix_exp.models.weights import check_access
+from tunix_exp.objectives import registry
 from tunix_exp.programs import forget_programs_when_many
 from tunix_exp.stages.comparison import compare
 from tunix_exp.stages.device import checked_device
@@ -31,7 +32,7 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
     """
     if forget_programs_when_many():
         evidence.log.say("compilation cache cleared between jobs: a process can hold only so many programs")
-    compiles = CompileCount()
+    compiles, objective = CompileCount(), registry.objective(config.objective)
     parent = None
     if config.mode.computes and config.training.resume != "never":
         with stages("resume"):
@@ -42,7 +43,7 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
         with stages("weights"):
             check_access(config.model, config.adapter)
     with stages("data"):
-        texts = read_texts(config, evidence)
+        texts = read_texts(config, objective, evidence)
         if parent is not None and texts is not None:
             resume.check_same(parent, read_facts(texts.tokenizer.digest, evidence))
     with stages("plan"):
@@ -50,7 +51,7 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
             assert texts is not None
             planned = planned_evaluation(config, texts, device, evidence)
         else:
-            planned = planned_step(config, texts, device, parent, evidence)
+            planned = planned_step(config, objective, texts, device, parent, evidence)
         give_back()
     if config.mode.computes:
         assert texts is not None

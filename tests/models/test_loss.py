@@ -4,12 +4,12 @@ import pytest
 from flax import nnx
 
 from tests.closeness import assert_close
-from tunix_exp.models import loss as losses
+from tunix_exp.models import nll
 from tunix_exp.models.layers.embedding import Embedding, Unembedding
 from tunix_exp.models.loss import (
-    chunk_size,
     continuation_scores,
     count,
+    each_nll,
     first_best,
     positions_of,
     response_nll,
@@ -64,7 +64,7 @@ LIMITS = [10**9, B * T * V // 2, 6 * V, 3 * V, 1]
 @pytest.mark.parametrize("soft_cap", [None, 3.0])
 @pytest.mark.parametrize(("chunk_logits", "words_at_once"), [*((limit, V) for limit in LIMITS), (6 * V, 10)])
 def test_values_and_gradients_are_those_of_the_definition(soft_cap, chunk_logits, words_at_once, monkeypatch):
-    monkeypatch.setattr(losses, "_WORDS_AT_ONCE", words_at_once)
+    monkeypatch.setattr(nll, "_WORDS_AT_ONCE", words_at_once)
     graphdef, params = nnx.split(Ends(soft_cap))
 
     def expected(params):
@@ -81,6 +81,36 @@ def test_values_and_gradients_are_those_of_the_definition(soft_cap, chunk_logits
     found, half = (nll_B, total, chunked(params)), 0.5 * expected_B.sum()
     assert_close(found, (expected_B, half, half), roundings=D + V + T)
     assert_close(gradients, wanted, roundings=3 * (D + V + T))
+
+
+@pytest.mark.parametrize("chunk_logits", LIMITS)
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_any_function_of_each_token_s_likelihood_has_the_gradients_of_the_definition(chunk_logits, is_frozen):
+    graphdef, params = nnx.split(Ends(3.0))
+    tokens_BT, segment_ids_BT, loss_mask_BT = batch()
+
+    def unlikelihood(nll_BT):
+        return jnp.sum(jnp.where(loss_mask_BT, -jnp.log1p(-jnp.exp(-nll_BT)), 0.0))
+
+    def expected(params, shift):
+        model = nnx.merge(graphdef, params)
+        positions_BT = positions_of(segment_ids_BT)
+        x_BTD = jnp.sin(model.table(tokens_BT) + 0.1 * positions_BT[..., None] + shift)
+        logits_BTV = jnp.tanh(x_BTD @ model.table.embedding[...].T / 3.0) * 3.0
+        log_p_BTV = jax.nn.log_softmax(logits_BTV, axis=-1)[:, :-1]
+        nll_BT = -jnp.take_along_axis(log_p_BTV, tokens_BT[:, 1:, None], axis=-1)[..., 0]
+        return unlikelihood(jnp.pad(nll_BT, ((0, 0), (1, 0)), constant_values=1.0))
+
+    def chunked(params, shift):
+        model = nnx.merge(graphdef, params)
+        shifted = model.decode
+        model.decode = lambda x_BTD, *others: shifted(x_BTD + shift, *others)
+        return unlikelihood(each_nll(model, *batch(), chunk_logits=chunk_logits))
+
+    by = (1,) if is_frozen else (0, 1)
+    wanted = jax.value_and_grad(expected, argnums=by)(params, jnp.float32(0))
+    found = jax.jit(jax.value_and_grad(chunked, argnums=by))(params, jnp.float32(0))
+    assert_close(found, wanted, roundings=8 * (D + V + T))
 
 
 @pytest.mark.parametrize("chunk_logits", LIMITS)
@@ -151,13 +181,6 @@ def test_no_more_logits_than_a_chunk_s_exist_forward_or_backward():
 
     assert largest(program(10**9)) == B * 64 * V
     assert largest(program(B * 16 * V)) == B * 16 * V
-
-
-@pytest.mark.parametrize(
-    ("places", "most", "size"), [(512, 667, 512), (1024, 667, 512), (2048, 131, 128), (7, 3, 3), (5, 0, 1)]
-)
-def test_chunks_are_of_about_one_size_and_keep_the_limit(places, most, size):
-    assert chunk_size(places, most) == size
 
 
 def test_positions_begin_anew_in_every_segment():

@@ -13,6 +13,7 @@ from tunix_exp.config import validate
 from tunix_exp.device.mesh import make_mesh, mesh_shape
 from tunix_exp.device.plan import GIB, compiled_figures
 from tunix_exp.device.topology import compile_only_devices, device_count
+from tunix_exp.objectives import registry
 from tunix_exp.training import optim
 from tunix_exp.training.config import AdafactorConfig
 from tunix_exp.training.footprint import Setting, footprint, remedies
@@ -40,6 +41,7 @@ def setting(*words, mesh=None, attention="einsum"):
         config.device,
         mesh,
         attention,
+        registry.objective(config.objective),
         config.training.batch_size,
         config.data.max_tokens,
     )
@@ -153,7 +155,7 @@ def test_a_step_is_compiled_for_a_tpu_that_is_not_here(topology):
     mesh = make_mesh(config.device, compile_only_devices(topology))
     made = setting(*words, "training.batch_size=8", "eval=none", mesh=mesh)
     graphdef, arguments = made.arguments
-    compiled = compile_step(graphdef, optim.structure(config.optim), mesh, *arguments)
+    compiled = compile_step(graphdef, optim.structure(config.optim), made.objective.loss, mesh, *arguments)
     held = footprint(made).parts
     assert compiled_figures(compiled, "tpu").argument_bytes >= held.parameters + held.optimizer_state
     assert {device.platform for device in jax.tree.leaves(compiled.input_shardings)[0].device_set} == {"tpu"}

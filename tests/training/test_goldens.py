@@ -11,14 +11,15 @@ from flax import nnx
 
 from tests.closeness import assert_close, model_roundings, relative_bound
 from tests.models.toys import toy_config
-from tests.training.toy import ADAMW
+from tests.training.toy import ADAMW, SFT
 from tunix_exp.models import hf
 from tunix_exp.models.architecture import abstract
 from tunix_exp.models.digest import path_of
 from tunix_exp.models.families.gpt2.names import GPT2_NAMES
 from tunix_exp.models.weight_map import each_layer
+from tunix_exp.objectives.sft.batch import BatchArrays
 from tunix_exp.training import optim
-from tunix_exp.training.step import BatchArrays, init_state, make_step
+from tunix_exp.training.step import init_state, make_step
 
 FOLDER = Path(__file__).parents[1] / "goldens" / "gpt2"
 SIZES = {
@@ -90,7 +91,7 @@ def _begun(config):
     graphdef, shapes = nnx.split(abstract(model_config, param_dtype=jnp.float32, compute_dtype=jnp.float32))
     structure = optim.structure(config)
     state = init_state(structure, hf.read(FOLDER, model_config, shapes).params, "float32")
-    return state, make_step(graphdef, structure), optim.scalars(config, total_steps=50)
+    return state, make_step(graphdef, structure, SFT.loss), optim.scalars(config, total_steps=50)
 
 
 def _norms(params):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.training.toy import ADAMW, Batches, toy
+from tests.training.toy import ADAMW, SFT, Batches, feed, toy
 from tunix_exp.errors import Interrupted, NonFinite, UserError
 from tunix_exp.training import optim
 from tunix_exp.training.checkpoint import Checkpoints
@@ -30,7 +30,7 @@ def run(
     alter=lambda metrics: metrics,
 ):
     graphdef, state = toy(config)
-    step = make_step(graphdef, optim.structure(config))
+    step = make_step(graphdef, optim.structure(config), SFT.loss)
 
     def altered(*arguments):
         state, metrics = step(*arguments)
@@ -43,9 +43,8 @@ def run(
         state = train(
             state,
             altered,
-            source or Batches(),
+            feed(graphdef, source or Batches(), place=place),
             optim.scalars(config, total_steps=schedule.last_step),
-            place=place,
             meter=Meter({12: 1e6}, None),
             schedule=schedule,
             checkpoints=checkpoints,
@@ -165,10 +164,9 @@ def test_a_state_after_the_last_step_is_saved_anew_and_nothing_else_falls_due(tm
     with Checkpoints(tmp_path, keep=3) as checkpoints:
         ended = train(
             done,
-            make_step(graphdef, optim.structure(ADAMW)),
-            Recording(said),
+            make_step(graphdef, optim.structure(ADAMW), SFT.loss),
+            feed(graphdef, Recording(said)),
             optim.scalars(ADAMW, total_steps=10),
-            place=jax.device_put,
             meter=Meter({12: 1e6}, None),
             schedule=Schedule(10, 1, None, 5, None),
             checkpoints=checkpoints,

@@ -15,13 +15,15 @@ from tests.models.families.gemma import test_goldens as gemma_goldens
 from tests.models.families.gpt2 import test_goldens as gpt2_goldens
 from tests.models.lora_toys import lora_config
 from tests.models.toys import toy_config
-from tests.training.toy import ADAMW
+from tests.training.toy import ADAMW, SFT
 from tunix_exp.models import lora, peft, weights
 from tunix_exp.models.digest import is_stacked, layer_path, parameter_count, path_of, weight_hash
 from tunix_exp.models.loss import positions_of, response_nll
 from tunix_exp.models.weight_map import each_layer
+from tunix_exp.objectives.objective import Held
+from tunix_exp.objectives.sft.batch import BatchArrays
 from tunix_exp.training import optim
-from tunix_exp.training.step import BatchArrays, init_state, make_step
+from tunix_exp.training.step import init_state, make_step
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 FAMILIES = ("gpt2", "gemma")
@@ -114,11 +116,11 @@ def test_five_steps_agree_and_the_frozen_weights_stay(family):
     before = weight_hash(frozen[0])
     structure = optim.structure(config)
     state = init_state(structure, jax.tree.map(jnp.copy, trained), "float32")
-    step, s = make_step(graphdef, structure), optim.scalars(config, total_steps=5)
+    step, s = make_step(graphdef, structure, SFT.loss), optim.scalars(config, total_steps=5)
     seen, norms = [], {}
     for _ in range(6):
         norms = norms_by_name(state.params, family)
-        state, metrics = step(state, batch(family), s, *frozen)
+        state, metrics = step(state, batch(family), s, Held(frozen))
         seen.append((float(metrics.loss), float(metrics.grad_norm)))
     losses, gradient_norms = zip(*seen, strict=True)
     wanted = [*training["losses_before_each_step"], training["loss_after_last_step"]]

@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from tests.closeness import assert_close
-from tests.training.toy import ADAMW, OPTIMIZERS, SGD, batch, toy
+from tests.training.toy import ADAMW, OPTIMIZERS, SFT, SGD, batch, toy
 from tunix_exp.models.digest import parameter_count
 from tunix_exp.training import optim
 from tunix_exp.training.step import make_step
@@ -79,7 +79,7 @@ def test_adamw_equals_optax_adamw_with_the_same_mask():
 def test_every_optimizer_lowers_the_loss_of_one_batch(config):
     config = config.model_copy(update={"peak_lr": 3e-3})
     graphdef, state = toy(config)
-    step, s = make_step(graphdef, optim.structure(config)), optim.scalars(config, total_steps=30)
+    step, s = make_step(graphdef, optim.structure(config), SFT.loss), optim.scalars(config, total_steps=30)
     losses = []
     for _ in range(30):
         state, metrics = step(state, batch(0), s)

@@ -9,14 +9,17 @@ from flax import nnx
 
 from tests.closeness import assert_close, model_roundings
 from tests.models.lora_toys import lora_config
-from tests.training.toy import ADAMW, LION, MODEL, batch, toy
-from tunix_exp.models import lora, loss, sharding
+from tests.training.toy import ADAMW, LION, MODEL, SFT, batch, toy
+from tunix_exp.models import lora, nll, sharding
 from tunix_exp.models.adapter import NoAdapterConfig
 from tunix_exp.models.architecture import build
 from tunix_exp.models.digest import parameter_count, weight_hash
 from tunix_exp.models.loss import summed_nll
+from tunix_exp.objectives.objective import Held, Summed
+from tunix_exp.objectives.sft import loss as sft_loss
+from tunix_exp.objectives.sft.batch import BatchArrays
 from tunix_exp.training import optim, step
-from tunix_exp.training.step import BatchArrays, init_state, make_step, step_scalars
+from tunix_exp.training.step import init_state, make_step, step_scalars
 
 LORA = lora_config()
 STEP = model_roundings(MODEL, tokens=12, passes=3)
@@ -24,14 +27,18 @@ STEP = model_roundings(MODEL, tokens=12, passes=3)
 
 def once(config, arrays, **more):
     graphdef, state = toy(config, **more)
-    return make_step(graphdef, optim.structure(config))(state, arrays, optim.scalars(config, total_steps=10))
+    return step_of(graphdef, config)(state, arrays, optim.scalars(config, total_steps=10))
+
+
+def step_of(graphdef, rule):
+    return make_step(graphdef, optim.structure(rule), SFT.loss)
 
 
 def test_no_weight_is_copied_before_its_update():
     rule = ADAMW.model_copy(update={"clip_norm": None})
     graphdef, state = toy(rule)
     scalars = optim.scalars(rule, total_steps=10)
-    program = make_step(graphdef, optim.structure(rule)).lower(state, batch(0), scalars).compile().as_text()
+    program = step_of(graphdef, rule).lower(state, batch(0), scalars).compile().as_text()
     weights = re.findall(r"%(\S*(?:kernel|embedding)___value\S*) = f32\[\S+ parameter\(", program)
     assert len(weights) >= 3 * (4 * MODEL.num_layers + 2)
     copied = set(re.findall(r" copy\(%(\S+?)\)", program))
@@ -42,7 +49,7 @@ def test_no_weight_is_copied_before_its_update():
 def test_every_split_of_one_batch_gives_the_same_update(parts):
     whole, metrics = once(ADAMW, batch(3, rows=8))
     split, split_metrics = once(ADAMW.model_copy(update={"accumulation_steps": parts}), batch(3, rows=8))
-    assert int(split_metrics.response_tokens) == int(metrics.response_tokens)
+    assert int(split_metrics.own["response_tokens"]) == int(metrics.own["response_tokens"])
     # Adam's first step is the gradient's sign where the gradient is rounding alone: compare the moments.
     found, expected = (
         (one.loss, one.grad_norm, state.opt_state)
@@ -63,7 +70,7 @@ def test_what_lies_in_the_padding_changes_nothing():
 
 def test_the_loss_counts_marked_tokens_alone():
     _, metrics = once(ADAMW, batch(5))
-    assert int(metrics.response_tokens) == int(batch(5).loss_mask_BT.sum())
+    assert int(metrics.own["response_tokens"]) == int(batch(5).loss_mask_BT.sum())
     assert int(metrics.tokens) == int((batch(5).segment_ids_BT > 0).sum())
 
 
@@ -77,12 +84,12 @@ def test_a_batch_without_response_tokens_gives_zero_and_not_nan():
 
 def test_scalars_are_inputs_so_that_a_sweep_compiles_once():
     graphdef, _ = toy()
-    step = make_step(graphdef, optim.structure(ADAMW))
+    step = step_of(graphdef, ADAMW)
     before = step._cache_size()
     for change in ({}, {"peak_lr": 1e-4}, {"weight_decay": 0.3}, {"clip_norm": 0.1}, {"warmup_steps": 5}):
         config = ADAMW.model_copy(update=change)
         _, state = toy(config, seed=len(change))
-        again = make_step(graphdef, optim.structure(config))
+        again = step_of(graphdef, config)
         assert again is step
         again(state, batch(1), optim.scalars(config, total_steps=7))
     assert step._cache_size() <= max(before, 1)
@@ -90,7 +97,7 @@ def test_scalars_are_inputs_so_that_a_sweep_compiles_once():
 
 def test_the_state_s_buffers_are_donated():
     graphdef, state = toy()
-    make_step(graphdef, optim.structure(ADAMW))(state, batch(0), optim.scalars(ADAMW, total_steps=10))
+    step_of(graphdef, ADAMW)(state, batch(0), optim.scalars(ADAMW, total_steps=10))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
 
 
@@ -99,11 +106,11 @@ def test_the_step_that_a_run_compiles_takes_its_state_s_buffers():
     structure, scalars = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=10)
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:1]).reshape(1, 1, 1), sharding.AXES)
     arguments = step.abstract_arguments(
-        structure, state.params, scalars, mesh=mesh, batch_shape=(4, 12), state_dtype="float32"
+        structure, state.params, SFT.shapes(4, 12), scalars, mesh=mesh, state_dtype="float32"
     )
-    program = step.compile_step(graphdef, structure, mesh, *arguments)
-    placed = [jax.device_put(part, jax.tree.map(lambda leaf: leaf.sharding, shapes))
-              for part, shapes in zip((state, batch(0), scalars), arguments, strict=True)]  # fmt: skip
+    program = step.compile_step(graphdef, structure, SFT.loss, mesh, *arguments)
+    ours = (state, batch(0), scalars, Held())
+    placed = jax.tree.map(lambda part, like: jax.device_put(part, like.sharding), ours, arguments)
     after, _ = program(*placed)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(placed[0]))
     # and in their place lies the new state, so that the state is held once
@@ -128,10 +135,10 @@ def begun(adapter=LORA, rule=ADAMW, model=MODEL):
 def trained_with(arrays, adapter=LORA, rule=ADAMW, model=MODEL, *, steps=3):
     """State and frozen parameters after `steps` on `arrays`, and each step's loss and gradient norm."""
     graphdef, state, frozen = begun(adapter, rule, model)
-    step, seen = make_step(graphdef, optim.structure(rule)), []
-    scalars = step_scalars(rule, adapter, total_steps=10, seed=5)
+    step, seen = step_of(graphdef, rule), []
+    scalars = step_scalars(rule, adapter, {}, total_steps=10, seed=5)
     for _ in range(steps):
-        state, metrics = step(state, arrays, scalars, *frozen)
+        state, metrics = step(state, arrays, scalars, Held(frozen))
         seen.append((float(metrics.loss), float(metrics.grad_norm)))
     return state, frozen, np.array(seen)
 
@@ -154,7 +161,7 @@ def products(adapter):
     graphdef, state, frozen = begun(adapter)
     scalars = optim.scalars(ADAMW, total_steps=10)
     three_rows = jax.tree.map(lambda part: part[:3], batch(0))
-    lowered = make_step(graphdef, optim.structure(ADAMW)).lower(state, three_rows, scalars, *frozen)
+    lowered = step_of(graphdef, ADAMW).lower(state, three_rows, scalars, Held(frozen))
     return set(re.findall(r"dot_general.*-> tensor<([0-9x]+)xf32>", lowered.as_text()))
 
 
@@ -166,11 +173,11 @@ def test_no_product_makes_the_gradient_of_a_frozen_weight():
 
 def carried(adapter, monkeypatch):
     """How many arrays of the table's shape the loops of a step carry: over chunks, and the words of each."""
-    monkeypatch.setattr(loss, "_WORDS_AT_ONCE", 8)
-    monkeypatch.setattr(step, "summed_nll", partial(summed_nll, chunk_logits=5 * MODEL.vocab_size))
+    monkeypatch.setattr(nll, "_WORDS_AT_ONCE", 8)
+    monkeypatch.setattr(sft_loss, "summed_nll", partial(summed_nll, chunk_logits=5 * MODEL.vocab_size))
     graphdef, state, frozen = begun(adapter)
-    in_chunks = jax.jit(partial(step._step, graphdef, optim.structure(ADAMW)))
-    program = in_chunks.lower(state, batch(0), optim.scalars(ADAMW, total_steps=10), *frozen).compile()
+    in_chunks = jax.jit(partial(step._step, graphdef, optim.structure(ADAMW), SFT.loss))
+    program = in_chunks.lower(state, batch(0), optim.scalars(ADAMW, total_steps=10), Held(frozen)).compile()
     loops = re.findall(r"= \((.*?)\) while\(", program.as_text())
     assert loops
     return max(loop.count(f"f32[{MODEL.vocab_size},{MODEL.width}]") for loop in loops)
@@ -207,9 +214,9 @@ def test_dropout_differs_from_step_to_step_and_is_the_seed_s():
 
 def test_slices_are_summed_in_float32_whatever_the_parameters_are_in():
     def loss_of(params, part, rows_B):
-        return params["w"].astype(jnp.float32) * jnp.where(rows_B[0] == 0, 1.0, 2.0**-9)
+        return Summed(params["w"].astype(jnp.float32) * jnp.where(rows_B[0] == 0, 1.0, 2.0**-9), {})
 
     arrays = batch(3, rows=257)
-    _, grads = step._loss_and_gradients(loss_of, 257, {"w": jnp.bfloat16(1)}, arrays)
+    _, grads = step._loss_and_gradients(loss_of, 257, SFT.loss, {"w": jnp.bfloat16(1)}, arrays)
     # in bfloat16, of which eight bits are kept, one stays one whatever small is added
     assert float(grads["w"]) == 1 + 256 * 2.0**-9

@@ -10,9 +10,14 @@ from flax import nnx
 
 from tunix_exp.models.architecture import build
 from tunix_exp.models.families.gpt2.config import GPT2Config
+from tunix_exp.objectives.objective import Held, Policy
+from tunix_exp.objectives.sft.batch import BatchArrays
+from tunix_exp.objectives.sft.config import ObjectiveConfig
+from tunix_exp.objectives.sft.objective import objective
 from tunix_exp.training import optim
 from tunix_exp.training.config import AdafactorConfig, AdamWConfig, LionConfig, SGDConfig
-from tunix_exp.training.step import BatchArrays, TrainState, init_state
+from tunix_exp.training.feed import Feed
+from tunix_exp.training.step import TrainState, init_state
 
 MODEL = GPT2Config(
     family="gpt2", name="toy", weights="random", stored_dtype="float32", tokenizer="bundled:bytes",
@@ -31,6 +36,7 @@ ADAFACTOR = AdafactorConfig(
 LION = LionConfig(name="lion", b1=0.9, b2=0.99, **COMMON)
 SGD = SGDConfig(name="sgd", momentum=0.9, nesterov=True, **COMMON)
 OPTIMIZERS = (ADAMW, ADAFACTOR, LION, SGD)
+SFT = objective(ObjectiveConfig(name="sft"))
 
 
 def toy(config: Any = ADAMW, *, seed: int = 0, model: GPT2Config = MODEL) -> tuple[Any, TrainState]:
@@ -56,7 +62,7 @@ def batch(seed: int, rows: int = 4, length: int = 12) -> BatchArrays:
 
 
 class Batches:
-    """A source of random batches, one a step."""
+    """A source of random batches, one a step, as far as a loop asks."""
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -66,3 +72,17 @@ class Batches:
 
     def names(self, step: int) -> tuple[str, ...]:
         return tuple(f"step{step}-row{row}" for row in range(4))
+
+
+def feed(
+    graphdef: Any, source: Any, *, place: Any = jax.device_put, made: Any = SFT, keep: Any = None
+) -> Feed:
+    """The batches of `source` on their way, for a model without an adapter."""
+    return Feed(
+        made,
+        source,
+        place=place,
+        policy=lambda params: Policy(graphdef, params, Held()),
+        programs={},
+        keep=keep or (lambda step, lines: None),
+    )

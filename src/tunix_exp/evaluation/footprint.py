@@ -20,11 +20,12 @@ from tunix_exp.evaluation.generate import block_rows, bucket, compile_answer
 from tunix_exp.models import lora, sharding
 from tunix_exp.models.adapter import AdapterConfig, NoAdapterConfig, base_dtype
 from tunix_exp.models.architecture import abstract
+from tunix_exp.models.chunks import chunk_size
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.digest import is_stacked, path_of
 from tunix_exp.models.families.registry import family_of
 from tunix_exp.models.layers.decoder import Decoder
-from tunix_exp.models.loss import CHUNK_LOGITS, chunk_size
+from tunix_exp.models.nll import CHUNK_LOGITS
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,15 @@ def merged(model: ModelT, *, dtype: DTypeLike | None = None) -> ModelT:
     return model
 
 
+def without_adapters(model: ModelT) -> ModelT:
+    """The model with every adapter left out; its parameters are those of `model`."""
+    model = nnx.merge(*nnx.split(model))
+    for _, node in nnx.iter_graph(model):
+        if isinstance(node, Dense) and isinstance(node.lora, LoRA):
+            node.lora = None
+    return model
+
+
 def adapters(model: Any) -> dict[str, LoRA]:
     """What stands beside the model's kernels, by their paths; of stacked ones, the stacked paths."""
     return {

@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tunix_exp import references
 from tunix_exp.config import RunConfig
-from tunix_exp.data.batches import Batches
-from tunix_exp.data.card import data_card, example_text, rows_text
+from tunix_exp.data.card import data_card, example_text
 from tunix_exp.data.limit import Limit, limit, most_tokens
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.sources import ExampleSet, overlap, read, read_items
@@ -18,6 +17,7 @@ from tunix_exp.evidence import manifest as records
 from tunix_exp.evidence.kinds import data_card as card_kind
 from tunix_exp.evidence.kinds import pages
 from tunix_exp.evidence.run_directory import RunDirectory
+from tunix_exp.objectives.objective import Material, Objective, Source
 
 if TYPE_CHECKING:
     # an extra: it may not be installed
@@ -34,7 +34,7 @@ class Texts(NamedTuple):
     rows: Tokenized
     items: tuple[TokenizedExample, ...]
     tasks: "Tasks | None"
-    batches: Batches
+    batches: Source
     stop: tuple[str, ...]
 
     @property
@@ -57,7 +57,7 @@ class _HeldOut(NamedTuple):
     stop: tuple[str, ...]
 
 
-def read_texts(config: RunConfig, evidence: RunDirectory) -> Texts | None:
+def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) -> Texts | None:
     """What is trained on and what is scored, and their evidence.
 
     `None` in a preflight whose tokenizer the Hub does not give: shapes need no text.
@@ -77,15 +77,17 @@ def read_texts(config: RunConfig, evidence: RunDirectory) -> Texts | None:
         from tunix_exp.evaluation.harness.stage import prepare
 
         tasks = prepare(config.eval, data.template, positions, evidence)
-    batches = Batches(
+    material = Material(
+        examples,
         rows,
+        tokenizer,
         seed=config.seed,
         batch_size=config.training.batch_size,
         max_tokens=row.tokens,
-        pad_id=tokenizer.pad_id,
         batching=config.training.batching,
         bucket_widths=widths,
     )
+    batches = objective.source(material)
     card = data_card(
         data,
         examples.facts,
@@ -99,8 +101,10 @@ def read_texts(config: RunConfig, evidence: RunDirectory) -> Texts | None:
         overlap_count=held_out.overlap if held_out else None,
     )
     evidence.write(card_kind.KIND, card)
-    example = f"{example_text(rows.kept[0], tokenizer)}\n{rows_text(batches[0])}"
+    example = f"{example_text(rows.kept[0], tokenizer)}\n{batches.text(0)}"
     evidence.write_text(pages.EXAMPLE.path, example)
+    for file, lines in batches.lines().items():
+        evidence.write(objective.kind(file), lines)
     evidence.update(
         data=records.Data(
             name=data.name, source=data.source, rows=len(rows.kept), sha256=examples.facts.sha256

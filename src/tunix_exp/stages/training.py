@@ -1,14 +1,13 @@
 """The model trained, with a checkpoint and a line of metrics wherever one is due."""
 
 import functools
-from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tunix_exp.config import RunConfig
-from tunix_exp.data.batches import Batches
 from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.evaluate import heldout_loss
 from tunix_exp.evidence import manifest as records
@@ -18,30 +17,15 @@ from tunix_exp.host_memory import give_back
 from tunix_exp.models import lora, sharding
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.digest import weight_hash
+from tunix_exp.objectives.objective import Batch, Held, Lines, Objective, Policy
 from tunix_exp.stages.plan.step import PlannedStep
 from tunix_exp.stages.texts import Texts
 from tunix_exp.training import optim, resume
 from tunix_exp.training.checkpoint import Checkpoints
+from tunix_exp.training.feed import Feed
 from tunix_exp.training.loop import Row, Schedule, train
 from tunix_exp.training.meter import Meter
-from tunix_exp.training.step import BatchArrays, TrainState, placed_state
-
-
-class BatchSource:
-    """The data package's batches in the form that the training loop asks for."""
-
-    def __init__(self, batches: Batches) -> None:
-        """Of these batches."""
-        self._batches = batches
-
-    def arrays(self, step: int) -> BatchArrays:
-        """Arrays of shape B × T."""
-        batch = self._batches[step]
-        return BatchArrays(batch.tokens_BT, batch.segment_ids_BT, batch.loss_mask_BT)
-
-    def names(self, step: int) -> tuple[str, ...]:
-        """The examples' ids."""
-        return tuple(self._batches[step].example_ids)
+from tunix_exp.training.step import TrainState, placed_state
 
 
 def trained_model(
@@ -59,7 +43,9 @@ def trained_model(
             f" ({step.total_steps}): the rate stays below optim.peak_lr"
         )
     graphdef, params, frozen = lora.split(model)
-    rows_apart = NamedSharding(step.mesh, sharding.rows(step.mesh, config.training.batch_size))
+    # A copy, as the first update takes the buffers of the parameters.
+    kept = jax.tree.map(jnp.copy, step.objective.kept(params, frozen))
+    held = Held(frozen, kept)
     state = _first_state(params, config, step, parent, evidence)
     first = int(jax.block_until_ready(state).step)
     give_back()
@@ -84,10 +70,16 @@ def trained_model(
     ):
         state = train(
             state,
-            lambda *arguments: step(*arguments, *frozen),
-            BatchSource(texts.batches),
+            lambda state, batch, scalars: step(state, batch, scalars, held),
+            Feed(
+                step.objective,
+                texts.batches,
+                place=functools.partial(_placed, mesh=step.mesh),
+                policy=lambda params: Policy(graphdef, params, held),
+                programs=step.programs,
+                keep=functools.partial(_write_lines, step.objective, evidence),
+            ),
             jax.device_put(step.scalars, NamedSharding(step.mesh, PartitionSpec())),
-            place=functools.partial(jax.device_put, device=rows_apart),
             meter=meter,
             schedule=Schedule(
                 last_step=step.total_steps,
@@ -101,7 +93,7 @@ def trained_model(
             on_step=lambda row: bar.advance(1, loss=row.loss, tokens_per_s=row.figures["tokens_per_s"]),
             heldout=held_out,
         )
-    _record(state, frozen, meter, evidence)
+    _record(state, held, meter, evidence)
     if rows:
         evidence.log.say(f"trained, {len(rows)} steps logged: loss {rows[0].loss:.4f} → {rows[-1].loss:.4f}")
     else:
@@ -118,13 +110,26 @@ def _first_state(
     evidence: RunDirectory,
 ) -> TrainState:
     """The state before the first update of this run: a fresh one, or that of the parent's checkpoint."""
-    state = placed_state(optim.structure(config.optim), params, config.device.state_dtype, step.mesh)
+    structure, own = optim.structure(config.optim), step.objective.init(config.seed)
+    state = placed_state(structure, params, config.device.state_dtype, step.mesh, own)
     if parent is None or not parent.step:
         return state
     with Checkpoints(parent.checkpoints, keep=None) as saved:
         state = saved.restore(state, step=parent.step)
     evidence.log.say(f"resumed from {parent.folder} at step {parent.step}")
     return state
+
+
+def _placed(batch: Batch, mesh: Mesh) -> Batch:
+    examples = jax.tree.leaves(batch)[0].shape[0]
+    return jax.device_put(batch, NamedSharding(mesh, sharding.rows(mesh, examples)))
+
+
+def _write_lines(objective: Objective, evidence: RunDirectory, step: int, lines: Lines) -> None:
+    """What an objective made before the update after `step`, under that update's number."""
+    for file, of_file in lines.items():
+        for line in of_file:
+            evidence.append(objective.kind(file), {"step": step + 1, **line})
 
 
 def _write_row(row: Row, evidence: RunDirectory) -> None:
@@ -139,7 +144,7 @@ def _write_heldout(loss: float, done: int, evidence: RunDirectory) -> None:
     evidence.log.note(heldout.described(row))
 
 
-def _record(state: TrainState, frozen: Sequence[nnx.State], meter: Meter, evidence: RunDirectory) -> None:
+def _record(state: TrainState, held: Held, meter: Meter, evidence: RunDirectory) -> None:
     """The manifest has the steps that were done, the rates, and the hash of what was trained."""
     whole = meter.whole()
     evidence.update(
@@ -148,5 +153,5 @@ def _record(state: TrainState, frozen: Sequence[nnx.State], meter: Meter, eviden
         throughput=records.NoStep(kind="no step") if whole is None else whole,
         model={"trained_weight_hash": weight_hash(state.params)},
     )
-    if frozen:
-        evidence.update(adapter={"frozen_weight_hash_after": weight_hash(frozen[0])})
+    if held.frozen:
+        evidence.update(adapter={"frozen_weight_hash_after": weight_hash(held.frozen[0])})

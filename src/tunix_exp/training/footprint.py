@@ -14,12 +14,14 @@ from tunix_exp.device.plan import Parts, Remedy, Work, device_bytes
 from tunix_exp.models import lora, sharding
 from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, NoAdapterConfig, base_dtype
 from tunix_exp.models.architecture import abstract
+from tunix_exp.models.chunks import chunk_size
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.digest import parameter_count, path_of
 from tunix_exp.models.families.family import Dimensions
 from tunix_exp.models.families.registry import family_of
 from tunix_exp.models.kernels import Kernel
-from tunix_exp.models.loss import CHUNK_LOGITS, chunk_size
+from tunix_exp.models.nll import CHUNK_LOGITS
+from tunix_exp.objectives.objective import Batch, Held, Objective
 from tunix_exp.training import optim
 from tunix_exp.training.config import AdafactorConfig, OptimConfig
 from tunix_exp.training.step import abstract_arguments, step_scalars
@@ -64,23 +66,36 @@ class Setting:
     device: DeviceConfig
     mesh: Mesh | AbstractMesh
     attention: Kernel
+    objective: Objective
     batch_size: int
     max_tokens: int
 
     @cached_property
+    def batch(self) -> Batch:
+        """The shapes of a batch as it is learnt from."""
+        return self.objective.shapes(self.batch_size, self.max_tokens)
+
+    @property
+    def width(self) -> int:
+        """The tokens of a row as the model sees it."""
+        return self.objective.extent(self.batch)[1]
+
+    @cached_property
     def arguments(self) -> tuple[nnx.GraphDef[Any], Any]:
-        """The model's graph, and its step's state, batch, scalars and frozen parameters as placed shapes."""
+        """The model's graph, and its step's state, batch, scalars and what is held, as placed shapes."""
         model = self._shapes()
         model.attention_kernel = self.attention
         graphdef, trained, frozen = lora.split(model)
+        objective = self.objective
         return graphdef, abstract_arguments(
             optim.structure(self.optim),
             trained,
-            step_scalars(self.optim, self.adapter, total_steps=1, seed=0),
+            self.batch,
+            step_scalars(self.optim, self.adapter, objective.scalars, total_steps=1, seed=0),
             mesh=self.mesh,  # pyright: ignore[reportArgumentType]
-            batch_shape=(self.batch_size, self.max_tokens),
             state_dtype=self.device.state_dtype,
-            frozen=frozen,
+            held=Held(frozen, objective.kept(trained, frozen)),
+            own=jax.eval_shape(objective.init, 0),
         )
 
     def answering(self) -> tuple[nnx.GraphDef[Any], Any]:
@@ -111,22 +126,23 @@ def footprint(setting: Setting) -> Footprint:
       those on queries and keys twice;
     - loss: logits and their gradient, 2·4 bytes each, and the table in the compute dtype.
     """
-    _, (state, batch, _, *frozen) = setting.arguments
+    _, (state, batch, _, held) = setting.arguments
     model, sizes, compute_dtype = setting.model, setting.mesh.shape, setting.device.compute_dtype
     compute_bytes = _BYTES[compute_dtype]
     is_cast = compute_dtype != base_dtype(model, setting.adapter, setting.device.param_dtype)
     parts_of_batch = setting.optim.accumulation_steps
     shards = sizes["data"] * sizes["fsdp"]
-    rows_at_once = setting.batch_size // parts_of_batch
+    batch_rows, T = setting.objective.extent(batch)
+    rows_at_once = batch_rows // parts_of_batch
     rows = rows_at_once // shards if rows_at_once % shards == 0 else rows_at_once
-    trained, parameters = device_bytes(state.params), device_bytes((state.params, frozen))
-    block_count = _block_parameters(frozen or state.params)
+    trained, parameters = device_bytes(state.params), device_bytes((state.params, held))
+    block_count = _block_parameters(held.frozen or state.params)
     dims = family_of(model).dimensions(model)
 
     def share(size: int) -> float:
         return size / sizes["tensor"] if size % sizes["tensor"] == 0 else size
 
-    T, D, L = setting.max_tokens, model.width, model.num_layers
+    D, L = model.width, model.num_layers
     # Only the einsum writes its attention logits to memory.
     logits = 4 * share(dims.heads) * T * T if setting.attention == "einsum" else 0
     hidden = T * share(model.mlp_width) * compute_bytes
@@ -149,7 +165,7 @@ def footprint(setting: Setting) -> Footprint:
     splits = V % (sizes["fsdp"] * sizes["tensor"]) == 0
     if not splits or is_cast:
         loss += V * D * compute_bytes / (sizes["fsdp"] * sizes["tensor"] if splits else 1)
-    others = [leaf for leaf in jax.tree.leaves((state.params, frozen)) if leaf.dtype != compute_dtype]
+    others = [leaf for leaf in jax.tree.leaves((state.params, held)) if leaf.dtype != compute_dtype]
     cast = _device_size(others) * compute_bytes
     return Footprint(
         Parts(
@@ -161,14 +177,14 @@ def footprint(setting: Setting) -> Footprint:
             saved_activations=round(L * rows * saved),
             block=round(block),
             loss=round(loss),
-            batch=device_bytes(batch),
+            batch=device_bytes(batch) + setting.objective.held_bytes(batch_rows, T),
         ),
         _work(
             setting,
             dims,
             state_bytes=trained + device_bytes(state.opt_state),
             block_count=block_count,
-            adapter_count=parameter_count(state.params) if frozen else 0,
+            adapter_count=parameter_count(state.params) if held.frozen else 0,
         ),
     )
 
@@ -236,21 +252,26 @@ def _work(
     again where a weight is frozen and needs no gradient. That is what the model asks for (PaLM, appendix B).
     Done besides: the forward pass of the blocks (remat) a second time.
 
+    A reference, and what else an objective computes of the batch, are forward passes besides.
+
     Bytes: trained parameters and optimizer state read and written, gradients written and read, a block's
     weights read in every pass, and every pass the attention logits (float32) twice, the hidden units twice,
     the stream six times, and the logits of the loss twice.
     """
     model, sizes = setting.model, setting.mesh.shape
     devices = math.prod(sizes.values())
-    tokens = setting.batch_size * setting.max_tokens / devices
-    attention = 4 * setting.max_tokens * dims.heads * dims.head_width * model.num_layers
+    objective = setting.objective
+    rows, T = objective.extent(setting.batch)
+    tokens = rows * T / devices
+    attention = 4 * T * dims.heads * dims.head_width * model.num_layers
     unembedding = 2 * model.vocab_size * model.width
     weights = 2 * block_count + unembedding
     asked = (2 if adapter_count else 3) * weights + 3 * (attention + 2 * adapter_count)
+    asked += (objective.loss.has_reference + objective.forward_passes) * (weights + attention)
     again = 2 * (block_count + adapter_count) + attention if model.remat != "none" else 0
     compute_bytes = _BYTES[setting.device.compute_dtype]
     passes = 3 if model.remat == "none" else 4
-    per_token = 2 * 4 * dims.heads * setting.max_tokens * (setting.attention == "einsum")
+    per_token = 2 * 4 * dims.heads * T * (setting.attention == "einsum")
     per_token += compute_bytes * (2 * dims.hidden_products * model.mlp_width + 6 * model.width)
     moved = passes * model.num_layers * per_token + 3 * 2 * 4 * model.vocab_size
     read = passes * block_count / sizes["tensor"] * compute_bytes * setting.optim.accumulation_steps

@@ -1,10 +1,9 @@
 """The training loop: a batch, a step, the previous step's figures, and what falls due."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from typing import Protocol
+from dataclasses import dataclass
 
 import jax
 
@@ -13,17 +12,18 @@ from tunix_exp.device.check import peak_memory
 from tunix_exp.errors import Interrupted, NonFinite
 from tunix_exp.evidence.kinds.steps import is_logged
 from tunix_exp.training.checkpoint import Checkpoints
+from tunix_exp.training.feed import Fed, Feed
 from tunix_exp.training.meter import Meter
 from tunix_exp.training.optim import Scalars
-from tunix_exp.training.step import BatchArrays, Metrics, Step, TrainState
+from tunix_exp.training.step import Metrics, Step, TrainState
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of metrics.jsonl; step counts finished updates, loss is nats per response token.
+    """One line of metrics.jsonl; `step` counts finished updates.
 
-    `tokens` are the batch's real ones, `padded_tokens` all of its places; `figures` are the meter's, and the
-    most memory held so far.
+    `tokens` are the batch's real ones, `padded_tokens` all of its places; `own` are the objective's metrics,
+    `figures` the meter's, and the most memory held so far.
     """
 
     step: int
@@ -32,25 +32,13 @@ class Row:
     grad_norm: float
     tokens: int
     padded_tokens: int
-    response_tokens: int
-    figures: dict[str, float]
+    own: Mapping[str, float]
+    figures: Mapping[str, float]
 
     def line(self) -> dict[str, float]:
         """All of it by name."""
-        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "figures"}
-        return own | self.figures
-
-
-class Source(Protocol):
-    """Batches by step; `names` says which examples a batch holds."""
-
-    def arrays(self, step: int) -> BatchArrays:
-        """The batch of `step`, ready for the device."""
-        ...
-
-    def names(self, step: int) -> tuple[str, ...]:
-        """The ids of its examples."""
-        ...
+        line = {key: getattr(self, key) for key in ("step", "loss", "lr", "grad_norm")}
+        return line | {"tokens": self.tokens, "padded_tokens": self.padded_tokens, **self.own, **self.figures}
 
 
 @dataclass(frozen=True)
@@ -67,10 +55,9 @@ class Schedule:
 def train(
     state: TrainState,
     step_fn: Step,
-    source: Source,
+    feed: Feed,
     scalars: Scalars,
     *,
-    place: Callable[[BatchArrays], BatchArrays],
     meter: Meter,
     schedule: Schedule,
     checkpoints: Checkpoints,
@@ -82,11 +69,12 @@ def train(
 
     A state that has them all already is saved, so that the run has a checkpoint of its own. A held-out loss
     that falls due where the state stands is computed first: whoever left it there may not have come to it.
-    While a step runs, `place` puts the next batch on the device, and the figures of the step before are
-    settled. A step takes nothing from the host unasked: what is not on the device is an error.
+    While a step runs, the next batch is put on the device, and the figures of the step before are settled. A
+    step takes nothing from the host unasked: what is not on the device is an error. A checkpoint falls
+    between batches, never between two updates on one.
     """
     first = int(state.step)
-    settle = _Settler(source, meter, schedule, first=first, on_row=on_row, on_step=on_step)
+    settle = _Settler(feed, meter, schedule, first=first, on_row=on_row, on_step=on_step)
     if first and _due(first, schedule.heldout_every):
         with settle.away():
             heldout(state, first)
@@ -94,18 +82,18 @@ def train(
         checkpoints.save(state, step=first)
         checkpoints.wait()
         return state
-    batch = place(source.arrays(first))
     with interruption.deferred() as stop:
         for step in range(first, schedule.last_step):
             done = step + 1
+            state, batch = feed.take(state, step, settle=settle.now)
             with jax.transfer_guard("disallow"):
-                state, metrics = step_fn(state, batch, scalars)
-            shape = batch.tokens_BT.shape
-            if done < schedule.last_step:
-                batch = place(source.arrays(done))
-            settle(step, metrics, shape)
-            stopping = stop() or done == schedule.stop_at
-            if stopping or done == schedule.last_step or _due(done, schedule.save_every):
+                state, metrics = step_fn(state, batch.arrays, scalars)
+            is_between = feed.is_due(done)
+            if is_between and done < schedule.last_step:
+                feed.fetch(done)
+            settle(step, metrics, batch)
+            stopping = is_between and (stop() or done == schedule.stop_at)
+            if stopping or done == schedule.last_step or (is_between and _due(done, schedule.save_every)):
                 with settle.away():
                     checkpoints.save(state, step=done)
             if stopping:
@@ -126,7 +114,7 @@ class _Settler:
 
     def __init__(
         self,
-        source: Source,
+        feed: Feed,
         meter: Meter,
         schedule: Schedule,
         *,
@@ -135,13 +123,13 @@ class _Settler:
         on_step: Callable[[Row], None],
     ) -> None:
         self._first = first
-        self._source, self._meter, self._schedule = source, meter, schedule
+        self._feed, self._meter, self._schedule = feed, meter, schedule
         self._on_row, self._on_step = on_row, on_step
-        self._held: tuple[int, Metrics, tuple[int, int]] | None = None
+        self._held: tuple[int, Metrics, Fed] | None = None
 
-    def __call__(self, step: int, metrics: Metrics, shape: tuple[int, int]) -> None:
+    def __call__(self, step: int, metrics: Metrics, batch: Fed) -> None:
         self.now()
-        self._held = (step, metrics, shape)
+        self._held = (step, metrics, batch)
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -154,19 +142,19 @@ class _Settler:
         """Nothing is held back any more; raises `NonFinite` naming step and examples."""
         if self._held is None:
             return
-        (step, metrics, shape), self._held = self._held, None
+        (step, metrics, batch), self._held = self._held, None
         values = jax.device_get(metrics)
         done, loss, norm = step + 1, float(values.loss), float(values.grad_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise NonFinite(
                 f"loss {loss}, gradient norm {norm} at step {done}",
-                where=f"the batch of step {done}: {', '.join(self._source.names(step)[:8])} …",
+                where=f"the batch of step {done}: {', '.join(self._feed.names(step)[:8])} …",
                 remedy="no update came before it: look at model.weights and at these examples, or try"
                 " device.compute_dtype=float32"
                 if step == self._first
                 else "lower optim.peak_lr, lengthen optim.warmup_steps, or look at these examples",
             )
-        self._meter.count(tokens=int(values.tokens), shape=shape)
+        self._meter.count(tokens=int(values.tokens), shape=batch.extent)
         held_by, peak_bytes = peak_memory()
         row = Row(
             step=done,
@@ -174,8 +162,8 @@ class _Settler:
             lr=float(values.lr),
             grad_norm=norm,
             tokens=int(values.tokens),
-            padded_tokens=shape[0] * shape[1],
-            response_tokens=int(values.response_tokens),
+            padded_tokens=math.prod(batch.extent),
+            own={name: value.item() for name, value in values.own.items()} | dict(batch.metrics),
             figures=self._meter.figures() | {f"{held_by}_peak_bytes": peak_bytes},
         )
         self._on_step(row)

@@ -1,7 +1,7 @@
 """One update as a pure compiled function of state, batch and scalars."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,53 +11,56 @@ from flax import nnx
 from tunix_exp.host_memory import small_pages
 from tunix_exp.models import lora, sharding
 from tunix_exp.models.adapter import AdapterConfig, LoRAConfig
-from tunix_exp.models.loss import count, summed_nll
-from tunix_exp.training import optim
+from tunix_exp.objectives.objective import Batch, Held, Loss, Models, Policy, Summed
+from tunix_exp.training import folding, optim
 from tunix_exp.training.config import OptimConfig
 from tunix_exp.training.optim import Scalars, Tree
 
 
 class TrainState(NamedTuple):
-    """All that training carries from one step to the next; the data position is `step` itself.
+    """All that training carries from one step to the next; which batch comes follows from `step`.
 
-    What is frozen is no part of it, but one more input of the step.
+    `own` is the objective's: random keys, running means. What is frozen is no part of the state, but one more
+    input of the step.
     """
 
     params: Tree
     opt_state: Tree
     step: jax.Array
-
-
-class BatchArrays(NamedTuple):
-    """A batch on its way to the device: int32 tokens, segment ids (0 is padding), response marks.
-
-    Fields are arrays on host or device, or their shapes alone.
-    """
-
-    tokens_BT: Any
-    segment_ids_BT: Any
-    loss_mask_BT: Any
+    own: Tree = ()
 
 
 class Metrics(NamedTuple):
-    """Figures of one update, before the update was applied; loss is nats per response token."""
+    """Figures of one update, before the update was applied; `own` are the objective's, by name."""
 
     loss: jax.Array
     grad_norm: jax.Array
     lr: jax.Array
     tokens: jax.Array
-    response_tokens: jax.Array
+    own: dict[str, jax.Array]
 
 
-Step = Callable[[TrainState, BatchArrays, Scalars], tuple[TrainState, Metrics]]
+Step = Callable[[TrainState, Batch, Scalars], tuple[TrainState, Metrics]]
 
 _DROPOUT_KEY, _ROUNDING_KEY = "dropout_key", "rounding_key"
 _ROUNDING = 3  # folded into the seed, as the adapter's numbers are
+_OWN = "objective."  # before the names of the objective's scalars
 
 
-def step_scalars(config: OptimConfig, adapter: AdapterConfig, *, total_steps: int, seed: int) -> Scalars:
-    """The optimizer's numbers and, where chance drops inputs or rounds, the words of the key of `seed`."""
+def step_scalars(
+    config: OptimConfig,
+    adapter: AdapterConfig,
+    own: Mapping[str, float],
+    *,
+    total_steps: int,
+    seed: int,
+) -> Scalars:
+    """The numbers of the optimizer and of the objective (`own`) that may change without compiling again.
+
+    Where chance drops inputs or rounds, the words of the key of `seed` are among them.
+    """
     s = optim.scalars(config, total_steps=total_steps)
+    s |= {_OWN + name: jnp.float32(value) for name, value in own.items()}
     if isinstance(adapter, LoRAConfig) and adapter.dropout > 0:
         s[_DROPOUT_KEY] = jax.random.key_data(jax.random.key(seed))
     if config.rounding == "stochastic":
@@ -65,13 +68,13 @@ def step_scalars(config: OptimConfig, adapter: AdapterConfig, *, total_steps: in
     return s
 
 
-def init_state(structure: OptimConfig, params: Tree, state_dtype: str) -> TrainState:
-    """The state before the first update."""
-    return TrainState(params, optim.init(structure, params, state_dtype), jnp.int32(0))
+def init_state(structure: OptimConfig, params: Tree, state_dtype: str, own: Tree = ()) -> TrainState:
+    """The state before the first update; `own` is the objective's."""
+    return TrainState(params, optim.init(structure, params, state_dtype), jnp.int32(0), own)
 
 
 def placed_state(
-    structure: OptimConfig, params: Tree, state_dtype: str, mesh: jax.sharding.Mesh
+    structure: OptimConfig, params: Tree, state_dtype: str, mesh: jax.sharding.Mesh, own: Tree = ()
 ) -> TrainState:
     """The state before the first update, each part where the mesh wants it; `params` lie there already."""
     state = jax.eval_shape(lambda p: init_state(structure, p, state_dtype), params)
@@ -80,7 +83,8 @@ def placed_state(
     with small_pages():
         opt_state = jax.block_until_ready(init(params))
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    return TrainState(params, opt_state, jax.device_put(jnp.int32(0), everywhere))
+    own = jax.device_put(own, sharding.shardings(own, mesh))
+    return TrainState(params, opt_state, jax.device_put(jnp.int32(0), everywhere), own)
 
 
 @functools.cache
@@ -90,17 +94,17 @@ def _init(structure: OptimConfig, state_dtype: str, treedef: Any, leaves: tuple[
 
 
 @functools.cache
-def make_step(graphdef: nnx.GraphDef[Any], structure: OptimConfig) -> Any:
-    """The jitted step for one architecture and one optimizer structure; the state's buffers are donated.
+def make_step(graphdef: nnx.GraphDef[Any], structure: OptimConfig, loss: Loss) -> Any:
+    """The jitted step for one architecture, optimizer structure and loss; the state's buffers are donated.
 
-    It takes state, batch and scalars, and the frozen parameters where there are some. Cached, so that jobs of
-    a sweep in one process share one compilation.
+    It takes state, batch, scalars and what is held beside them. Cached, so that jobs of a sweep in one
+    process share one compilation.
     """
-    return jax.jit(functools.partial(_step, graphdef, structure), donate_argnums=0)
+    return jax.jit(functools.partial(_step, graphdef, structure, loss), donate_argnums=0)
 
 
 def compile_step(
-    graphdef: nnx.GraphDef[Any], structure: OptimConfig, mesh: jax.sharding.Mesh, *arguments: Any
+    graphdef: nnx.GraphDef[Any], structure: OptimConfig, loss: Loss, mesh: jax.sharding.Mesh, *arguments: Any
 ) -> Any:
     """The compiled step for `arguments`, those of `make_step`'s as ShapeDtypeStructs with shardings.
 
@@ -108,13 +112,14 @@ def compile_step(
     """
     leaves, treedef = jax.tree.flatten(arguments)
     kinds = tuple((leaf.shape, str(leaf.dtype), leaf.sharding) for leaf in leaves)
-    return _compiled(graphdef, structure, mesh, treedef, kinds)  # pyright: ignore[reportArgumentType]
+    return _compiled(graphdef, structure, loss, mesh, treedef, kinds)  # pyright: ignore[reportArgumentType]
 
 
 @functools.cache
 def _compiled(
     graphdef: nnx.GraphDef[Any],
     structure: OptimConfig,
+    loss: Loss,
     mesh: jax.sharding.Mesh,
     treedef: Any,
     leaves: tuple[tuple[Any, str, Any], ...],
@@ -124,7 +129,9 @@ def _compiled(
     )
     # The new state lies where the old one lay, else the next call would not fit the program.
     placed = jax.tree.map(lambda leaf: leaf.sharding, arguments[0]), None
-    step = jax.jit(functools.partial(_step, graphdef, structure), donate_argnums=0, out_shardings=placed)
+    step = jax.jit(
+        functools.partial(_step, graphdef, structure, loss), donate_argnums=0, out_shardings=placed
+    )
     with jax.set_mesh(mesh):
         return step.lower(*arguments).compile()
 
@@ -132,47 +139,56 @@ def _compiled(
 def abstract_arguments(
     structure: OptimConfig,
     params: Tree,
+    batch: Batch,
     s: Scalars,
     *,
     mesh: jax.sharding.Mesh,
-    batch_shape: tuple[int, int],
     state_dtype: str,
-    frozen: tuple[Tree, ...] = (),
-) -> tuple[Any, ...]:
-    """State, batch, scalars and frozen parameters as placed shapes: all that compiling the step needs."""
-    state = jax.eval_shape(lambda p: init_state(structure, p, state_dtype), params)
-    batch_sharding = jax.sharding.NamedSharding(mesh, sharding.rows(mesh, batch_shape[0]))
-    kinds = (jnp.int32, jnp.int32, jnp.bool_)
-    batch = BatchArrays(*(jax.ShapeDtypeStruct(batch_shape, kind, sharding=batch_sharding) for kind in kinds))
+    held: Held = Held(),  # noqa: B008
+    own: Tree = (),
+) -> tuple[TrainState, Batch, Scalars, Held]:
+    """State, batch, scalars and what is held, as placed shapes: all that compiling the step needs."""
+    state = jax.eval_shape(lambda p: init_state(structure, p, state_dtype, own), params)
     return (
         sharding.placed_shapes(state, mesh),
-        batch,
+        placed_batch(batch, mesh),
         sharding.placed_shapes(s, mesh),
-        *sharding.placed_shapes(frozen, mesh),
+        sharding.placed_shapes(held, mesh),
     )
+
+
+def placed_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
+    """The batch's shapes, its examples split over the devices."""
+    examples = jax.tree.leaves(batch)[0].shape[0]
+    where = jax.sharding.NamedSharding(mesh, sharding.rows(mesh, examples))
+    return jax.tree.map(lambda part: jax.ShapeDtypeStruct(part.shape, part.dtype, sharding=where), batch)
 
 
 def _step(
     graphdef: nnx.GraphDef[Any],
     structure: OptimConfig,
+    loss: Loss,
     state: TrainState,
-    batch: BatchArrays,
+    batch: Batch,
     s: Scalars,
-    *frozen: Tree,
+    held: Held = Held(),  # noqa: B008
 ) -> tuple[TrainState, Metrics]:
-    response_tokens = count(batch.loss_mask_BT)
-    scale = 1 / jnp.maximum(response_tokens, 1).astype(jnp.float32)
+    weights = loss.weigh(batch)
+    scales = {name: 1 / jnp.maximum(weight, 1).astype(jnp.float32) for name, weight in weights.items()}
+    own_scalars = {name.removeprefix(_OWN): value for name, value in s.items() if name.startswith(_OWN)}
     key = None
     if _DROPOUT_KEY in s:
         key = jax.random.fold_in(jax.random.wrap_key_data(s[_DROPOUT_KEY]), state.step)
 
-    def loss_of(params: Tree, part: BatchArrays, rows_B: jax.Array) -> jax.Array:
-        model = nnx.merge(graphdef, params, *frozen)
+    def loss_of(params: Tree, part: Batch, rows_B: jax.Array) -> Summed:
+        policy = Policy(graphdef, params, held)
+        model = policy.model()
         if key is not None:
             lora.drop(model, key, rows_B)
-        return summed_nll(model, *part, scale)  # pyright: ignore
+        models = Models(model, policy.reference() if loss.has_reference else None)
+        return loss.summed(models, part, scales, own_scalars)
 
-    loss, grads = _loss_and_gradients(loss_of, structure.accumulation_steps, state.params, batch)
+    total, grads = _loss_and_gradients(loss_of, structure.accumulation_steps, loss, state.params, batch)
     rounding_key = None
     if _ROUNDING_KEY in s:
         rounding_key = jax.random.fold_in(jax.random.wrap_key_data(s[_ROUNDING_KEY]), _ROUNDING)
@@ -180,32 +196,43 @@ def _step(
     params, opt_state, update = optim.apply(
         structure, s, state.step, grads, state.opt_state, state.params, rounding_key=rounding_key
     )
-    tokens = jnp.sum(batch.segment_ids_BT > 0)
-    metrics = Metrics(loss, update.grad_norm, update.lr, tokens, response_tokens)
-    return TrainState(params, opt_state, state.step + 1), metrics
+    own = weights | folding.settled(total.parts, loss.metrics)
+    metrics = Metrics(total.loss, update.grad_norm, update.lr, loss.real_tokens(batch), own)
+    return TrainState(params, opt_state, state.step + 1, state.own), metrics
 
 
 def _loss_and_gradients(
-    loss_of: Callable[[Tree, BatchArrays, jax.Array], jax.Array],
+    loss_of: Callable[[Tree, Batch, jax.Array], Summed],
     parts: int,
+    loss: Loss,
     params: Tree,
-    batch: BatchArrays,
-) -> tuple[jax.Array, Tree]:
-    """The mean over all response tokens of the batch and its gradient, computed `parts` slices at a time.
+    batch: Batch,
+) -> tuple[Summed, Tree]:
+    """The loss of the whole batch, its metrics' parts and its gradient, computed `parts` slices at a time.
 
-    Every slice is divided by the whole batch's tokens: every split of one batch gives the same update.
+    Every slice is divided by the whole batch's weight: every split of one batch gives the same update.
     """
-    value_and_grad = jax.value_and_grad(loss_of)
-    rows_B = jnp.arange(batch.tokens_BT.shape[0])
+
+    def value_and_grad(params: Tree, part: Batch, rows_B: jax.Array) -> tuple[Summed, Tree]:
+        (value, of_metrics), grads = jax.value_and_grad(loss_of, has_aux=True)(params, part, rows_B)
+        return Summed(value, of_metrics), grads
+
+    rows_B = jnp.arange(loss.rows * jax.tree.leaves(batch)[0].shape[0])
     if parts == 1:
         return value_and_grad(params, batch, rows_B)
 
-    def add_part(total: Any, part: tuple[BatchArrays, jax.Array]) -> tuple[Any, None]:
-        of_part = value_and_grad(params, *part)
-        return jax.tree.map(lambda so_far, x: so_far + x.astype(so_far.dtype), total, of_part), None
+    def add_part(total: Any, part: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+        (so_far, sum_grads), (value, grads) = total, value_and_grad(params, *part)
+        return (folding.added(so_far, value, loss.metrics), jax.tree.map(_added, sum_grads, grads)), None
 
     # In float32 whatever the parameters are in: a sum of slices keeps what each of them adds.
     zero = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), params)
     slices = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), (batch, rows_B))
-    total, _ = jax.lax.scan(add_part, (jnp.float32(0), zero), slices)
+    of_slice = jax.eval_shape(lambda p, all_: loss_of(p, *jax.tree.map(lambda x: x[0], all_)), params, slices)
+    nothing = folding.nothing(of_slice, loss.metrics)
+    total, _ = jax.lax.scan(add_part, (nothing, zero), slices)
     return total
+
+
+def _added(so_far: jax.Array, x: jax.Array) -> jax.Array:
+    return so_far + x.astype(so_far.dtype)

@@ -17,6 +17,7 @@ from tunix_exp.evidence.kinds import registry
 from tunix_exp.evidence.likeness import compare
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.verify import inspect, verify
+from tunix_exp.objectives import registry as objectives
 from tunix_exp.report.readme import readme
 
 Claim = Callable[..., RunDirectory]
@@ -115,8 +116,7 @@ def test_page_and_replay_know_it(run, tmp_path):
 
 def test_an_objective_brings_its_own_kinds(monkeypatch):
     monkeypatch.undo()
-    packages = {"made_up": "objective_of_a_test"}
-    monkeypatch.setitem(sys.modules, "tunix_exp.objectives.registry", SimpleNamespace(PACKAGES=packages))
+    monkeypatch.setitem(objectives.PACKAGES, "made_up", "objective_of_a_test")
     monkeypatch.setitem(sys.modules, "objective_of_a_test.evidence", SimpleNamespace(KINDS=(KIND,)))
     assert registry.kinds_of({"objective": {"name": "made_up"}}) == (*registry.KINDS, KIND)
     assert registry.kinds_of({"objective": {"name": "another"}}) == registry.KINDS

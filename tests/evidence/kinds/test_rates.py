@@ -33,8 +33,8 @@ def test_lines_that_agree_are_not_contradicted() -> None:
         (0, {"slowest_step_s": 1.9}, "step 4: `slowest_step_s` is less than `step_s`, the mean"),
         (
             0,
-            {"response_tokens": 11},
-            "step 4: `response_tokens`, `tokens` and `padded_tokens` do not contain",
+            {"padded_tokens": 9},
+            "step 4: `tokens` and `padded_tokens` do not contain",
         ),
         (0, {"tokens": 9}, "step 4: `tokens_seen` grew by 10, its own `tokens` are 9"),
         (1, {"padded_tokens": 41}, "step 6: `padded_tokens_seen` grew by 40, its own `padded_tokens` are 41"),

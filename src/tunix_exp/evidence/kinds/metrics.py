@@ -14,6 +14,7 @@ from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.manifest import Finding
 from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.evidence.strict_json import BrokenFile
+from tunix_exp.objectives import registry
 
 # A step has stalled when it took so much longer, and so many times as long, as steps usually take.
 _STALL_S = 1.0
@@ -34,7 +35,6 @@ class MetricsLine(Line):
     grad_norm: float
     tokens: float
     padded_tokens: float
-    response_tokens: float
     tokens_seen: float
     padded_tokens_seen: float
     train_s: float
@@ -85,6 +85,14 @@ def _rates(run: OpenedRun) -> Iterator[Disagreement]:
     whole = {"tokens_per_s": says.tokens_per_s, **says.throughput}
     for what in rates_disagreement(rows, whole, after=run.first_step):
         yield Disagreement(MANIFEST, what)
+
+
+def _of_the_objective(run: OpenedRun) -> Iterator[Disagreement]:
+    """Every line has the objective's metrics, and they follow from each other."""
+    name = registry.name_in(run.facts.config)
+    for row in run.lines(KIND):
+        for what in registry.contradictions(name, row):
+            yield Disagreement(KIND.path, f"step {row['step']}: {what}")
 
 
 def where(row: Row) -> str:
@@ -178,7 +186,11 @@ KIND = Kind(
     schema=MetricsLine,
     is_appended=True,
     curves="",
-    integrity=(Check(_steps, (config.KIND.path, _PATH)), Check(_rates, (_PATH, plan.KIND.path))),
+    integrity=(
+        Check(_steps, (config.KIND.path, _PATH)),
+        Check(_of_the_objective, (config.KIND.path, _PATH)),
+        Check(_rates, (_PATH, plan.KIND.path)),
+    ),
     sanity=(_odd_times, _mfu_over_one, _peaks),
     compared=(Compared("step", leaves_out=_OF_THE_MACHINE),),
 )

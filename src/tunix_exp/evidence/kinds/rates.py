@@ -53,8 +53,8 @@ def contradictions(
 
 
 def _of_a_line(row: Row, before: Row, flops: float, peak_flops: float | None) -> Iterator[str]:
-    if not 0 <= row["response_tokens"] <= row["tokens"] <= row["padded_tokens"]:
-        yield "`response_tokens`, `tokens` and `padded_tokens` do not contain each other"
+    if not 0 <= row["tokens"] <= row["padded_tokens"]:
+        yield "`tokens` and `padded_tokens` do not contain each other"
     for key in ("tokens", "padded_tokens"):
         seen = row[f"{key}_seen"] - before[f"{key}_seen"]
         if seen < row[key] or (seen > row[key] and row["step"] - before["step"] == 1):

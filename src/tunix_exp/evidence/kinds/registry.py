@@ -1,7 +1,6 @@
 """The kinds of evidence that there are: whatever reads a run walks this list."""
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import Any
 
 from tunix_exp.evidence.kinds import (
@@ -25,6 +24,7 @@ from tunix_exp.evidence.kinds import (
     tensorboard,
 )
 from tunix_exp.evidence.kinds.kind import Kind
+from tunix_exp.objectives import registry as objectives
 
 # In the order in which a reader is told of them.
 KINDS: tuple[Kind, ...] = (
@@ -67,19 +67,7 @@ KINDS: tuple[Kind, ...] = (
 
 def kinds_of(config: Mapping[str, Any]) -> tuple[Kind, ...]:
     """The kinds that a run of this config may have: those of its objective come last."""
-    return KINDS + _of_objective(config)
-
-
-def _of_objective(config: Mapping[str, Any]) -> tuple[Kind, ...]:
-    objective = config.get("objective")
-    if not isinstance(objective, Mapping):
-        return ()  # a config from before there was a choice
-    # by name: objectives stand above evidence, and bring kinds of it
-    packages = import_module("tunix_exp.objectives.registry").PACKAGES
-    name = objective.get("name")
-    if name not in packages:
-        return ()
-    return getattr(import_module(f"{packages[name]}.evidence"), "KINDS", ())
+    return (*KINDS, *objectives.kinds(objectives.name_in(config)))
 
 
 def described() -> str:

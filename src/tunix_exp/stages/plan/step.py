@@ -1,12 +1,11 @@
 """The training step, planned and compiled before a weight is read."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import jax
-from flax import nnx
 
 from tunix_exp.config import RunConfig
 from tunix_exp.data.limit import limit, most_tokens
@@ -20,13 +19,14 @@ from tunix_exp.evaluation.generate import MOST_ROWS, compile_answer
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.models.digest import parameter_count
 from tunix_exp.models.weights import Loaded
+from tunix_exp.objectives.objective import Batch, Held, Objective, Policy, Programs
 from tunix_exp.stages.plan.attention import check_kernel, chosen_kernel
 from tunix_exp.stages.plan.common import adapter_record, begun, planned, record_model, refused, settle
 from tunix_exp.stages.texts import Texts
 from tunix_exp.training import optim, resume
 from tunix_exp.training.checkpoint import Checkpoints
 from tunix_exp.training.footprint import Setting, footprint, remedies
-from tunix_exp.training.step import BatchArrays, Metrics, TrainState, compile_step, step_scalars
+from tunix_exp.training.step import Metrics, TrainState, compile_step, step_scalars
 
 _SPECIALS = 2  # the tokens that begin and end a text
 
@@ -34,11 +34,14 @@ _SPECIALS = 2  # the tokens that begin and end a text
 class PlannedStep(NamedTuple):
     """The compiled update for each width of a batch, its scalar inputs, and the number of updates.
 
+    `programs` are the objective's own, by the width of what its source gives.
     `flops_of_width` are the operations that the model asks of a device, `peak_flops` what it can do a second;
     `weights` waits until they are loaded, and there are none where nothing is computed.
     """
 
+    objective: Objective
     by_width: dict[int, Any]
+    programs: Programs
     flops_of_width: dict[int, float]
     peak_flops: float | None
     scalars: optim.Scalars
@@ -47,14 +50,15 @@ class PlannedStep(NamedTuple):
     weights: Callable[[], Loaded] | None
 
     def __call__(
-        self, state: TrainState, batch: BatchArrays, scalars: optim.Scalars, *frozen: nnx.State
+        self, state: TrainState, batch: Batch, scalars: optim.Scalars, held: Held
     ) -> tuple[TrainState, Metrics]:
         """One update by the program for the batch's width."""
-        return self.by_width[batch.tokens_BT.shape[1]](state, batch, scalars, *frozen)
+        return self.by_width[self.objective.extent(batch)[1]](state, batch, scalars, held)
 
 
 def planned_step(
     config: RunConfig,
+    objective: Objective,
     texts: Texts | None,
     device: Device,
     parent: resume.Parent | None,
@@ -66,8 +70,9 @@ def planned_step(
     else weights are loaded while it works. The plan is for the widest batch; all others that come are
     compiled here too, so that training compiles nothing.
     """
-    total_steps = _total_steps(config, texts)
-    *narrower, widest = texts.batches.widths(total_steps) if texts else (_unread_width(config, evidence),)
+    total_steps = _total_steps(config, objective, texts)
+    batches = total_steps // objective.updates
+    *narrower, widest = texts.batches.widths(batches) if texts else (_unread_width(config, evidence),)
     attention = chosen_kernel(config, device, max_tokens=widest, evidence=evidence)
     setting = Setting(
         config.model,
@@ -76,6 +81,7 @@ def planned_step(
         config.device,
         device.mesh,
         attention.kernel,
+        objective,
         batch_size=config.training.batch_size,
         max_tokens=widest,
     )
@@ -90,18 +96,22 @@ def planned_step(
     # Without a program nothing can go on, whatever the guardrail says.
     is_stuck = compiled is None and config.mode.computes
     settle(plan, config, lambda: remedies(setting, device.memory_bytes), evidence, is_stuck=is_stuck)
-    state, _, _, *frozen = setting.arguments[1]
-    record_model(config, texts, parameter_count(frozen[0] if frozen else state.params), evidence)
+    state, _, _, held = setting.arguments[1]
+    record_model(config, texts, parameter_count(held.frozen[0] if held.frozen else state.params), evidence)
     evidence.update(adapter=adapter_record(config, parameter_count(state.params)))
-    by_width, flops_of_width = {widest: compiled}, {widest: taken.work.model_flops}
-    if config.mode.trains:
-        for width in narrower:
-            other = replace(setting, max_tokens=width)
-            by_width[width] = _compiled_step(other)
-            flops_of_width[width] = footprint(other).work.model_flops
-    scalars = step_scalars(config.optim, config.adapter, total_steps=total_steps, seed=config.seed)
+    by_width, flops_of_width = {setting.width: compiled}, {setting.width: taken.work.model_flops}
+    settings = [replace(setting, max_tokens=width) for width in narrower] if config.mode.trains else []
+    for other in settings:
+        by_width[other.width] = _compiled_step(other)
+        flops_of_width[other.width] = footprint(other).work.model_flops
+    programs = {one.max_tokens: _programs(one) for one in (setting, *settings)} if config.mode.trains else {}
+    scalars = step_scalars(
+        config.optim, config.adapter, objective.scalars, total_steps=total_steps, seed=config.seed
+    )
     peak = None if device.speed is None else device.speed.device_peak_flops
-    return PlannedStep(by_width, flops_of_width, peak, scalars, total_steps, device.mesh, weights)
+    return PlannedStep(
+        objective, by_width, programs, flops_of_width, peak, scalars, total_steps, device.mesh, weights
+    )
 
 
 def _compiled(
@@ -132,15 +142,28 @@ def _compiled(
 def _compiled_step(setting: Setting) -> Any:
     assert isinstance(setting.mesh, jax.sharding.Mesh)  # else the plan was refused
     graphdef, arguments = setting.arguments
-    return compile_step(graphdef, optim.structure(setting.optim), setting.mesh, *arguments)
+    loss = setting.objective.loss
+    return compile_step(graphdef, optim.structure(setting.optim), loss, setting.mesh, *arguments)
 
 
-def _total_steps(config: RunConfig, texts: Texts | None) -> int:
+def _programs(setting: Setting) -> Mapping[str, Any]:
+    """What the objective itself runs on the device, compiled for the batches of the setting's width."""
+    compiled = setting.objective.programs
+    if compiled is None:
+        return {}
+    assert isinstance(setting.mesh, jax.sharding.Mesh)  # else the plan was refused
+    graphdef, (state, _, _, held) = setting.arguments
+    with jax.set_mesh(setting.mesh):
+        return compiled(Policy(graphdef, state.params, held), setting.batch_size, setting.max_tokens)
+
+
+def _total_steps(config: RunConfig, objective: Objective, texts: Texts | None) -> int:
+    """How many updates are taken: those of whole batches."""
     if config.training.steps is not None:
         return config.training.steps
     assert texts is not None
     assert config.training.epochs is not None
-    return math.ceil(config.training.epochs * texts.batches.steps_per_epoch)
+    return objective.updates * math.ceil(config.training.epochs * texts.batches.steps_per_epoch)
 
 
 def _unread_width(config: RunConfig, evidence: RunDirectory) -> int:

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.closeness import assert_close, model_roundings
 from tests.models.families.gemma.toys import gemma_config
+from tests.training.toy import SFT
 from tunix_exp.evaluation.generate import generate
 from tunix_exp.models import hf
 from tunix_exp.models.architecture import abstract
@@ -21,9 +22,10 @@ from tunix_exp.models.digest import is_stacked, layer_path, parameter_count, pat
 from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.loss import positions_of, response_nll, summed_nll
 from tunix_exp.models.weight_map import each_layer
+from tunix_exp.objectives.sft.batch import BatchArrays
 from tunix_exp.training import optim
 from tunix_exp.training.config import AdamWConfig
-from tunix_exp.training.step import BatchArrays, init_state, make_step
+from tunix_exp.training.step import init_state, make_step
 
 GOLDENS = Path(__file__).parents[3] / "goldens"
 FAMILIES = ("gemma", "gemma2", "gemma3")
@@ -154,7 +156,7 @@ def test_five_steps_agree(family):
     graphdef, params = golden(family)
     structure = optim.structure(config)
     state = init_state(structure, jax.tree.map(jnp.copy, params), "float32")
-    step, scalars = make_step(graphdef, structure), optim.scalars(config, total_steps=5)
+    step, scalars = make_step(graphdef, structure, SFT.loss), optim.scalars(config, total_steps=5)
     seen = []
     for _ in range(6):
         before = jax.tree.map(np.asarray, state.params)

@@ -1,0 +1,240 @@
+"""Negative log-likelihoods of targets behind a stream, and their gradients, a chunk of logits at a time.
+
+S, N and K are the axes of `chunks`; R are words of the vocabulary, some at a time.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import CustomVJPPrimal
+from jaxtyping import Array, Bool, Float, Int
+
+from tunix_exp.models.chunks import Chunks
+from tunix_exp.models.layers.dense import tall_product
+from tunix_exp.models.layers.embedding import Unembedding
+from tunix_exp.models.sharding import is_whole
+
+# At most so many logits exist at a time for each shard of rows: 128 MiB of float32. Of 256,000 words
+# that is 131 tokens, over whose arithmetic the time to read the table, and to add to its gradient, is hidden.
+CHUNK_LOGITS = 2**25
+# Of those, that many words' become gradients at a time.
+_WORDS_AT_ONCE = 2**12
+
+
+def token_nll(
+    unembedding: Unembedding,
+    table_VD: Float[Array, "V D"],
+    x_BTD: Float[Array, "B T D"],
+    target_BT: Int[Array, "B T"],
+    counted_BT: Bool[Array, "B T"],
+    *,
+    chunk_logits: int = CHUNK_LOGITS,
+) -> Float[Array, "B T"]:
+    """The negative log-likelihood (nats) of each target that counts, and 0 for the others."""
+    chunks = Chunks.of(x_BTD, target_BT, counted_BT, chunk_logits // table_VD.shape[0])
+
+    def piece(index: Array, nll_SN: Array) -> Array:
+        x_KD, target_K, counted_K = chunks[index]
+        nll_K = soft_max(unembedding, x_KD, table_VD, target_K, unembedding.logits(x_KD, table_VD)).nll_K
+        return chunks.put(nll_SN, jnp.where(counted_K, nll_K, 0.0), index)
+
+    nll_SN = chunks.each(piece, jnp.zeros(chunks.target_SN.shape, jnp.float32))
+    return chunks.back(nll_SN, counted_BT.shape)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def weighted_nll(
+    unembedding: Unembedding,
+    chunk_logits: int,
+    table_VD: Array,
+    x_BTD: Array,
+    target_BT: Array,
+    weight_BT: Array,
+) -> Array:
+    """The sum of the targets' negative log-likelihoods, each times its weight."""
+    nll_BT = token_nll(unembedding, table_VD, x_BTD, target_BT, weight_BT != 0, chunk_logits=chunk_logits)
+    return jnp.sum(nll_BT * weight_BT)
+
+
+def _weighted_fwd(
+    unembedding: Unembedding,
+    chunk_logits: int,
+    table: CustomVJPPrimal,
+    x: CustomVJPPrimal,
+    target: CustomVJPPrimal,
+    weight: CustomVJPPrimal,
+) -> tuple[Array, tuple[Array | None, Array]]:
+    """The sum and its gradients, in one pass: so no chunk's logits are computed a second time."""
+    table_VD, x_BTD, target_BT, weight_BT = (part.value for part in (table, x, target, weight))
+    return _gradients(
+        unembedding, chunk_logits, table_VD, x_BTD, target_BT, weight_BT, is_trained=table.perturbed
+    )
+
+
+def _gradients(
+    unembedding: Unembedding,
+    chunk_logits: int,
+    table_VD: Array,
+    x_BTD: Array,
+    target_BT: Array,
+    weight_BT: Array,
+    *,
+    is_trained: bool,
+) -> tuple[Array, tuple[Array | None, Array]]:
+    """The weighted sum of the negative log-likelihoods, and its gradients by table and stream.
+
+    That of a frozen table is not among them: it is a third of the products, and as large as the table.
+    """
+    chunks = Chunks.of(x_BTD, target_BT, weight_BT, chunk_logits // table_VD.shape[0])
+    dtype = unembedding.compute_dtype
+
+    def piece(index: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        total, dx_SND, *dtable_VD = carry
+        x_KD, target_K, weight_K = chunks[index]
+        raw_KV = unembedding.product(x_KD, table_VD)
+        soft = soft_max(unembedding, x_KD, table_VD, target_K, unembedding.capped(raw_KV))
+        factor_K1 = weight_K[:, None] / soft.total_K1
+        # By the score, so that a table is not updated before its targets' rows are read: XLA would copy it.
+        at_target_K1 = jnp.exp(soft.score_K1 - soft.largest_K1) - soft.total_K1
+        scaled_KD = (x_KD * factor_K1).astype(dtype)
+
+        # weight/total times this is the gradient; where nothing stands between, it goes to the narrow side.
+        def in_place(first: Array | int, rows: int, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+            """The rows' logits replaced by their gradient, and that of a trained table added to."""
+            raw_KV, *dtable_VD = carry
+            raw_KR = jax.lax.dynamic_slice_in_dim(raw_KV, first, rows, axis=1)
+            logits_KR, uncapped = jax.vjp(unembedding.capped, raw_KR)
+            is_target_KR = _is_target(target_K - first, raw_KR)
+            exp_KR = jnp.exp(logits_KR - soft.largest_K1)
+            d_KR = uncapped(jnp.where(is_target_KR, at_target_K1, exp_KR))[0].astype(dtype)
+            raw_KV = jax.lax.dynamic_update_slice_in_dim(raw_KV, d_KR.astype(raw_KV.dtype), first, axis=1)
+            if not is_trained:
+                return (raw_KV,)
+            now_RD = jax.lax.dynamic_slice_in_dim(dtable_VD[0], first, rows, axis=0)
+            now_RD = now_RD + tall_product(d_KR, scaled_KD).astype(now_RD.dtype)
+            return raw_KV, jax.lax.dynamic_update_slice_in_dim(dtable_VD[0], now_RD, first, axis=0)
+
+        # Where one chunk takes all, parts gain nothing: XLA writes the product down as the table's gradient.
+        parts = table_VD.shape[0] // _WORDS_AT_ONCE if chunks.order_SN is not None and is_whole() else 1
+        d_KV, *dtable_VD = _in_parts(in_place, (raw_KV, *dtable_VD), max(parts, 1))
+        dx_KD = jnp.einsum("kv,vd->kd", d_KV.astype(dtype), table_VD.astype(dtype)) * factor_K1
+        return (
+            total + jnp.sum(soft.nll_K * weight_K),
+            chunks.put(dx_SND, dx_KD.astype(dx_SND.dtype), index),
+            *dtable_VD,
+        )
+
+    of_table = (jnp.zeros_like(table_VD),) if is_trained else ()
+    zeros = jnp.float32(0), jnp.zeros_like(chunks.x_SND), *of_table
+    total, dx_SND, *dtable_VD = chunks.each(piece, zeros)
+    return total, (dtable_VD[0] if is_trained else None, chunks.back(dx_SND, x_BTD.shape))
+
+
+def _weighted_bwd(
+    unembedding: Unembedding, chunk_logits: int, gradients: tuple[Array | None, Array], cotangent: Array
+) -> tuple[Array | None, Array, None, None]:
+    dtable_VD, dx_BTD = (None if d is None else d * cotangent.astype(d.dtype) for d in gradients)
+    return dtable_VD, dx_BTD, None, None  # pyright: ignore[reportReturnType]
+
+
+weighted_nll.defvjp(_weighted_fwd, _weighted_bwd, symbolic_zeros=True)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def each_of_nll(
+    unembedding: Unembedding,
+    chunk_logits: int,
+    table_VD: Array,
+    x_BTD: Array,
+    target_BT: Array,
+    counted_BT: Array,
+) -> Array:
+    """The negative log-likelihood of each target that counts."""
+    return token_nll(unembedding, table_VD, x_BTD, target_BT, counted_BT, chunk_logits=chunk_logits)
+
+
+def _each_fwd(
+    unembedding: Unembedding,
+    chunk_logits: int,
+    table: CustomVJPPrimal,
+    x: CustomVJPPrimal,
+    target: CustomVJPPrimal,
+    counted: CustomVJPPrimal,
+) -> tuple[Array, tuple[Any, ...]]:
+    given = tuple(part.value for part in (table, x, target, counted))
+    # A tuple with or without something in it: a truth value would be traced.
+    trained = given[:1] if table.perturbed else ()
+    return each_of_nll(unembedding, chunk_logits, *given), (trained, *given)
+
+
+def _each_bwd(
+    unembedding: Unembedding, chunk_logits: int, given: tuple[Any, ...], cotangent_BT: Array
+) -> tuple[Array | None, Array, None, None]:
+    trained, table_VD, x_BTD, target_BT, counted_BT = given
+    weight_BT = jnp.where(counted_BT, cotangent_BT, 0.0)
+    _, (dtable_VD, dx_BTD) = _gradients(
+        unembedding, chunk_logits, table_VD, x_BTD, target_BT, weight_BT, is_trained=bool(trained)
+    )
+    return dtable_VD, dx_BTD, None, None
+
+
+each_of_nll.defvjp(_each_fwd, _each_bwd, symbolic_zeros=True)
+
+
+def _in_parts(
+    part: Callable[[Array | int, int, tuple[Array, ...]], tuple[Array, ...]],
+    carry: tuple[Array, ...],
+    parts: int,
+) -> tuple[Array, ...]:
+    """`carry`, logits [K, V] first, after `part(first, rows, carry)` on all words, some after others."""
+    V = carry[0].shape[1]
+    rows, left = V // parts, V % parts
+    if parts == 1:
+        return part(0, V, carry)
+    carry = jax.lax.fori_loop(0, parts, lambda i, carry: part(i * rows, rows, carry), carry)
+    return part(V - left, left, carry) if left else carry
+
+
+class SoftMax(NamedTuple):
+    """The targets' negative log-likelihoods and logits, the largest logits, and all exponentials above these
+    summed.
+    """
+
+    nll_K: Array
+    score_K1: Array
+    largest_K1: Array
+    total_K1: Array
+
+
+def soft_max(
+    unembedding: Unembedding, x_KD: Array, table_VD: Array, target_K: Array, logits_KV: Array
+) -> SoftMax:
+    """The terms of a soft-max over the vocabulary, float32."""
+    largest_K1 = jnp.max(logits_KV, axis=-1, keepdims=True)
+    total_K1 = jnp.sum(jnp.exp(logits_KV - largest_K1), axis=-1, keepdims=True)
+    score_K1 = _scores(unembedding, x_KD, table_VD, target_K, logits_KV)
+    # At least zero, though a score may be summed in another order than its logit.
+    nll_K1 = jnp.maximum(jnp.log(total_K1) + largest_K1 - score_K1, 0.0)
+    return SoftMax(nll_K1[:, 0], score_K1, largest_K1, total_K1)
+
+
+def _scores(
+    unembedding: Unembedding, x_KD: Array, table_VD: Array, target_K: Array, logits_KV: Array
+) -> Array:
+    """The targets' logits [K, 1], where the vocabulary is whole by products of their own.
+
+    Read from the logits by an index, they keep these beside what takes their place in memory; and for an
+    index into a vocabulary that is split, XLA moves all logits between devices.
+    """
+    if not is_whole():
+        return jnp.sum(jnp.where(_is_target(target_K, logits_KV), logits_KV, 0.0), axis=-1, keepdims=True)
+    pair = (part_KD.astype(unembedding.compute_dtype) for part_KD in (x_KD, table_VD[target_K]))
+    x_KD, row_KD = (part_KD.astype(jnp.float32) for part_KD in pair)
+    return unembedding.capped(jnp.sum(x_KD * row_KD, axis=-1, keepdims=True))
+
+
+def _is_target(target_K: Array, values_KV: Array) -> Array:
+    return jnp.arange(values_KV.shape[-1])[None, :] == target_K[..., None]
