@@ -146,12 +146,12 @@ def test_a_clock_that_is_set_back_completes_the_run_and_stands_in_manifest_and_p
 def test_a_finding_taken_out_of_the_manifest_or_put_in_disagrees(run: Path) -> None:
     reseal(run, lambda says: says["times_s"].update(prepare=-1.0))
     (one,) = [one for one in verify(run) if one.file == "run_manifest.json"]
-    assert one.what.startswith("`findings` lack: run_manifest.json, times_s, prepare: it is -1 s")
+    assert one.what.startswith("`findings` lacks one: run_manifest.json, times_s, prepare: it is -1 s")
     odd = {"code": "stall", "where": "metrics.jsonl, step 5", "sentence": "it slept"}
     reseal(run, lambda says: says["times_s"].update(prepare=1.0) or says.update(findings=[odd]))
     assert verify(run) == [
         Disagreement(
-            "run_manifest.json", "`findings` hold what nothing shows: metrics.jsonl, step 5: it slept"
+            "run_manifest.json", "`findings` has one that no file shows: metrics.jsonl, step 5: it slept"
         )
     ]
 

@@ -237,7 +237,7 @@ ALTERATIONS = {
     ),
     "less memory in the manifest": Alteration(
         "run_manifest.json",
-        "`findings` lack: run_manifest.json, peak_memory_bytes: the most memory held so far is 899 bytes",
+        "`findings` lacks one: run_manifest.json, peak_memory_bytes: the most memory held so far is 899",
         _manifest(lambda manifest: manifest.update(peak_memory_bytes=899)),
     ),
     "a faster line": Alteration(
@@ -540,7 +540,7 @@ def test_every_file_of_a_run_is_guarded_by_its_hash(run: Path) -> None:
 def test_a_run_without_its_seal_or_with_another_is_named(run: Path) -> None:
     text = (run / "SHA256SUMS").read_text()
     (run / "SHA256SUMS").write_text(text.replace("metrics.jsonl", "metrics.json"))
-    assert verify(run) == [Disagreement("SHA256SUMS", "is not what run_manifest.json and its hashes make it")]
+    assert verify(run) == [Disagreement("SHA256SUMS", "does not match the hashes in run_manifest.json")]
     (run / "SHA256SUMS").unlink()
     assert verify(run) == [Disagreement("SHA256SUMS", "is missing: a run ends by writing it")]
 
@@ -548,7 +548,7 @@ def test_a_run_without_its_seal_or_with_another_is_named(run: Path) -> None:
 def test_a_number_in_the_manifest_stands_in_the_seal(run: Path) -> None:
     _manifest(lambda manifest: manifest.update(peak_memory_bytes=2000))(run)
     assert verify(run) == [
-        Disagreement("SHA256SUMS", "is not what run_manifest.json and its hashes make it"),
+        Disagreement("SHA256SUMS", "does not match the hashes in run_manifest.json"),
         Disagreement("run_manifest.json", "differs from its hash in SHA256SUMS"),
     ]
 

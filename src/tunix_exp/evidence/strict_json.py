@@ -43,7 +43,7 @@ def json_line(value: object, *, file: str) -> str:
 
 
 def canonical_json(value: object, *, file: str) -> str:
-    """The one spelling of `value` that hashes are taken of: sorted keys, no spaces."""
+    """The one form of `value` that hashes are taken of: sorted keys, no spaces."""
     refuse_non_finite(value, file=file)
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
@@ -76,7 +76,7 @@ def read_json(path: Path, *, file: str) -> Any:
 
 
 def parse_json(text: str, *, file: str) -> Any:
-    """The value that `text`, which stands in `file`, spells as JSON; else a `BrokenFile`."""
+    """The value that `text`, which stands in `file`, holds as JSON; else a `BrokenFile`."""
     return _parse(text, file, None)
 
 

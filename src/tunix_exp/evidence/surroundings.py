@@ -111,7 +111,7 @@ def machine() -> Machine:
 def recorded_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The variables of those that are recorded, the home folder written `~`.
 
-    Bytes that are no UTF-8, which the system allows, are spelled as Python spells them.
+    Bytes that are no UTF-8, which the system allows, are written as Python escapes.
     """
     return {
         name: without_home(environ[name]).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -120,7 +120,7 @@ TAMPERED = {
     ),
     "another question": (
         lambda run: edited_line(run, "harness/trained.jsonl", 5, other("prompt_hash")),
-        "harness/trained.jsonl", "was not asked what harness/base.jsonl was",
+        "harness/trained.jsonl", "has other requests than harness/base.jsonl",
     ),
     "another document": (
         lambda run: [

@@ -97,7 +97,7 @@ def test_missing_altered_and_forged_it_is_named(run, tmp_path):
 
 def test_a_finding_that_is_taken_out_is_named(run):
     reseal(run, lambda manifest: manifest.update(findings=[]))
-    assert says(run) == [("run_manifest.json", "`findings` lack: epochs.jsonl, step 20: it drew no row")]
+    assert says(run) == [("run_manifest.json", "`findings` lacks one: epochs.jsonl, step 20: it drew no row")]
 
 
 def test_a_line_that_breaks_its_schema_is_refused_when_it_is_written(tmp_path, claim_run):

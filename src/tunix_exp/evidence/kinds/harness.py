@@ -33,11 +33,11 @@ def _base(run: OpenedRun) -> Iterator[Disagreement]:
 
 
 def _trained(run: OpenedRun) -> Iterator[Disagreement]:
-    """So are the trained model's, and it was asked what the base model was asked."""
+    """The trained model's results are what its items give, and its requests are the base model's."""
     yield from _results(run, TRAINED, TRAINED_SAMPLES)
     asked = [[one.same_question for one in run.rows(kind)] for kind in (BASE_SAMPLES, TRAINED_SAMPLES)]
     if asked[0] != asked[1]:
-        yield Disagreement(TRAINED_SAMPLES.path, f"was not asked what {BASE_SAMPLES.path} was")
+        yield Disagreement(TRAINED_SAMPLES.path, f"has other requests than {BASE_SAMPLES.path}")
 
 
 def _recomputed(run: OpenedRun) -> Iterator[Disagreement]:
@@ -120,7 +120,7 @@ BASE = Kind(
 TRAINED = Kind(
     path=_TRAINED[0],
     name="trained results of the harness",
-    holds="and for the trained model",
+    holds="the harness's own results for the trained model",
     when=when_evaluated("harness", trained=True),
     integrity=(Check(_trained, (*_BASE, *_TRAINED)),),
 )
@@ -135,7 +135,7 @@ BASE_SAMPLES = Kind(
 TRAINED_SAMPLES = Kind(
     path=_TRAINED[1],
     name="trained answers to the harness",
-    holds="the same of the trained model",
+    holds="every item of the tasks as the trained model met it, and what it scored",
     when=when_evaluated("harness", trained=True),
     schema=Sample,
     compared=(Compared("id", of_the_end=True),),

@@ -39,7 +39,7 @@ BASE = Kind(
 TRAINED = Kind(
     path="heldout/trained.jsonl",
     name="trained held-out losses",
-    holds="the trained model's",
+    holds="the trained model's loss on each held-out item",
     when=when_evaluated("items", trained=True),
     schema=ItemLoss,
     integrity=(Check(_trained, (BASE.path, "heldout/trained.jsonl", predictions.TRAINED.path)),),

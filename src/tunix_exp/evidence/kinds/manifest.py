@@ -48,11 +48,11 @@ def _findings(run: OpenedRun) -> Iterator[Disagreement]:
     recorded = {(one.code, one.where) for one in says}
     for one in due:
         if (one.code, one.where) not in recorded:
-            yield Disagreement(MANIFEST, f"`findings` lack: {one.where}: {one.sentence}")
+            yield Disagreement(MANIFEST, f"`findings` lacks one: {one.where}: {one.sentence}")
     shown = {(one.code, one.where) for one in due}
     for one in says:
         if (one.code, one.where) not in shown:
-            what = f"`findings` hold what nothing shows: {one.where}: {one.sentence}"
+            what = f"`findings` has one that no file shows: {one.where}: {one.sentence}"
             yield Disagreement(MANIFEST, what)
 
 

@@ -12,11 +12,16 @@ def _never(facts: Facts) -> Due:
     return "never"
 
 
-README = Kind(path="README.md", name="page", holds="what a person reads first", when=always)
+README = Kind(
+    path="README.md",
+    name="page",
+    holds="the run on a page: result, what was run, how to reproduce and verify it",
+    when=always,
+)
 REPORT = Kind(
     path="report.html",
     name="report",
-    holds="the same as a page: curves, comparison, every prediction, config; works off line",
+    holds="curves, comparison, every prediction and the config as an HTML page; works offline",
     when=always,
     is_open=True,
 )
@@ -45,7 +50,7 @@ ENVIRONMENT = Kind(
     when=always,
 )
 TRAINING_LOG = Kind(
-    path=LOG, name="log", holds="what the console said", when=always, also_at=ANY_END, is_open=True
+    path=LOG, name="log", holds="the console output, with times", when=always, also_at=ANY_END, is_open=True
 )
 FAILURE_ANALYSIS = Kind(
     path="failure_analysis.md",

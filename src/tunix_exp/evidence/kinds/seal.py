@@ -24,7 +24,7 @@ def _sealed(run: OpenedRun) -> Iterator[Disagreement]:
     due = {**files, MANIFEST: run.digests[MANIFEST]}
     if text == sums_text(due):
         return
-    yield Disagreement(SUMS, f"is not what {MANIFEST} and its hashes make it")
+    yield Disagreement(SUMS, f"does not match the hashes in {MANIFEST}")
     listed = {match[2]: match[1] for line in text.splitlines() if (match := _SUM.fullmatch(line))}
     for name in sorted(run.files & listed.keys() & due.keys()):
         if run.digests[name] == due[name] != listed[name]:

@@ -1,4 +1,4 @@
-"""`source.patch` and `uv.lock`: how the code differed from its commit, and the packages it asks for."""
+"""`source.patch` and `uv.lock`: the code's difference from its commit, and the locked packages."""
 
 from collections.abc import Iterator
 
@@ -28,14 +28,14 @@ def _recorded(run: OpenedRun, kind: Kind, key: str, digest: str | None) -> Itera
 PATCH = Kind(
     path="source.patch",
     name="patch",
-    holds="how the code differed from the commit",
+    holds="the difference between the code and its commit",
     when=at_times,
     integrity=(Check(_patch, at_any_end=True),),
 )
 LOCK = Kind(
     path="uv.lock",
     name="lock",
-    holds="the lock of the packages that the code asks for",
+    holds="the locked package versions",
     when=at_times,
     integrity=(Check(_lock, at_any_end=True),),
 )

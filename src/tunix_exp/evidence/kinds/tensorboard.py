@@ -55,7 +55,7 @@ def _content(run: OpenedRun) -> BoardContent:
 KIND = Kind(
     path="tensorboard/",
     name="TensorBoard",
-    holds="the same curves for TensorBoard",
+    holds="the metrics and the config for TensorBoard",
     when=when_computed,
     is_open=True,
     integrity=(
