@@ -88,6 +88,9 @@ def test_its_keys_are_known():
 def test_a_run_from_before_there_was_a_choice_was_supervised_fine_tuning():
     assert registry.name_in({"seed": 0}) == "sft"
     assert registry.name_in({"objective": {"name": "unlikelihood"}}) == "unlikelihood"
+    assert registry.completed({"seed": 0}) == {"seed": 0, "objective": {"name": "sft"}}
+    chosen = {"objective": {"name": "unlikelihood"}}
+    assert registry.completed(chosen) is chosen
 
 
 def test_metrics_of_an_unknown_objective_cannot_be_checked_and_that_is_said():

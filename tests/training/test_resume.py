@@ -9,6 +9,7 @@ from tunix_exp.training.resume import Parent, check_same, differences, find
 PLAIN = {
     "seed": 0,
     "optim": {"peak_lr": 1e-3},
+    "objective": {"name": "sft"},
     "training": {"resume": "never", "stop_at_step": None, "steps": 40},
 }
 

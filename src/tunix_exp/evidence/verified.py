@@ -9,6 +9,7 @@ from tunix_exp.evidence import layout
 from tunix_exp.evidence.manifest import RunManifest
 from tunix_exp.evidence.strict_json import read_json_object
 from tunix_exp.evidence.verify import inspect, runs_below
+from tunix_exp.objectives import registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def verified_run(path: Path) -> VerifiedRun:
             remedy="take the run from where it was made, or wait until it has ended",
         )
     file = root / layout.CONFIG
-    config = read_json_object(file, file=layout.CONFIG) if file.exists() else {}
+    config = registry.completed(read_json_object(file, file=layout.CONFIG)) if file.exists() else {}
     return VerifiedRun(root, seen.manifest, config)
 
 

@@ -73,6 +73,11 @@ def name_in(config: Mapping[str, Any]) -> str:
     return str(chosen["name"]) if isinstance(chosen, Mapping) and "name" in chosen else "(unnamed)"
 
 
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+    """A recorded config with its objective, also where it is from before there was a choice."""
+    return config if "objective" in config else {**config, "objective": {"name": name_in(config)}}
+
+
 def objective(config: ObjectiveConfig) -> "Objective":
     """The objective itself."""
     return _module(config.name, "objective").objective(config)

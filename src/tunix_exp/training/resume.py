@@ -14,6 +14,7 @@ from tunix_exp.evidence.kinds.stages import KIND as STAGES
 from tunix_exp.evidence.layout import CONFIG, MANIFEST
 from tunix_exp.evidence.manifest import RunManifest, parse_manifest
 from tunix_exp.evidence.strict_json import read_json_object, read_text
+from tunix_exp.objectives import registry
 
 # How far a run got, not what it computes.
 _MAY_DIFFER = frozenset(
@@ -233,4 +234,4 @@ def _config(folder: Path) -> dict[str, Any]:
             where="training.resume",
             remedy="begin a new run with training.resume=never",
         )
-    return read_json_object(file, file=str(file))
+    return registry.completed(read_json_object(file, file=str(file)))
