@@ -98,7 +98,7 @@ def knowing(folder):
         "name": "m", "family": "gpt2", "weights": "random", "revision": None, "parameter_count": 1,
         "base_weight_hash": "d" * 64, "trained_weight_hash": None, "tokenizer_digest": "c" * 64, "files": {},
     }  # fmt: skip
-    return Parent(folder, parse_manifest(json.dumps(manifest)), 20)
+    return Parent(folder, parse_manifest(json.dumps(manifest)), 20, (folder,))
 
 
 @pytest.mark.parametrize("key", KNOWN)

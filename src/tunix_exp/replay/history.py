@@ -13,7 +13,7 @@ from tunix_exp.errors import UserError
 
 
 class Added(NamedTuple):
-    """A key that came after `version` and commit `commit`; `of` says which configs have it."""
+    """A key that came later; `of` says which configs have it."""
 
     key: str
     value: Any
@@ -39,6 +39,7 @@ def _has_items(config: Plain) -> bool:
 ADDED = (
     Added("optim.rounding", "nearest", _always),
     Added("eval.stop", [], _has_items),  # an answer ended at a token alone
+    Added("objective.name", "sft", _always),
 )
 REMOVED = (
     Removed("eval.extractor", "v1"),  # a run's answers are scored again by today's
