@@ -111,7 +111,7 @@ def test_an_answer_ends_where_the_model_s_files_say_so(toy, tmp_path):
     ended = [line["output"] for line in read_jsonl(tmp_path / "run" / "predictions" / "base.jsonl")]
     assert ended == [output.split(first)[0] for output in outputs]
     log = (tmp_path / "run" / "training_log.txt").read_text()
-    assert f"answers end at tokens {said['eos_token_id']}" in log
+    assert f"end-of-sequence tokens, with the model files' own: {said['eos_token_id']}" in log
 
 
 def test_the_adapter_beside_its_base_answers_as_the_trained_one_did_and_leaves_as_it_came(toy, tmp_path):

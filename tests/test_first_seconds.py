@@ -142,7 +142,7 @@ def test_rows_of_one_s_own_are_trained_on_by_one_command(tmp_path):
     assert card["train"]["absent"] == ["reasoning"]
     log = (tmp_path / "run" / "training_log.txt").read_text()
     assert f"data.max_tokens is 32: the longest example has {longest} tokens" in log
-    assert "no row has a field `reasoning`" in log
+    assert "no row has the optional field `reasoning`" in log
 
     card["limits"]["row_tokens"] = longest - 1
     (tmp_path / "run" / "data_card.json").write_text(json.dumps(card))

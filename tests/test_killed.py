@@ -114,7 +114,7 @@ def test_auto_finishes_such_a_run_once_and_then_begins_anew(whole, tmp_path, mon
     ends_as(whole, tmp_path / "2")
     assert run_toy(tmp_path / "3", HELD_OUT, EXPORT, "training.resume=auto") == 0
     assert read_json(tmp_path / "3" / "run_manifest.json")["resumed_from"] is None
-    assert "begins at step 0" in (tmp_path / "3" / "training_log.txt").read_text()
+    assert "starting at step 0" in (tmp_path / "3" / "training_log.txt").read_text()
     assert bits(tmp_path / "3") == bits(whole)
 
 
@@ -137,10 +137,10 @@ def test_one_that_was_killed_before_it_had_a_checkpoint_of_its_own_leads_to_its_
 ):
     kill_at("the export", tmp_path / "1", monkeypatch)
     with monkeypatch.context() as patch:
-        patch.setattr(score, "evaluate", die)
+        patch.setattr(training, "placed_state", die)
         with pytest.raises(Killed):
             run_toy(tmp_path / "2", HELD_OUT, EXPORT, f"training.resume={tmp_path / '1'}")
-    assert not (tmp_path / "2" / "checkpoints").exists()
+    assert not list((tmp_path / "2").glob("checkpoints/*"))
     assert run_toy(tmp_path / "3", HELD_OUT, EXPORT, f"training.resume={tmp_path / '2'}") == 0
     ends_as(whole, tmp_path / "3")
 
@@ -211,9 +211,9 @@ def test_a_run_without_evaluation_is_finished_too_and_claims_no_losses(tmp_path,
     assert verify(tmp_path / "2") == []
     parent = read_json(tmp_path / "1" / "run_manifest.json")["run_id"]
     page = (tmp_path / "2" / "report.html").read_text()
-    assert f"Went on from {parent} after its last step, 4: none was left to take." in page
+    assert f"Resumed from {parent} at its last step, 4: no step was left." in page
     assert (
-        f"`{parent}` at step 4, the last: its curves are that run"
+        f"`{parent}` at step 4, its last: no step was left, and the curves are that run's"
         in (tmp_path / "2" / "README.md").read_text()
     )
 

@@ -165,7 +165,7 @@ def test_a_kernel_that_computes_something_else_here_is_refused_first(tmp_path, n
     )
     monkeypatch.setattr(attention, "difference", lambda *a, **named: 0.5)
     said = refused(tmp_path / "run")
-    assert said.startswith("plan | cudnn attention differs from the einsum by 0.5 of the largest number")
+    assert said.startswith("plan | cudnn attention differs from einsum by 0.5 of the largest value")
 
 
 # ── training.resume ──────────────────────────────────────────────────────────────────────────────────

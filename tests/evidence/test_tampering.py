@@ -18,7 +18,8 @@ from tunix_exp.evidence.verify import verify
 
 BOARD = "tensorboard/events.out.tfevents.run"
 MANIFEST, SEAL = "run_manifest.json", "SHA256SUMS"
-# Beside these there are the checkpoint's files, and source.patch where the checkout was changed.
+# Beside these there are the checkpoint's files, the records of stages, which have a test of their own, and
+# source.patch where the checkout was changed.
 TEXTS = {
     ".hydra/config.yaml", ".hydra/overrides.yaml", ".hydra/hydra.yaml", ".hydra/defaults.json",
     "config.json", "uv.lock", "report.html",
@@ -105,7 +106,7 @@ def test_the_run_has_the_files_that_are_altered_here(run):
     assert found >= TEXTS | OTHERS
     rest = found - TEXTS - OTHERS - {"source.patch"}
     assert rest
-    assert all(name.startswith("checkpoints/") for name in rest)
+    assert all(name.startswith(("checkpoints/", "stages/")) for name in rest)
 
 
 def test_an_unaltered_run_passes(run):
@@ -225,7 +226,11 @@ def test_an_item_made_easier_in_both_predictions_is_named(run):
         reseal(run)
         found = [(one.file, one.what) for one in verify(run)]
     what = f"line 1: `expected_answer` is '12345', but bundled:nano-eval has {due!r}"
-    assert found == [("predictions/base.jsonl", what)]
+    record = "is not the file whose hash stages/{}_evaluation.json has"
+    assert set(found) == {
+        ("predictions/base.jsonl", what),
+        *((f"predictions/{which}.jsonl", record.format(which)) for which in ("base", "trained")),
+    }
 
 
 def test_a_better_end_of_the_held_out_curve_is_named_by_the_items(run):

@@ -37,11 +37,13 @@ def validated(value: Any) -> Any:
         return value
     if "name" not in value:
         raise PydanticKnownError("union_tag_not_found", {"discriminator": "'name'"})
-    if value["name"] not in PACKAGES:
+    name = value["name"]
+    if not isinstance(name, str) or name not in PACKAGES:
         expected = ", ".join(f"'{name}'" for name in PACKAGES)
-        context = {"discriminator": "'name'", "tag": str(value["name"]), "expected_tags": expected}
+        tag = str(name).encode(errors="replace").decode()  # Pydantic takes no broken byte
+        context = {"discriminator": "'name'", "tag": tag, "expected_tags": expected}
         raise PydanticKnownError("union_tag_invalid", context)
-    return _module(value["name"], "config").ObjectiveConfig.model_validate(dict(value))
+    return _module(name, "config").ObjectiveConfig.model_validate(dict(value))
 
 
 def metrics(name: str) -> tuple[Metric, ...]:
