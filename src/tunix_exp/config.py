@@ -256,15 +256,26 @@ def validate(plain: Mapping[str, Any]) -> RunConfig:
         ) from None
     Renderer(config.data.template)  # refuses a template that no example can be put into
     broken = [rule for rule in RULES if rule.broken(config)]
-    if broken:
-        raise UserError(
-            "\n".join(
-                contradiction({key: value_at(config, key) for key in rule.keys.split(", ")}, rule.says)
-                for rule in broken
-            ),
-            where="config",
-        )
+    says = [
+        contradiction({key: value_at(config, key) for key in rule.keys.split(", ")}, rule.says)
+        for rule in broken
+    ] + list(_within_a_batch(config))
+    if says:
+        raise UserError("\n".join(says), where="config")
     return config
+
+
+def _within_a_batch(config: RunConfig) -> Iterator[str]:
+    """Every end, save or stop that would fall between two updates on one batch."""
+    name, updates = config.objective.name, config.objective.updates
+    for key in ("training.steps", "training.save_every_steps", "training.stop_at_step"):
+        steps = value_at(config, key)
+        if steps is not None and steps % updates != 0:
+            yield contradiction(
+                {key: steps, "objective.name": name},
+                f"the objective takes {updates} updates on each batch, and a run saves and ends between"
+                f" batches; make {key} a multiple of {updates}",
+            )
 
 
 def is_of_another_option(plain: Mapping[str, Any], key: str) -> bool:

@@ -38,6 +38,7 @@ def test_every_registered_objective_is_looked_at():
 @pytest.mark.parametrize("name", CHOSEN)
 def test_a_step_reports_the_metrics_that_the_objective_describes(name):
     objective = registry.objective(chosen(name))
+    assert objective.updates == chosen(name).updates
     rule = validate(composed("optim=adamw")).optim
     assert isinstance(rule, AdamWConfig)
     graphdef, state = toy(rule)

@@ -6,9 +6,14 @@ import signal
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
+from tests.composing import composed
 from tests.objectives.registering import registered
 from tests.running import TOY, bits, read_json, read_jsonl, run
+from tunix_exp.config import validate
+from tunix_exp.errors import UserError
+from tunix_exp.report.curves import draw_curves
 from tunix_exp.stages import training
 
 WORDS = (
@@ -114,3 +119,56 @@ def test_the_reference_is_counted_in_the_plan(whole, tmp_path):
     plain, ours = (read_json(folder / "plan.json") for folder in (tmp_path / "sft", whole))
     parameters = [plan["planned"]["parameters_bytes"] for plan in (plain, ours)]
     assert parameters[1] == 2 * parameters[0]
+
+
+def test_the_page_names_every_metric_of_the_objective_with_unit_and_direction(whole):
+    page = (whole / "report.html").read_text()
+    for key, heading in {
+        "loss": "Loss <small>per answer</small>",
+        "grad_norm": "Gradient norm <small>before clipping</small>",
+        "answers": "Answers <small>answers</small>",
+        "reward": "Reward <small>higher is better</small>",
+        "log_ratio": "Distance to the reference <small>nats</small>",
+        "largest_ratio": "Largest probability ratio</h3>",
+    }.items():
+        assert f'<h3 id="chart-{key}">{heading}' in page
+
+
+def test_the_picture_draws_every_metric_of_the_objective(whole, tmp_path, monkeypatch):
+    axes = []
+    plain = Figure.subplots_adjust
+
+    def seen(figure, **where):
+        axes[:] = [figure]
+        plain(figure, **where)
+
+    monkeypatch.setattr(Figure, "subplots_adjust", seen)
+    draw_curves(whole, tmp_path / "curves.png")
+    titled = {axis.get_title(loc="left"): axis for axis in axes[0].axes}
+    for title, key in {
+        "Loss, per answer": "loss",
+        "Learning rate": "lr",
+        "Gradient norm, before clipping": "grad_norm",
+        "Throughput, tokens per second": "tokens_per_s",
+        "Answers, answers": "answers",
+        "Reward, higher is better": "reward",
+        "Distance to the reference, nats": "log_ratio",
+        "Largest probability ratio": "largest_ratio",
+    }.items():
+        values = own(whole, key)
+        assert list(titled[title].lines[0].get_ydata()) == values
+        bottom, top = titled[title].get_ylim()
+        assert bottom <= min(values) <= max(values) <= top
+
+
+@pytest.mark.parametrize("key", ["training.steps", "training.save_every_steps", "training.stop_at_step"])
+def test_a_step_between_two_updates_on_one_batch_is_refused(key):
+    words = [word for word in WORDS if not word.startswith(f"{key}=")]
+    with pytest.raises(UserError) as caught:
+        validate(composed(*words, f"{key}=7"))
+    found = str(caught.value)
+    assert f"`{key}=7`" in found
+    assert "`objective.name=reinforce`" in found
+    assert "the objective takes 2 updates on each batch, and a run saves and ends between batches; " in found
+    assert f"make {key} a multiple of 2" in found
+    validate(composed(*words, f"{key}=6"))

@@ -11,7 +11,7 @@ class Metric(NamedTuple):
 
     `averaged` says how the slices of a batch combine. `mean`: each gives a sum and its weight, and the sums
     are divided by the weights once, at the end, so that no split of the batch changes the figure. `last` is
-    for what is the same in every slice, as a coefficient.
+    for what is the same in every slice, as a coefficient. What is not `is_drawn` is in the files alone.
     """
 
     name: str
@@ -19,3 +19,4 @@ class Metric(NamedTuple):
     unit: str
     better: Better
     averaged: Averaged
+    is_drawn: bool = True

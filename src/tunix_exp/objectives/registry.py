@@ -25,6 +25,11 @@ class ObjectiveConfig(Config):
 
     name: str
 
+    @property
+    def updates(self) -> int:
+        """How many updates are taken on each batch; `Objective.updates` is the same number."""
+        return 1
+
 
 def config_classes() -> tuple[type[ObjectiveConfig], ...]:
     """The config class of each objective."""

@@ -1,4 +1,4 @@
-"""`curves.png`: how the training went, in four pictures over the same steps."""
+"""`curves.png`: how the training went, in four pictures and one for each of the objective's own metrics."""
 
 from __future__ import annotations
 
@@ -9,19 +9,29 @@ from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.kinds import metrics
 from tunix_exp.evidence.strict_json import read_json_object, read_jsonl
-from tunix_exp.report.series import falls_far, heldout_losses, is_noisy, median_reach, running_median
+from tunix_exp.report.series import (
+    Figures,
+    falls_far,
+    heldout_losses,
+    is_noisy,
+    median_reach,
+    objective_figures,
+    running_median,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _INK, _FAINT, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
 _TRAINING, _HELDOUT = "#1f6fb2", "#c2410c"
+_HEIGHT = 8.0  # inches, of two rows of axes
 _FEW_STEPS = 60  # up to here every logged step is a dot of its own
 
 
 def draw_curves(run: Path, target: Path) -> None:
     """`target` is a 1200 × 800 PNG of loss, learning rate, gradient norm and throughput of `run`.
 
+    The objective's own metrics follow below; the picture is 400 higher for every two of them.
     Held-out losses lie on the loss axes: those during the training, the base model's at step 0 and the
     trained model's at the last step. The same files give the same bytes.
     """
@@ -36,30 +46,50 @@ def draw_curves(run: Path, target: Path) -> None:
         raise UserError(
             "there is no logged step to draw", where=metrics.KIND.path, remedy="train for at least one step"
         )
-    steps = [row["step"] for row in rows]
+    own = objective_figures(read_json_object(run / layout.CONFIG, file=layout.CONFIG), rows)
+    loss_words = ", ".join(word for word in own.pop("loss") if word)
     # The defaults, whatever matplotlibrc a user has: the same picture everywhere. Not the backend's:
     # setting that loads pyplot.
     defaults = {key: value for key, value in dict.items(matplotlib.rcParamsDefault) if key != "backend"}
     with matplotlib.rc_context(defaults):
-        figure = Figure(figsize=(12, 8), dpi=100, facecolor="white")
+        rows_of_axes = 2 + (len(own) + 1) // 2
+        figure = Figure(figsize=(12, _HEIGHT / 2 * rows_of_axes), dpi=100, facecolor="white")
         canvas = FigureCanvasAgg(figure)
-        axes = figure.subplots(2, 2)
-        figure.subplots_adjust(left=0.07, right=0.97, top=0.845, bottom=0.075, hspace=0.34, wspace=0.17)
+        axes = list(figure.subplots(rows_of_axes, 2).flat)
+        figure.subplots_adjust(left=0.07, right=0.97, hspace=0.34, wspace=0.17)
+        figure.subplots_adjust(top=_below_top(figure, 0.155), bottom=0.075 * 2 / rows_of_axes)
         _title(figure, run, rows)
-        _draw_loss(axes[0, 0], steps, [row["loss"] for row in rows], heldout_losses(run, rows))
-        _draw(axes[0, 1], "Learning rate", steps, [row["lr"] for row in rows])
-        _draw(axes[1, 0], "Gradient norm, before clipping", steps, [row["grad_norm"] for row in rows])
-        _draw(axes[1, 1], "Throughput, tokens per second", steps, [row["tokens_per_s"] for row in rows])
-        for axis in axes.flat:
-            axis.set_xlim(0, 1.02 * steps[-1])
-            axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-            axis.set_xlabel("optimizer step", color=_FAINT, fontsize=10)
-        for axis in axes.flat[1:]:
-            _start_at_zero(axis)
-        axes[1, 1].yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-        axes[0, 1].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        _draw_all(axes, rows, loss_words, heldout_losses(run, rows), own)
         # a version in the metadata would change the bytes with the library, not with the run
         canvas.print_png(target, metadata={"Software": None})
+
+
+def _draw_all(
+    axes: list[Axes], rows: list[dict[str, Any]], loss_words: str, heldout: dict[int, float], own: Figures
+) -> None:
+    steps = [row["step"] for row in rows]
+    titles = {
+        "lr": "Learning rate",
+        "grad_norm": "Gradient norm, before clipping",
+        "tokens_per_s": "Throughput, tokens per second",
+    } | {key: f"{title}, {unit}" if unit else title for key, (title, unit) in own.items()}
+    _draw_loss(axes[0], loss_words, steps, [row["loss"] for row in rows], heldout)
+    for axis, (key, title) in zip(axes[1:], titles.items(), strict=False):
+        _draw(axis, title, steps, [row[key] for row in rows])
+        _start_at_zero(axis)
+    for axis in axes[1 + len(titles) :]:
+        axis.remove()
+    for axis in axes[: 1 + len(titles)]:
+        axis.set_xlim(0, 1.02 * steps[-1])
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axis.set_xlabel("optimizer step", color=_FAINT, fontsize=10)
+    axes[3].yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes[1].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def _below_top(figure: Any, part: float) -> float:
+    """The height at `part` of two rows of axes below the top, however many rows there are."""
+    return 1 - part * _HEIGHT / figure.get_figheight()
 
 
 def _title(figure: Any, run: Path, rows: list[dict[str, Any]]) -> None:
@@ -69,14 +99,17 @@ def _title(figure: Any, run: Path, rows: list[dict[str, Any]]) -> None:
     parts += [f"seed {manifest['seed']}", f"{seen:,} step" + "s" * (seen != 1)]
     # dollars in a name are no formula
     style: dict[str, Any] = {"parse_math": False}
-    figure.text(0.07, 0.945, manifest["name"], fontsize=17, fontweight="bold", color=_INK, **style)
-    figure.text(0.07, 0.912, "  ·  ".join(parts), fontsize=11, color=_FAINT, **style)
-    figure.text(0.97, 0.945, manifest["run_id"], fontsize=10, color=_FAINT, ha="right", **style)
+    top, below = _below_top(figure, 0.055), _below_top(figure, 0.088)
+    figure.text(0.07, top, manifest["name"], fontsize=17, fontweight="bold", color=_INK, **style)
+    figure.text(0.07, below, "  ·  ".join(parts), fontsize=11, color=_FAINT, **style)
+    figure.text(0.97, top, manifest["run_id"], fontsize=10, color=_FAINT, ha="right", **style)
 
 
-def _draw_loss(axis: Axes, steps: list[int], losses: list[float], heldout: dict[int, float]) -> None:
+def _draw_loss(
+    axis: Axes, words: str, steps: list[int], losses: list[float], heldout: dict[int, float]
+) -> None:
     is_logarithmic = falls_far([*losses, *heldout.values()])
-    title = "Loss, nats per response token" + (" (logarithmic)" if is_logarithmic else "")
+    title = words + (" (logarithmic)" if is_logarithmic else "")
     _draw(axis, title, steps, losses, label="training batch")
     if is_logarithmic:
         axis.set_yscale("log")
@@ -143,5 +176,9 @@ def _draw(axis: Axes, title: str, steps: list[int], values: list[float], *, labe
 
 def _start_at_zero(axis: Axes) -> None:
     """The axis begins at zero: a height is then a size, and noise is not drawn as drama."""
-    top = axis.get_ylim()[1]
-    axis.set_ylim(0.0, top if top > 0 else 1.0)
+    bottom, top = axis.get_ylim()
+    lowest = min(min(line.get_ydata()) for line in axis.lines)  # pyright: ignore[reportArgumentType]
+    if lowest < 0:
+        axis.set_ylim(bottom, max(top, 0.0))
+    else:
+        axis.set_ylim(0.0, top if top > 0 else 1.0)

@@ -3,15 +3,34 @@
 import bisect
 import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tunix_exp.evidence.kinds import eval_summary, heldout
 from tunix_exp.evidence.strict_json import read_json_object, read_jsonl
+from tunix_exp.objectives import registry
 
 _LOG_RATIO = 20.0  # a loss that falls further than this shows its end only on a logarithmic axis
 _ROUGH = 0.02
+_BETTER = {"up": "higher is better", "down": "lower is better", "neither": ""}
+
+Figures = dict[str, tuple[str, str]]
+"""Title and unit of each column that is drawn."""
+
+
+def objective_figures(config: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> Figures:
+    """What the objective of a recorded config reports, its loss first: of that, what is drawn and in `rows`.
+
+    Beside the unit stands which direction is better; a reader knows that of a loss.
+    """
+    name = registry.name_in(config)
+    figures: Figures = {"loss": ("Loss", "")}
+    for metric in registry.metrics(name) if name in registry.PACKAGES else ():
+        words = (metric.unit, "" if metric.name == "loss" else _BETTER[metric.better])
+        if metric.is_drawn and all(metric.name in row for row in rows):
+            figures[metric.name] = (metric.title, ", ".join(word for word in words if word))
+    return figures
 
 
 def heldout_losses(run: Path, rows: Sequence[dict[str, Any]]) -> dict[int, float]:

@@ -92,8 +92,9 @@ def train(
             if is_between and done < schedule.last_step:
                 feed.fetch(done)
             settle(step, metrics, batch)
-            stopping = is_between and (stop() or done == schedule.stop_at)
-            if stopping or done == schedule.last_step or (is_between and _due(done, schedule.save_every)):
+            stopping = done == schedule.stop_at or (is_between and stop())
+            if stopping or done == schedule.last_step or _due(done, schedule.save_every):
+                assert is_between  # the config's steps are multiples of the objective's updates
                 with settle.away():
                     checkpoints.save(state, step=done)
             if stopping:

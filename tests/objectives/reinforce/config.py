@@ -12,3 +12,8 @@ class ObjectiveConfig(registry.ObjectiveConfig):
 
     name: Literal["reinforce"]  # pyright: ignore[reportIncompatibleVariableOverride]
     beta: Annotated[float, Field(ge=0, le=100)]
+
+    @property
+    def updates(self) -> int:
+        """Two on what was sampled once."""
+        return 2

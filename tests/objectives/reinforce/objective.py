@@ -132,7 +132,7 @@ def objective(config: ObjectiveConfig) -> Objective:
         scalars={"beta": config.beta},
         init=init,
         collect=collect,
-        updates=2,
+        updates=config.updates,
         programs=programs,
         forward_passes=1.0,
     )

@@ -3,6 +3,8 @@ import pytest
 from tests.report.run_files import rows
 from tunix_exp.report.page.charts import BUCKETS, overlaid, thinned, training_charts
 
+OWN = {"loss": ("Loss", "nats per response token")}
+
 
 def keys(spec):
     return [layer["encoding"]["y"]["field"] for layer in spec["layer"] if "encoding" in layer]
@@ -14,7 +16,7 @@ def y_scale(spec):
 
 def test_each_chart_draws_its_own_figure_of_every_step():
     logged = rows([3.0, 2.0, 1.0])
-    charts, series = training_charts(logged, {})
+    charts, series = training_charts(logged, {}, OWN)
     assert [chart.key for chart in charts] == ["loss", "lr", "grad_norm", "tokens_per_s"]
     for chart in charts:
         assert set(keys(chart.spec)) == {chart.key}
@@ -23,14 +25,14 @@ def test_each_chart_draws_its_own_figure_of_every_step():
 
 
 def test_held_out_losses_lie_on_the_loss_chart_alone():
-    charts, series = training_charts(rows([3.0, 2.0]), {0: 3.5, 2: 2.5})
+    charts, series = training_charts(rows([3.0, 2.0]), {0: 3.5, 2: 2.5}, OWN)
     assert series["heldout"] == [{"step": 0, "heldout": 3.5}, {"step": 2, "heldout": 2.5}]
     assert ["heldout" in keys(chart.spec) for chart in charts] == [True, False, False, False]
     assert [line.name for line in charts[0].lines] == ["training batch", "held-out items"]
 
 
 def test_a_loss_that_falls_far_is_drawn_logarithmically_with_round_ticks():
-    charts, _ = training_charts(rows([6.0, 1.0, 0.004]), {})
+    charts, _ = training_charts(rows([6.0, 1.0, 0.004]), {}, OWN)
     assert charts[0].unit == "nats per response token, logarithmic"
     scale = y_scale(charts[0].spec)
     assert scale["type"] == "log"
@@ -38,12 +40,12 @@ def test_a_loss_that_falls_far_is_drawn_logarithmically_with_round_ticks():
     assert scale["domain"][1] > 6.0
     layer = next(one for one in charts[0].spec["layer"] if "encoding" in one)
     assert layer["encoding"]["y"]["axis"]["values"] == pytest.approx([0.01, 0.1, 1.0])
-    near, _ = training_charts(rows([6.0, 5.0]), {})
+    near, _ = training_charts(rows([6.0, 5.0]), {}, OWN)
     assert y_scale(near[0].spec) == {"domain": [0.0, 6.0], "nice": True}
 
 
 def test_a_noisy_figure_gets_its_running_median():
-    charts, series = training_charts(rows([2.0 + n % 2 for n in range(300)]), {})
+    charts, series = training_charts(rows([2.0 + n % 2 for n in range(300)]), {}, OWN)
     assert charts[0].lines[1].name == "median of 13"
     assert len(series["columns"]["loss_median"]) == 300
     assert [len(chart.lines) for chart in charts[:2]] == [2, 1]
@@ -76,10 +78,10 @@ def test_several_runs_share_one_axis_each_in_its_colour():
 def test_a_resumed_run_begins_where_it_went_on_and_still_shows_the_base_model():
     later = [row | {"step": row["step"] + 10} for row in rows([1.0, 0.9])]
     for heldout, first in (({}, 10), ({0: 3.0, 12: 0.8}, 0)):
-        charts, _ = training_charts(later, heldout)
+        charts, _ = training_charts(later, heldout, OWN)
         assert charts[0].spec["encoding"]["x"]["scale"]["domain"] == [first, 12]
 
 
 def test_a_figure_that_is_zero_all_along_has_an_axis():
-    charts, _ = training_charts([row | {"lr": 0.0} for row in rows([1.0, 0.9])], {})
+    charts, _ = training_charts([row | {"lr": 0.0} for row in rows([1.0, 0.9])], {}, OWN)
     assert y_scale(charts[1].spec)["domain"] == [0.0, 1.0]

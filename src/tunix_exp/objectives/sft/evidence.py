@@ -8,7 +8,7 @@ from tunix_exp.objectives.metric import Metric
 
 METRICS = (
     Metric("loss", "Loss", "nats per response token", "down", "mean"),
-    Metric("response_tokens", "Response tokens", "tokens", "neither", "sum"),
+    Metric("response_tokens", "Response tokens", "tokens", "neither", "sum", is_drawn=False),
 )
 
 KINDS: tuple[Kind, ...] = ()

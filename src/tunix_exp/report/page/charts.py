@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunix_exp.report.series import falls_far, is_noisy, median_reach, running_median
+from tunix_exp.report.series import Figures, falls_far, is_noisy, median_reach, running_median
 
 Plain = dict[str, Any]
 
@@ -62,12 +62,14 @@ class Chart:
     spec: Plain
 
 
-def training_charts(rows: Sequence[Plain], heldout: dict[int, float]) -> tuple[list[Chart], Plain]:
-    """A chart per figure, and the columns and held-out points that they draw."""
+def training_charts(
+    rows: Sequence[Plain], heldout: dict[int, float], own: Figures
+) -> tuple[list[Chart], Plain]:
+    """A chart per figure, the objective's `own` last, and the columns and held-out points that they draw."""
     shown = thinned(rows)
     columns: dict[str, list[float]] = {"step": [rows[place]["step"] for place in shown]}
     charts = []
-    for key, (title, unit) in FIGURES.items():
+    for key, (title, unit) in (FIGURES | own).items():
         values = [row[key] for row in rows]
         columns[key] = [rounded(values[place]) for place in shown]
         has_median = is_noisy(values)
@@ -194,7 +196,8 @@ class _Extent:
 def _extent(key: str, values: Sequence[float]) -> _Extent:
     if key in ("loss", HELDOUT) and falls_far(values):
         return _Extent(min(values) / 1.25, max(values) * 1.25, True)  # some air
-    return _Extent(min([0.0, *values]), max(values) or 1.0, False)
+    low, high = min([0.0, *values]), max([0.0, *values])
+    return _Extent(low, high if high > low else 1.0, False)
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tunix_exp.report import facts
 from tunix_exp.report.comparison import comparison_rows, notes
@@ -16,6 +17,7 @@ from tunix_exp.report.page.predictions import fitting, prediction_rows
 from tunix_exp.report.page.record import Record, read_record
 from tunix_exp.report.page.render import render
 from tunix_exp.report.result import loss_row
+from tunix_exp.report.series import objective_figures
 
 # What is shown whole, under its name, where the run has it.
 _TEXTS = {
@@ -32,7 +34,7 @@ def run_page(run: Path) -> str:
     drawn again later it is the same text.
     """
     record = read_record(run)
-    charts, series = training_charts(record.metrics, record.heldout) if record.metrics else ([], {})
+    charts, series = _curves(record)
     rows = prediction_rows(record.base, record.trained)
     shown = fitting(rows)
     comparison = None if record.summary is None else record.summary["comparison"]
@@ -74,6 +76,13 @@ def _drawn(charts: list[Chart]) -> list[dict[str, object]]:
     return [
         {"key": one.key, "lines": [asdict(line) for line in one.lines], "spec": one.spec} for one in charts
     ]
+
+
+def _curves(record: Record) -> tuple[list[Chart], dict[str, Any]]:
+    if not record.metrics:
+        return [], {}
+    own = objective_figures(record.config, record.metrics)
+    return training_charts(record.metrics, record.heldout, own)
 
 
 def _steps(record: Record, series: dict[str, dict[str, list[float]]]) -> tuple[int, int]:
