@@ -189,14 +189,17 @@ def test_a_signal_to_a_forked_child_is_not_the_parent_s():
     status, _, said = ended_by_signal("""
 interruption.GRACE_S = 0.2
 interruption.heed()
+is_up, up = os.pipe()
 child = os.fork()
 if not child:
+    os.write(up, b"!")
     time.sleep(60)
-time.sleep(0.2)
+os.read(is_up, 1)
 os.kill(child, signal.SIGTERM)
 assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGTERM
 time.sleep(0.6)
 assert interruption.asked() is None
+interruption.GRACE_S = 60
 print("ready", flush=True)
 try:
     time.sleep(60)
