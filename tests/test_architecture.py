@@ -137,3 +137,22 @@ def test_a_declared_dependency_is_imported_by_the_package(requirement):
     assert modules, f"{name} is not installed"
     imported = {imported.split(".")[0] for path in MODULES for imported in imports(path)}
     assert modules & imported, f"{name} is declared, and nothing imports {' or '.join(sorted(modules))}"
+
+
+STAGES = sorted((ROOT / "stages").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", STAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_stage_takes_what_others_made_and_calls_none_of_them(path):
+    own = path.relative_to(ROOT / "stages").parts[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tunix_exp.stages."):
+            other = node.module.split(".")[2]
+            if other not in (own, "once"):  # the latter is below them all
+                called = [alias.name for alias in node.names if not alias.name[0].isupper()]
+                assert not called, f"{path.name} calls {', '.join(called)} of {node.module}"
+
+
+def test_the_story_of_an_experiment_and_its_stages_are_short():
+    assert len((ROOT / "run.py").read_text().splitlines()) <= 150
+    assert max(len(path.read_text().splitlines()) for path in STAGES) <= 250
