@@ -132,3 +132,12 @@ def test_importing_the_package_loads_no_matplotlib_and_drawing_no_pyplot(tmp_pat
         "assert 'matplotlib.pyplot' not in sys.modules and 'jax' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=600)
+
+
+def test_held_out_losses_above_those_of_the_batches_lie_within_the_panel(tmp_path, drawn):
+    run = write_run(tmp_path, losses=[2.0, 1.5])
+    (run / "heldout.jsonl").write_text('{"step": 1, "loss_nats": 2.9}\n{"step": 2, "loss_nats": 2.8}\n')
+    draw_curves(run, tmp_path / "curves.png")
+    bottom, top = drawn[0].axes[0].get_ylim()
+    assert bottom == 0
+    assert top > 2.9

@@ -116,8 +116,6 @@ def _draw_loss(
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.yaxis.set_minor_formatter(lambda value, _: "")
         axis.tick_params(axis="y", which="both", length=0)
-    else:
-        _start_at_zero(axis)
     if heldout:
         axis.plot(
             list(heldout),
@@ -133,6 +131,8 @@ def _draw_loss(
             zorder=4,
             clip_on=False,
         )
+    if not is_logarithmic:
+        _start_at_zero(axis)
     axis.legend(loc="upper right", frameon=False, fontsize=10, labelcolor=_INK, handlelength=1.8)
 
 
