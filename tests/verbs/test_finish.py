@@ -1,5 +1,7 @@
 """`finish RUN` does what is missing of a run, and nothing else."""
 
+import json
+
 import pytest
 
 from tests.running import bits, read_json, run_toy
@@ -67,6 +69,18 @@ def test_an_answer_that_was_altered_meanwhile_is_given_again(tmp_path, monkeypat
     assert cli.main(["finish", str(tmp_path / "1")]) == 0
     assert len(evaluations) == 3
     assert bits(tmp_path / "1-finished") == bits(toy_run)
+
+
+def test_answers_from_other_inputs_are_given_again(tmp_path, monkeypatch, evaluations):
+    killed_in(training, "train", tmp_path / "1", HELD_OUT, monkeypatch=monkeypatch)
+    record = tmp_path / "1" / "stages" / "base_evaluation.json"
+    was = read_json(record)
+    record.write_text(json.dumps(was | {"inputs": was["inputs"] | {"code": {"version": "0.0.9"}}}))
+    assert cli.main(["finish", str(tmp_path / "1")]) == 0
+    assert len(evaluations) == 3
+    made = read_json(tmp_path / "1-finished" / "stages" / "base_evaluation.json")
+    assert made["inputs"] == was["inputs"]
+    assert made["made_by"] == read_json(tmp_path / "1-finished" / "run_manifest.json")["run_id"]
 
 
 def test_a_run_that_left_nothing_is_done_anew_and_says_so(tmp_path, monkeypatch, capsys, toy_run):
