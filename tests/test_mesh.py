@@ -116,7 +116,11 @@ model = build(config, param_dtype="float32", compute_dtype="float32", seed=0, me
 prompts = [[1 + i] * (2 + i) for i in range(5)]
 made = generate(model, prompts, max_new_tokens=6, eos_ids=(), pad_id=0, batch_size=8)
 items = [
-    SimpleNamespace(tokens_T=np.array([*p, 7, 9]), prompt_length=len(p), example=SimpleNamespace(id=str(i)))
+    SimpleNamespace(
+        tokens_T=np.array([*p, 7, 9]),
+        learnt_T=np.array([*[False] * len(p), True, True]),
+        example=SimpleNamespace(id=str(i)),
+    )
     for i, p in enumerate(prompts)
 ]
 losses = [loss.nats for loss in item_losses(model, items)]

@@ -46,7 +46,12 @@ def program(family, loop):
 def examples(seed=0):
     rng = np.random.default_rng(seed)
     return [
-        TokenizedExample(example(name=f"x-{n}"), rng.integers(0, 31, length, dtype=np.int32), prompt)
+        TokenizedExample(
+            example(name=f"x-{n}"),
+            rng.integers(0, 31, length, dtype=np.int32),
+            prompt,
+            np.arange(length) >= prompt,
+        )
         for n, (prompt, length) in enumerate(LENGTHS)
     ]
 

@@ -1,6 +1,6 @@
 import math
 from collections import Counter
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.toys import TEMPLATE, example
-from tunix_exp.data.batches import Batch, Batches
+from tunix_exp.data.batches import Batch, Batches, laid_out
 from tunix_exp.data.packing import may_close
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenize import tokenize
@@ -268,3 +268,11 @@ def test_a_width_that_no_order_gives_is_not_expected():
     # eight rows in batches of four, all of an epoch: three narrow rows never fill one
     assert may_close(np.array([3, 5]), 4, start=0, size=8) == {1}
     assert may_close(np.array([4, 4]), 4, start=0, size=8) == {0, 1}
+
+
+def test_the_loss_mask_is_what_each_example_learns():
+    first, second = TOKENIZED.kept[:2]
+    odd = replace(first, learnt_T=np.arange(len(first.tokens_T)) % 2 == 1)
+    batch = laid_out([(odd, second)], width=32, pad_id=0)
+    marks = [*odd.learnt_T, *second.learnt_T]
+    assert batch.loss_mask_BT[0].tolist() == marks + [False] * (32 - len(marks))

@@ -1,6 +1,8 @@
 import json
 from dataclasses import replace
 
+import numpy as np
+
 from tests.data.toys import TEMPLATE, data_config, example
 from tunix_exp.data import sources
 from tunix_exp.data.batches import Batches, laid_out
@@ -112,3 +114,12 @@ def test_long_text_is_broken_into_lines_and_nothing_of_it_is_lost():
     assert max(map(len, shown)) <= 100
     assert "".join(line[2:] for line in shown[::2]) == "word " * 60 + "⏎Answer: A<|endoftext|>"
     assert all(len(text) == len(marks) for text, marks in zip(shown[::2], shown[1::2], strict=True))
+
+
+def test_the_marks_are_the_mask_s_wherever_it_stands():
+    kept = tokenize([example("Q?", answer="A")], RENDERER, BYTES, 64, "error").kept[0]
+    learnt_T = np.zeros(len(kept.tokens_T), dtype=bool)
+    learnt_T[[1, 4]] = True
+    shown = example_text(replace(kept, learnt_T=learnt_T), BYTES)
+    assert "  Q?⏎\n  .^.\n  Answer: A<|endoftext|>\n  .^....................\n" in shown
+    assert [line.split()[2] for line in shown.split("place  id")[1].splitlines()[1:]] == [*".^..^", *"." * 8]

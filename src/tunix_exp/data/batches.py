@@ -31,7 +31,7 @@ class Batch:
     """One batch on the host.
 
     `tokens_BT` int32, padded at the right; `segment_ids_BT` int32, 1, 2, … for the examples of a row and 0
-    where it is padding; `loss_mask_BT` bool, true where the token is of a response, its end token included.
+    where it is padding; `loss_mask_BT` bool, true where the token is learnt, as each example says.
     """
 
     tokens_BT: np.ndarray
@@ -214,7 +214,7 @@ def laid_out(rows: Sequence[Row], *, width: int, pad_id: int) -> Batch:
             end = start + len(example.tokens_T)
             tokens_BT[place, start:end] = example.tokens_T
             segment_ids_BT[place, start:end] = segment
-            loss_mask_BT[place, start + example.prompt_length : end] = True
+            loss_mask_BT[place, start:end] = example.learnt_T
             start = end
     ids = tuple(example.example.id for row in rows for example in row)
     return Batch(tokens_BT, segment_ids_BT, loss_mask_BT, ids)

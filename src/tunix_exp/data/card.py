@@ -1,8 +1,10 @@
 """What a run says about its data: the card's figures, and one example as the model sees it."""
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from operator import itemgetter
 from typing import Any
 
 from tunix_exp.data.batches import Batch, BatchStatistics
@@ -85,12 +87,11 @@ def example_text(tokenized: TokenizedExample, tokenizer: Tokenizer) -> str:
         *_indented(example.answer),
         "",
         "as the model sees it;  . is read only   ^ is learned",
-        *_masked(ids, tokenized.prompt_length, tokenizer),
+        *_masked(ids, tokenized.learnt_T.tolist(), tokenizer),
         "",
         "place  id      loss  token",
     ]
-    for place, token in enumerate(ids):
-        is_learned = place >= tokenized.prompt_length
+    for place, (token, is_learned) in enumerate(zip(ids, tokenized.learnt_T, strict=True)):
         ends = "  (end)" if token == tokenizer.end_id and is_learned else ""
         shown = repr(tokenizer.decode([token]))
         lines.append(f"{place:<6} {token:<7} {'^' if is_learned else '.'}     {shown}{ends}")
@@ -114,13 +115,15 @@ def _indented(text: str) -> list[str]:
     return [f"  {line}" for line in text.split("\n")]
 
 
-def _masked(ids: list[int], prompt_length: int, tokenizer: Tokenizer) -> list[str]:
+def _masked(ids: list[int], learnt: list[bool], tokenizer: Tokenizer) -> list[str]:
     """Lines of text, each over a line of marks; a token's mark is as wide as its text."""
     lines: list[str] = []
     text = marks = ""
+    stretches = itertools.groupby(zip(ids, learnt, strict=True), key=itemgetter(1))
     for group, mark in (
-        *((group, ".") for group in _characters(ids[:prompt_length], tokenizer)),
-        *((group, "^") for group in _characters(ids[prompt_length:], tokenizer)),
+        (group, "^" if is_learned else ".")
+        for is_learned, stretch in stretches
+        for group in _characters([token for token, _ in stretch], tokenizer)
     ):
         shown = group.replace("\n", "⏎").replace("\t", "⇥").replace("\r", "␍")
         text += shown

@@ -18,15 +18,20 @@ _MOST_SHOWN = 10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenizedExample:
-    """An example as `tokens_T`, int32: `prompt_length` of prompt, then the response, then the end token."""
+    """An example as `tokens_T`, int32: `prompt_length` of prompt, then the response, then the end token.
+
+    In `learnt_T`, bool, the tokens are marked that training predicts. The response is the last message of a
+    conversation, and all before it the prompt, which may hold tokens that are learnt as well.
+    """
 
     example: Example
     tokens_T: np.ndarray
     prompt_length: int
+    learnt_T: np.ndarray
 
     @property
     def response_length(self) -> int:
-        """The number of supervised tokens, the end token included."""
+        """The number of the response's tokens, the end token included."""
         return len(self.tokens_T) - self.prompt_length
 
 
@@ -99,7 +104,8 @@ def tokenize(
             (dropped if response is None else shortened).append(example.id)
         if response is not None:
             tokens_T = np.array([*prompt, *response], dtype=np.int32)
-            kept.append(TokenizedExample(example, tokens_T, len(prompt)))
+            learnt_T = np.arange(len(tokens_T)) >= len(prompt)
+            kept.append(TokenizedExample(example, tokens_T, len(prompt), learnt_T))
     if misfits and too_long == "error":
         raise _too_long(misfits, len(examples), max_tokens, key, positions)
     if not kept:
@@ -205,6 +211,7 @@ def _statistics(
     prompt_N = np.array([example.prompt_length for example in kept])
     total_N = np.array([len(example.tokens_T) for example in kept])
     response_N = total_N - prompt_N
+    learnt = sum(int(example.learnt_T.sum()) for example in kept)
     return TokenStatistics(
         rows_read=rows_read,
         rows_kept=len(kept),
@@ -213,7 +220,7 @@ def _statistics(
         prompt_tokens=_lengths(prompt_N),
         response_tokens=_lengths(response_N),
         total_tokens=_lengths(total_N),
-        supervised_share=float(response_N.sum() / total_N.sum()),
+        supervised_share=float(learnt / total_N.sum()),
         shortened_ids=tuple(shortened),
         dropped_ids=tuple(dropped),
     )
