@@ -91,14 +91,6 @@ def test_held_out_losses_of_every_file_lie_on_the_loss_axes(tmp_path, drawn):
     assert (list(heldout.get_xdata()), list(heldout.get_ydata())) == ([0, 2, 4], [3.25, 2.2, 0.5])
 
 
-def test_a_held_out_loss_in_a_metrics_row_is_drawn(tmp_path, drawn):
-    run = write_run(tmp_path, losses=[3.0])
-    row = json.loads((run / "metrics.jsonl").read_text()) | {"heldout_loss": 2.5}
-    (run / "metrics.jsonl").write_text(json.dumps(row) + "\n")
-    draw_curves(run, tmp_path / "curves.png")
-    assert list(drawn[0].axes[0].lines[-1].get_ydata()) == [2.5]
-
-
 def test_many_noisy_steps_get_a_running_median(tmp_path, drawn):
     losses = [2.0 + (n % 2) for n in range(300)]
     draw_curves(write_run(tmp_path, losses=losses), tmp_path / "curves.png")

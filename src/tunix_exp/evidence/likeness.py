@@ -8,9 +8,7 @@ from typing import Any
 from tunix_exp.evidence.kinds import config
 from tunix_exp.evidence.kinds.read import object_if_any, read_lines
 from tunix_exp.evidence.kinds.registry import kinds_of
-from tunix_exp.evidence.layout import MANIFEST
-from tunix_exp.evidence.manifest import RunManifest, parse_manifest
-from tunix_exp.evidence.strict_json import read_text
+from tunix_exp.evidence.manifest import RunManifest, read_manifest
 
 # Where compiled programs are kept, and how memory is taken, changes nothing that is computed.
 _NO_MATTER = frozenset({"JAX_COMPILATION_CACHE_DIR", "GLIBC_TUNABLES"})
@@ -145,7 +143,7 @@ def compare(there: Path, here: Path, *, steps: int | None) -> Likeness:
         for key in [key for key in keys if key != "step" and key not in what.leaves_out]:
             figures = ({row["step"]: row[key] for row in rows if key in row} for rows in lines)
             series.append(_series(what.names.get(key, key), *figures, until=until))
-    stood_on = (parse_manifest(read_text(run / MANIFEST, file=MANIFEST)) for run in runs)
+    stood_on = map(read_manifest, runs)
     return Likeness(
         tuple(part for part in series if part.steps),
         tuple(part for part in answers if part.items),

@@ -2,12 +2,14 @@
 
 import hashlib
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.strict_json import canonical_json, parse_json
+from tunix_exp.evidence.layout import CONFIG, MANIFEST
+from tunix_exp.evidence.strict_json import canonical_json, parse_json, read_text
 
 Status = Literal["running", "completed", "failed", "interrupted"]
 Mode = Literal["full", "smoke", "eval", "preflight"]
@@ -290,21 +292,26 @@ def utc_now() -> str:
 
 def config_hash(config: dict[str, Any]) -> str:
     """The sha256 of the config's canonical JSON: the same for every order of its keys."""
-    return hashlib.sha256(canonical_json(config, file="config.json").encode()).hexdigest()
+    return hashlib.sha256(canonical_json(config, file=CONFIG).encode()).hexdigest()
+
+
+def read_manifest(root: Path) -> RunManifest:
+    """The manifest of the run at `root`; a `UserError` lists every key that is wrong."""
+    return parse_manifest(read_text(root / MANIFEST, file=MANIFEST))
 
 
 def parse_manifest(text: str) -> RunManifest:
     """The manifest that `text` holds as JSON; a `UserError` lists every key that is wrong."""
-    plain = parse_json(text, file="run_manifest.json")
+    plain = parse_json(text, file=MANIFEST)
     if isinstance(plain, dict) and plain.get("schema_version") == 1:
-        text = canonical_json(_with_later_fields(plain), file="run_manifest.json")
+        text = canonical_json(_with_later_fields(plain), file=MANIFEST)
     try:
         return RunManifest.model_validate_json(text)
     except ValidationError as error:
         faults = [f"`{'.'.join(map(str, e['loc'])) or 'the file'}`: {e['msg']}" for e in error.errors()]
         raise UserError(
             "the manifest does not follow its schema: " + "; ".join(faults),
-            where="run_manifest.json",
+            where=MANIFEST,
             remedy="a manifest is written by the run alone; take it from where it was made, or run again",
         ) from error
 

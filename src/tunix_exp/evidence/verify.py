@@ -14,9 +14,9 @@ from tunix_exp.evidence import layout
 from tunix_exp.evidence.findings import derive
 from tunix_exp.evidence.kinds.kind import Disagreement, Kind, Line
 from tunix_exp.evidence.kinds.registry import kinds_of
-from tunix_exp.evidence.manifest import Finding, RunManifest, Status, parse_manifest
+from tunix_exp.evidence.manifest import Finding, RunManifest, Status, read_manifest
 from tunix_exp.evidence.opened import OpenedRun
-from tunix_exp.evidence.strict_json import BrokenFile, read_text
+from tunix_exp.evidence.strict_json import BrokenFile
 
 __all__ = ["Disagreement", "inspect", "runs_below", "verify"]
 
@@ -48,7 +48,7 @@ def inspect(run: Path, *, as_status: Status | None = None) -> Inspection:
             "there is no run directory", where=str(run), remedy="name a directory that a run has made"
         )
     try:
-        manifest = parse_manifest(read_text(run / layout.MANIFEST, file=layout.MANIFEST))
+        manifest = read_manifest(run)
     except FileNotFoundError:
         return _refused("is missing: no run has claimed this directory")
     except UserError as error:

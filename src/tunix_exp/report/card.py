@@ -4,53 +4,33 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from tunix_exp.evidence import layout
-from tunix_exp.evidence.manifest import LoRA, RunManifest, parse_manifest
-from tunix_exp.evidence.strict_json import read_json_object, read_text
+from tunix_exp.evidence.kinds import config as config_kind
+from tunix_exp.evidence.kinds.read import read_object
+from tunix_exp.evidence.manifest import LoRA, RunManifest, read_manifest
 from tunix_exp.numbers import counted
-from tunix_exp.report.markdown import named, verbatim
-from tunix_exp.report.readme import result_of, what_was_run
+from tunix_exp.report import facts
+from tunix_exp.report.markdown import verbatim
+from tunix_exp.report.page.render import render_markdown
+from tunix_exp.report.readme import result_of
 
 Form = Literal["hf", "peft"]
-
-_LOADING = {
-    "hf": """from transformers import AutoModelForCausalLM, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained(FOLDER)
-model = AutoModelForCausalLM.from_pretrained(FOLDER)""",
-    "peft": """from peft import AutoPeftModelForCausalLM
-
-# or PeftModel.from_pretrained(BASE_MODEL, FOLDER)
-model = AutoPeftModelForCausalLM.from_pretrained(FOLDER)""",
-}
 
 
 def model_card(run: Path, form: Form) -> str:
     """Markdown with the front matter that the Hub reads, from the files that lie in `run` by now."""
-    manifest = parse_manifest(read_text(run / layout.MANIFEST, file=layout.MANIFEST))
-    config = read_json_object(run / layout.CONFIG, file=layout.CONFIG)
-    parts = [
-        _front_matter(manifest, form),
-        f"# {named(manifest.name)}",
-        _what_it_is(manifest, config, form),
-        *result_of(run),
-        what_was_run(manifest),
-        f"## Loading\n\n```python\n{_LOADING[form]}\n```",
-        _prompt(config["data"]["template"]),
-        "## Evidence\n\nThe run directory of "
-        f"`{manifest.run_id}` holds every answer behind these figures and the hash of every file here; "
-        "`python -m tunix_exp verify` checks them.",
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _front_matter(manifest: RunManifest, form: Form) -> str:
-    assert manifest.model is not None
-    weights = manifest.model.weights
-    lines = [f"library_name: {'peft' if form == 'peft' else 'transformers'}", "pipeline_tag: text-generation"]
-    if weights.startswith("hub:"):
-        lines.append(f"base_model: {weights.removeprefix('hub:').partition('@')[0]}")
-    return "\n".join(["---", *lines, "tags:", "- tunix_exp", "---"])
+    manifest, config = read_manifest(run), read_object(config_kind.KIND, run)
+    # by which training and evaluation rendered prompts and responses
+    template = {key: config["data"]["template"][key] for key in ("chat", "system", "prompt", "response")}
+    return render_markdown(
+        "card.md",
+        manifest=manifest,
+        model=manifest.model,
+        is_adapter=form == "peft",
+        what=_what_it_is(manifest, config, form),
+        facts=facts.markdown(facts.all_of(manifest)),
+        prompts=json.dumps(template, indent=2, ensure_ascii=False),
+        **result_of(run),
+    )
 
 
 def _what_it_is(manifest: RunManifest, config: dict[str, Any], form: Form) -> str:
@@ -75,9 +55,3 @@ def _rounding(adapter: LoRA | None, config: dict[str, Any]) -> str:
     if exported in (scored, "float32"):
         return ""
     return f" The weights here are rounded to {exported}; the figures below were measured before rounding."
-
-
-def _prompt(template: dict[str, Any]) -> str:
-    """The template by which training and evaluation rendered prompts and responses."""
-    used = {key: template[key] for key in ("chat", "system", "prompt", "response")}
-    return f"## Prompt template\n\n```json\n{json.dumps(used, indent=2, ensure_ascii=False)}\n```"

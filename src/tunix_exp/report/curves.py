@@ -6,18 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence import layout
 from tunix_exp.evidence.kinds import metrics
-from tunix_exp.evidence.strict_json import read_json_object, read_jsonl
-from tunix_exp.report.series import (
-    Figures,
-    falls_far,
-    heldout_losses,
-    is_noisy,
-    median_reach,
-    objective_figures,
-    running_median,
-)
+from tunix_exp.report.page.record import Record, read_record
+from tunix_exp.report.series import falls_far, is_noisy, median_reach, objective_figures, running_median
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +17,20 @@ _INK, _FAINT, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
 _TRAINING, _HELDOUT = "#1f6fb2", "#c2410c"
 _HEIGHT = 8.0  # inches, of two rows of axes
 _FEW_STEPS = 60  # up to here every logged step is a dot of its own
+_STYLE: dict[str, Any] = {
+    "axes.titlelocation": "left", "axes.titlesize": 12, "axes.titlecolor": _INK, "axes.titlepad": 10,
+    "axes.labelsize": 10, "axes.labelcolor": _FAINT, "axes.edgecolor": _FAINT, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.spines.left": False, "axes.grid": True, "axes.grid.axis": "y",
+    "axes.axisbelow": True, "grid.color": _GRID, "grid.linewidth": 0.8, "lines.linewidth": 1.8,
+    "lines.markersize": 3.5, "legend.frameon": False, "legend.fontsize": 10, "legend.labelcolor": _INK,
+    "legend.handlelength": 1.8, "xtick.color": _FAINT, "xtick.labelsize": 10, "xtick.major.size": 0,
+    "ytick.color": _FAINT, "ytick.labelsize": 10, "ytick.major.size": 0, "ytick.minor.size": 0,
+    "text.parse_math": False,  # dollars in a name are no formula
+}  # fmt: skip
+_HELDOUT_POINTS: dict[str, Any] = {
+    "color": _HELDOUT, "linewidth": 1.0, "linestyle": (0, (2, 2)), "marker": "o", "markersize": 5.5,
+    "markeredgecolor": "white", "markeredgewidth": 0.8, "label": "held-out items", "clip_on": False,
+}  # fmt: skip
 
 
 def draw_curves(run: Path, target: Path) -> None:
@@ -41,48 +46,54 @@ def draw_curves(run: Path, target: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = read_jsonl(run / metrics.KIND.path, file=metrics.KIND.path)
-    if not rows:
+    record = read_record(run)
+    if not record.metrics:
         raise UserError(
             "there is no logged step to draw", where=metrics.KIND.path, remedy="train for at least one step"
         )
-    own = objective_figures(read_json_object(run / layout.CONFIG, file=layout.CONFIG), rows)
-    loss_words = ", ".join(word for word in own.pop("loss") if word)
+    titles = _titles(record)
+    rows_of_axes = (len(titles) + 1) // 2
     # The defaults, whatever matplotlibrc a user has: the same picture everywhere. Not the backend's:
     # setting that loads pyplot.
-    defaults = {key: value for key, value in dict.items(matplotlib.rcParamsDefault) if key != "backend"}
-    with matplotlib.rc_context(defaults):
-        rows_of_axes = 2 + (len(own) + 1) // 2
+    defaults: Any = {key: value for key, value in dict.items(matplotlib.rcParamsDefault) if key != "backend"}
+    with matplotlib.rc_context(defaults | _STYLE):
         figure = Figure(figsize=(12, _HEIGHT / 2 * rows_of_axes), dpi=100, facecolor="white")
         canvas = FigureCanvasAgg(figure)
         axes = list(figure.subplots(rows_of_axes, 2).flat)
         figure.subplots_adjust(left=0.07, right=0.97, hspace=0.34, wspace=0.17)
         figure.subplots_adjust(top=_below_top(figure, 0.155), bottom=0.075 * 2 / rows_of_axes)
-        _title(figure, run, rows)
-        _draw_all(axes, rows, loss_words, heldout_losses(run, rows), own)
+        _head(figure, record)
+        _draw_all(axes, record, titles)
         # a version in the metadata would change the bytes with the library, not with the run
         canvas.print_png(target, metadata={"Software": None})
 
 
-def _draw_all(
-    axes: list[Axes], rows: list[dict[str, Any]], loss_words: str, heldout: dict[int, float], own: Figures
-) -> None:
-    steps = [row["step"] for row in rows]
-    titles = {
+def _titles(record: Record) -> dict[str, str]:
+    """What is drawn, by its column."""
+    own = objective_figures(record.config, record.metrics)
+    titles = {key: ", ".join(word for word in words if word) for key, words in own.items()}
+    fixed = {
         "lr": "Learning rate",
         "grad_norm": "Gradient norm, before clipping",
         "tokens_per_s": "Throughput, tokens per second",
-    } | {key: f"{title}, {unit}" if unit else title for key, (title, unit) in own.items()}
-    _draw_loss(axes[0], loss_words, steps, [row["loss"] for row in rows], heldout)
-    for axis, (key, title) in zip(axes[1:], titles.items(), strict=False):
-        _draw(axis, title, steps, [row[key] for row in rows])
-        _start_at_zero(axis)
-    for axis in axes[1 + len(titles) :]:
-        axis.remove()
-    for axis in axes[: 1 + len(titles)]:
+    }
+    return {"loss": titles.pop("loss"), **fixed, **titles}
+
+
+def _draw_all(axes: list[Axes], record: Record, titles: dict[str, str]) -> None:
+    steps = [row["step"] for row in record.metrics]
+    for axis, (key, title) in zip(axes, titles.items(), strict=False):
+        values = [row[key] for row in record.metrics]
+        if key == "loss":
+            _draw_loss(axis, title, steps, values, record.heldout)
+        else:
+            _draw(axis, title, steps, values)
+            _start_at_zero(axis)
         axis.set_xlim(0, 1.02 * steps[-1])
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axis.set_xlabel("optimizer step", color=_FAINT, fontsize=10)
+        axis.set_xlabel("optimizer step")
+    for axis in axes[len(titles) :]:
+        axis.remove()
     axes[3].yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes[1].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
@@ -92,17 +103,15 @@ def _below_top(figure: Any, part: float) -> float:
     return 1 - part * _HEIGHT / figure.get_figheight()
 
 
-def _title(figure: Any, run: Path, rows: list[dict[str, Any]]) -> None:
-    manifest = read_json_object(run / layout.MANIFEST, file=layout.MANIFEST)
-    parts = [manifest[section]["name"] for section in ("model", "data") if manifest[section] is not None]
-    seen = rows[-1]["step"]
-    parts += [f"seed {manifest['seed']}", f"{seen:,} step" + "s" * (seen != 1)]
-    # dollars in a name are no formula
-    style: dict[str, Any] = {"parse_math": False}
+def _head(figure: Any, record: Record) -> None:
+    manifest = record.manifest
+    parts = [section.name for section in (manifest.model, manifest.data) if section is not None]
+    seen = record.metrics[-1]["step"]
+    parts += [f"seed {manifest.seed}", f"{seen:,} step" + "s" * (seen != 1)]
     top, below = _below_top(figure, 0.055), _below_top(figure, 0.088)
-    figure.text(0.07, top, manifest["name"], fontsize=17, fontweight="bold", color=_INK, **style)
-    figure.text(0.07, below, "  ·  ".join(parts), fontsize=11, color=_FAINT, **style)
-    figure.text(0.97, top, manifest["run_id"], fontsize=10, color=_FAINT, ha="right", **style)
+    figure.text(0.07, top, manifest.name, fontsize=17, fontweight="bold", color=_INK)
+    figure.text(0.07, below, "  ·  ".join(parts), fontsize=11, color=_FAINT)
+    figure.text(0.97, top, manifest.run_id, fontsize=10, color=_FAINT, ha="right")
 
 
 def _draw_loss(
@@ -115,63 +124,28 @@ def _draw_loss(
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.yaxis.set_minor_formatter(lambda value, _: "")
-        axis.tick_params(axis="y", which="both", length=0)
     if heldout:
-        axis.plot(
-            list(heldout),
-            list(heldout.values()),
-            color=_HELDOUT,
-            linewidth=1.0,
-            linestyle=(0, (2, 2)),
-            marker="o",
-            markersize=5.5,
-            markeredgecolor="white",
-            markeredgewidth=0.8,
-            label="held-out items",
-            zorder=4,
-            clip_on=False,
-        )
+        axis.plot(list(heldout), list(heldout.values()), zorder=4, **_HELDOUT_POINTS)
     if not is_logarithmic:
         _start_at_zero(axis)
-    axis.legend(loc="upper right", frameon=False, fontsize=10, labelcolor=_INK, handlelength=1.8)
+    axis.legend(loc="upper right")
 
 
 def _draw(axis: Axes, title: str, steps: list[int], values: list[float], *, label: str | None = None) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    has_median = is_noisy(values)
-    axis.plot(
-        steps,
-        values,
-        color=_TRAINING,
-        linewidth=0.8 if has_median else 1.8,
-        alpha=0.35 if has_median else 1.0,
-        marker="o" if len(steps) <= _FEW_STEPS else None,
-        markersize=3.5,
-        label=None if has_median else label,
-        zorder=3,
-    )
-    if has_median:
+    marker = "o" if len(steps) <= _FEW_STEPS else None
+    if is_noisy(values):
+        axis.plot(steps, values, color=_TRAINING, linewidth=0.8, alpha=0.35, marker=marker, zorder=3)
         middle = f"median of {2 * median_reach(values) + 1} logged steps"
-        smooth = running_median(values)
-        axis.plot(
-            steps,
-            smooth,
-            color=_TRAINING,
-            linewidth=1.8,
-            label=middle if label is None else f"{label}, {middle}",
-            zorder=3,
-        )
+        words = middle if label is None else f"{label}, {middle}"
+        axis.plot(steps, running_median(values), color=_TRAINING, label=words, zorder=3)
         if label is None:
-            axis.legend(loc="best", frameon=False, fontsize=10, labelcolor=_INK, handlelength=1.8)
-    axis.set_title(title, loc="left", fontsize=12, color=_INK, pad=10)
-    axis.grid(axis="y", color=_GRID, linewidth=0.8, zorder=0)
-    axis.set_axisbelow(True)
-    axis.tick_params(colors=_FAINT, labelsize=10, length=0)
+            axis.legend(loc="best")
+    else:
+        axis.plot(steps, values, color=_TRAINING, marker=marker, label=label, zorder=3)
+    axis.set_title(title)
     axis.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-    for side in ("top", "right", "left"):
-        axis.spines[side].set_visible(False)
-    axis.spines["bottom"].set_color(_FAINT)
 
 
 def _start_at_zero(axis: Axes) -> None:

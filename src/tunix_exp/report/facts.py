@@ -97,6 +97,11 @@ def machine(manifest: RunManifest) -> Facts:
     return facts
 
 
+def all_of(manifest: RunManifest) -> Facts:
+    """What was run, and the machine."""
+    return [*what_was_run(manifest), *machine(manifest)]
+
+
 def environment(manifest: RunManifest) -> Facts:
     """Versions and variables, and where on Kaggle."""
     known = {**(manifest.versions or {}), **(manifest.environment or {})}

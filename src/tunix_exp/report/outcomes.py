@@ -6,9 +6,7 @@ from pathlib import Path
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.kinds.composed import overrides_of
-from tunix_exp.evidence.layout import MANIFEST
-from tunix_exp.evidence.manifest import RunManifest, parse_manifest
-from tunix_exp.evidence.strict_json import read_text
+from tunix_exp.evidence.manifest import RunManifest, read_manifest
 from tunix_exp.evidence.verify import runs_below
 from tunix_exp.report.readme import summary_of
 from tunix_exp.report.result import result_line
@@ -57,7 +55,7 @@ def outcome(run: Path, name: str) -> Outcome:
     """How the run in folder `run` ended, under `name`."""
     is_regressed = False
     try:
-        manifest = parse_manifest(read_text(run / MANIFEST, file=MANIFEST))
+        manifest = read_manifest(run)
         status, says, is_regressed = manifest.status, _says(manifest, run), manifest.verdict == "regressed"
     except FileNotFoundError:
         status, says = NO_MANIFEST, "the job ended before its run started"

@@ -4,11 +4,8 @@ import bisect
 import itertools
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from tunix_exp.evidence.kinds import eval_summary, heldout
-from tunix_exp.evidence.strict_json import read_json_object, read_jsonl
 from tunix_exp.objectives import registry
 
 _LOG_RATIO = 20.0  # a loss that falls further than this shows its end only on a logarithmic axis
@@ -31,22 +28,6 @@ def objective_figures(config: Mapping[str, Any], rows: Sequence[dict[str, Any]])
         if metric.is_drawn and all(metric.name in row for row in rows):
             figures[metric.name] = (metric.title, ", ".join(word for word in words if word))
     return figures
-
-
-def heldout_losses(run: Path, rows: Sequence[dict[str, Any]]) -> dict[int, float]:
-    """The held-out losses by step, from the files that the run has: the base model's is that of step 0."""
-    losses = {row["step"]: row["heldout_loss"] for row in rows if "heldout_loss" in row}
-    if (run / heldout.KIND.path).exists():
-        losses |= {
-            row["step"]: row["loss_nats"]
-            for row in read_jsonl(run / heldout.KIND.path, file=heldout.KIND.path)
-        }
-    if (run / eval_summary.KIND.path).exists():
-        summary = read_json_object(run / eval_summary.KIND.path, file=eval_summary.KIND.path)
-        losses[0] = summary["base"]["heldout_loss_nats"]
-        if summary["trained"] is not None:
-            losses[rows[-1]["step"]] = summary["trained"]["heldout_loss_nats"]
-    return dict(sorted(losses.items()))
 
 
 def falls_far(values: Sequence[float]) -> bool:

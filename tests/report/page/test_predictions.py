@@ -3,8 +3,8 @@ import random
 import pytest
 
 from tests.report.page.run_folder import answers
-from tunix_exp.report.page.island import packed
 from tunix_exp.report.page.predictions import fitting, outcome, prediction_rows
+from tunix_exp.report.page.render import packed
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def object_if_any(kind: Kind, root: Path) -> dict[str, Any] | None:
 
 def read_lines(kind: Kind, root: Path) -> list[dict[str, Any]]:
     """The lines of the kind's file below `root`, which follow its schema; none without the file."""
-    rows, previous = _plain_lines(kind, root), 0
+    rows, previous = plain_lines(kind, root), 0
     for line, row in enumerate(rows, start=1):
         validated(kind, row, line=line)
         if issubclass(kind.schema or dict, Line):
@@ -36,10 +36,11 @@ def read_lines(kind: Kind, root: Path) -> list[dict[str, Any]]:
 
 def read_rows(kind: Kind, root: Path) -> list[Any]:
     """The lines as values of the kind's schema."""
-    return [validated(kind, row, line=n) for n, row in enumerate(_plain_lines(kind, root), start=1)]
+    return [validated(kind, row, line=n) for n, row in enumerate(plain_lines(kind, root), start=1)]
 
 
-def _plain_lines(kind: Kind, root: Path) -> list[dict[str, Any]]:
+def plain_lines(kind: Kind, root: Path) -> list[dict[str, Any]]:
+    """The lines as they stand there, whatever their schema; none without the file."""
     path = root / kind.path
     return read_jsonl(path, file=kind.path) if path.is_file() else []
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tunix_exp.report.page.island import packed
+from tunix_exp.report.page.render import packed
 from tunix_exp.scoring.scorecard import Prediction
 
 # An answer longer than this is cut, and says so: the whole stands in predictions/.

@@ -7,11 +7,20 @@ from typing import Any
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
-from tunix_exp.evidence.kinds import composed, eval_summary, harness, metrics, plan, predictions
-from tunix_exp.evidence.manifest import RunManifest, parse_manifest
-from tunix_exp.evidence.strict_json import read_json_object, read_jsonl, read_text
-from tunix_exp.report.series import heldout_losses
-from tunix_exp.scoring.harness import Sample, marks
+from tunix_exp.evidence.kinds import (
+    composed,
+    config,
+    eval_summary,
+    harness,
+    heldout,
+    metrics,
+    plan,
+    predictions,
+)
+from tunix_exp.evidence.kinds.read import object_if_any, plain_lines, read_object, read_rows
+from tunix_exp.evidence.manifest import RunManifest, read_manifest
+from tunix_exp.evidence.strict_json import read_json_object, read_text
+from tunix_exp.scoring.harness import marks
 from tunix_exp.scoring.paired import Marked
 from tunix_exp.scoring.scorecard import Prediction
 
@@ -62,11 +71,8 @@ class Record:
         """Right or wrong, item by item: the model that the run ends with."""
         if self.harness is None:
             return self.trained or self.base
-        is_trained = (self.root / harness.TRAINED_SAMPLES.path).is_file()
-        samples = harness.TRAINED_SAMPLES.path if is_trained else harness.BASE_SAMPLES.path
-        rows = enumerate(_lines(self.root, samples), start=1)
-        parsed = [Sample.from_dict(row, where=f"{samples}, line {line}") for line, row in rows]
-        return marks(parsed, self.harness["primary"])
+        samples = read_rows(harness.TRAINED_SAMPLES, self.root) or read_rows(harness.BASE_SAMPLES, self.root)
+        return marks(samples, self.harness["primary"])
 
     def text(self, name: str) -> str | None:
         """The text of a file of the run, or `None` where it has none of that name."""
@@ -82,34 +88,28 @@ def read_record(root: Path) -> Record:
             where=str(root),
             remedy="name a directory with a run_manifest.json, such as outputs/NAME/DATE",
         )
-    manifest = parse_manifest(read_text(root / layout.MANIFEST, file=layout.MANIFEST))
-    steps = _lines(root, metrics.KIND.path)
+    steps, summary = plain_lines(metrics.KIND, root), object_if_any(eval_summary.KIND, root)
+    defaults = root / composed.DEFAULTS
     return Record(
         root=root,
-        manifest=manifest,
-        config=read_json_object(root / layout.CONFIG, file=layout.CONFIG),
-        defaults=_object(root, composed.DEFAULTS),
+        manifest=read_manifest(root),
+        config=read_object(config.KIND, root),
+        defaults=read_json_object(defaults, file=composed.DEFAULTS) if defaults.is_file() else None,
         overrides=composed.overrides_of(root),
         metrics=steps,
-        heldout=heldout_losses(root, steps) if steps else {},
-        summary=_object(root, eval_summary.KIND.path),
-        harness=_object(root, harness.SUMMARY.path),
-        base=_predictions(root, predictions.BASE.path),
-        trained=_predictions(root, predictions.TRAINED.path),
-        plan=_object(root, plan.KIND.path),
+        heldout=_heldout(steps, plain_lines(heldout.KIND, root), summary) if steps else {},
+        summary=summary,
+        harness=object_if_any(harness.SUMMARY, root),
+        base=read_rows(predictions.BASE, root),
+        trained=read_rows(predictions.TRAINED, root),
+        plan=object_if_any(plan.KIND, root),
     )
 
 
-def _object(root: Path, name: str) -> Plain | None:
-    return read_json_object(root / name, file=name) if (root / name).is_file() else None
-
-
-def _lines(root: Path, name: str) -> list[Plain]:
-    return read_jsonl(root / name, file=name) if (root / name).is_file() else []
-
-
-def _predictions(root: Path, name: str) -> list[Prediction]:
-    return [
-        Prediction.from_dict(row, where=f"{name}, line {line}")
-        for line, row in enumerate(_lines(root, name), start=1)
-    ]
+def _heldout(steps: list[Plain], lines: list[Plain], summary: Plain | None) -> dict[int, float]:
+    """The held-out losses by step: the base model's is that of step 0, the trained one's of the last."""
+    losses: dict[int, float] = {row["step"]: row["loss_nats"] for row in lines}
+    for step, model in ((0, "base"), (steps[-1]["step"], "trained")):
+        if summary is not None and summary[model] is not None:
+            losses[step] = summary[model]["heldout_loss_nats"]
+    return dict(sorted(losses.items()))
