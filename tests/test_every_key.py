@@ -26,6 +26,8 @@ NO_EVAL_LABELS = (
     "eval.fields.question=question", "eval.fields.answer=answer",
     "eval.fields.section=null", "eval.fields.category=null", "eval.fields.difficulty=null",
 )  # fmt: skip
+UNNAMED = tuple(f"data.fields.{part}=null" for part in ("question", "reasoning", "answer"))
+UNNAMED_ITEMS = tuple(f"eval.fields.{part}=null" for part in ("question", "reasoning", "answer"))
 HELD_OUT = (
     "data.source=bundled:nano-eval", "data.fields.question=prompt", "data.fields.answer=expected_answer",
 )  # fmt: skip
@@ -64,7 +66,12 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "adapter.merge_for_eval": ("true", LORA),
     "data.name": ("other", ()),
     "data.source": ("bundled:golden-v2", ("data.fields.question=prompt", "data.fields.answer=final_answer")),
+    "data.format": ("alpaca", UNNAMED),
     "data.fields.id": ("question", ()),
+    "data.fields.input": ("category", ()),
+    "data.fields.messages": ("steps", UNNAMED),
+    "data.fields.text": ("question", UNNAMED),
+    "data.only": ("{category:[addition]}", ()),
     "data.fields.question": ("id", ()),
     "data.fields.reasoning": ("null", ()),
     "data.fields.answer": ("category", ()),
@@ -135,7 +142,10 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "eval.kind": ("none", ("eval=none", "eval.kind=items")),
     "eval.name": ("other", ()),
     "eval.source": ("bundled:eval-v1", ("eval.fields.reasoning=null", "eval.fields.section=null")),
+    "eval.format": ("alpaca", UNNAMED_ITEMS),
     "eval.fields.id": ("null", ()),
+    "eval.fields.input": ("category", ()),
+    "eval.fields.messages": ("steps", UNNAMED_ITEMS),
     "eval.fields.question": ("id", ()),
     "eval.fields.reasoning": ("null", ()),
     "eval.fields.answer": ("category", ()),

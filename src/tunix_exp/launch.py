@@ -167,7 +167,7 @@ def _opened_baseline(config: EvalConfig, evidence: RunDirectory, stages: Stages)
     with stages("baseline"):
         place = Path(config.baseline).expanduser()
         found = baselines.open_baseline(place, tolerance_points=config.baseline_tolerance_points)
-        items = read_items(config.source, config.fields, config.max_items)
+        items = read_items(config.source, config.format, config.fields, config.max_items)
         baselines.refuse_other_items(found, [(item.id, item.answer) for item in items])
         evidence.update(baseline=found.record)
     return found

@@ -79,13 +79,13 @@ def test_a_question_twice_is_refused_in_items_and_allowed_in_training(toy):
     path = toy({"q": "What  is it?", "a": "x"}, {"q": "what is IT?", "a": "y"})
     assert len(sources.read(data_config(path))) == 2
     with pytest.raises(UserError, match=r"the question 'what is IT\?' stands already at .*:1") as caught:
-        sources.read_items(str(path), fields(), None, key="eval")
+        sources.read_items(str(path), "auto", fields(), None, key="eval")
     assert "(eval.source)" in str(caught.value)
 
 
 def test_max_items_limits_the_items(toy):
     path = toy({"q": "1?", "a": "x"}, {"q": "2?", "a": "x"})
-    assert len(sources.read_items(str(path), fields(), 1)) == 1
+    assert len(sources.read_items(str(path), "auto", fields(), 1)) == 1
 
 
 def test_training_questions_that_are_held_out_are_refused():

@@ -4,15 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tunix_exp.data.config import DataConfig, FieldsConfig, TemplateConfig
+from tunix_exp.data.config import DataConfig, FieldsConfig, Format, RowFieldsConfig, TemplateConfig
 from tunix_exp.data.example import Example
 from tunix_exp.data.tokenizer import load_tokenizer
 
 FIELDS = {
     "id": None,
     "question": "q",
+    "input": None,
     "reasoning": None,
     "answer": "a",
+    "messages": None,
     "answer_marker": None,
     "strip_calculator_marks": False,
     "section": None,
@@ -33,11 +35,20 @@ def fields(**changes: Any) -> FieldsConfig:
     return FieldsConfig(**{**FIELDS, **changes})
 
 
-def data_config(source: Path | str, *, max_rows: int | None = None, **changes: Any) -> DataConfig:
+def data_config(
+    source: Path | str,
+    *,
+    max_rows: int | None = None,
+    form: Format = "auto",
+    only: dict[str, tuple[str, ...]] | None = None,
+    **changes: Any,
+) -> DataConfig:
     return DataConfig(
         name="toy",
         source=str(source),
-        fields=fields(**changes),
+        format=form,
+        only=only,
+        fields=RowFieldsConfig(**{**FIELDS, "text": None, **changes}),
         template=TEMPLATE,
         max_tokens=64,
         too_long="error",

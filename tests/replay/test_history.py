@@ -4,6 +4,7 @@
 drawing library (it would be two thirds of the file).
 """
 
+import functools
 import json
 import os
 import shutil
@@ -105,8 +106,8 @@ def test_the_history_gives_keys_that_a_config_has_and_takes_those_that_none_has(
     assert not keys.keys() & {one.key for one in REMOVED}
     old = json.loads(json.dumps(now))
     for key in (one.key for one in ADDED):
-        group, _, leaf = key.rpartition(".")
-        del old[group][leaf]
+        *path, leaf = key.split(".")
+        del functools.reduce(dict.__getitem__, path, old)[leaf]
     for one in REMOVED:
         group, _, leaf = one.key.rpartition(".")
         old[group][leaf] = one.value

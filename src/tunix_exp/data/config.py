@@ -8,22 +8,26 @@ from tunix_exp.models.families.registry import chat_templates
 from tunix_exp.references import ReferenceText
 from tunix_exp.schema import MOST_TOKENS, Config, Name, Rows, Text, contradiction
 
-# Parts that a row may do without.
-OPTIONAL = ("id", "reasoning", "section", "category", "difficulty")
+ItemFormat = Literal["auto", "question-answer", "prompt-response", "alpaca", "messages", "sharegpt"]
+Format = ItemFormat | Literal["text"]
 
 
 class FieldsConfig(Config):
-    """The names that a row's parts go by in the source; `null` where the source has no such part.
+    """The names of a row's parts in the source; `null` where the format says, or there is no such part.
 
-    A dot reaches into an object: `meta.category`. A name that ends in `?` may be that of no field: when
-    none of the rows has it, it is as if it were `null`, and the run says so. With an `answer_marker` the
-    answer field holds the worked text, the marker, and the answer; `reasoning` is then `null`.
+    A row is a question with its answer, and `input` what the question is about, where that stands in a
+    field of its own; or the `messages` of a conversation. A dot reaches into an object: `meta.category`. A
+    name that ends in `?` may be that of no field: when none of the rows has it, it is as if it were `null`,
+    and the run says so. With an `answer_marker` the answer field holds the worked text, the marker, and the
+    answer; `reasoning` is then `null`.
     """
 
     id: Name | None
-    question: Name
+    question: Name | None
+    input: Name | None
     reasoning: Name | None
-    answer: Name
+    answer: Name | None
+    messages: Name | None
     answer_marker: Text | None
     strip_calculator_marks: bool
     section: Name | None
@@ -39,6 +43,23 @@ class FieldsConfig(Config):
         if self.answer_marker == "":
             raise ValueError("`answer_marker` is empty: write the mark (GSM8K's is ####) or null")
         return self
+
+    @model_validator(mode="after")
+    def _one_kind_of_row(self) -> "FieldsConfig":
+        kinds = (("messages",), ("text",), ("question", "input", "reasoning", "answer"))
+        named = [{part: getattr(self, part, None) for part in kind} for kind in kinds]
+        named = [{part: name for part, name in kind.items() if name is not None} for kind in named]
+        found = [kind for kind in named if kind]
+        if len(found) > 1:
+            says = "a row is a question with its answer, a conversation, or a text; set the others to null"
+            raise ValueError(contradiction({**found[0], **found[1]}, says))
+        return self
+
+
+class RowFieldsConfig(FieldsConfig):
+    """As of an item; or a row is a `text`, of which every token is learnt."""
+
+    text: Name | None
 
 
 if TYPE_CHECKING:
@@ -72,12 +93,18 @@ class TemplateConfig(Config):
         return self
 
 
+Only = dict[Name, Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]]
+"""Values by field: rows that have another value there are left out."""
+
+
 class DataConfig(Config):
     """The training set; evaluation renders its items with the same template."""
 
     name: Name
     source: ReferenceText
-    fields: FieldsConfig
+    format: Format
+    fields: RowFieldsConfig
+    only: Only | None
     template: TemplateConfig
     max_tokens: (
         Annotated[int, Field(ge=8, le=MOST_TOKENS)] | None

@@ -1,58 +1,59 @@
-"""Where rows come from: a bundled set, a local file, the Hub; each opened strictly."""
+"""Where rows come from: a bundled set, files on this machine, the Hub; each opened strictly."""
 
-import hashlib
-import json
+import glob
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
-from tunix_exp import json_text, received, references
-from tunix_exp.data.rows import BadRow
+from tunix_exp import received, references
+from tunix_exp.data.reading import arrow, json_array, json_lines, separated, text, whole
+from tunix_exp.data.reading.part import Part, Seen, digest_of
 from tunix_exp.errors import Interrupted, UserError, did_you_mean, nearest
-from tunix_exp.json_text import BadJSON
 
 _MOST_SHOWN = 10
-_JSON_LINES = (".jsonl", ".ndjson")
+_JSON = (".jsonl", ".ndjson", ".json")
+_TABLES = {".csv": ",;\t", ".tsv": "\t", ".tab": "\t"}
+_TEXTS = (".txt", ".md")
+_TEXT_KINDS = (*_JSON, *_TABLES, *_TEXTS)
+_ARROW_KINDS = (*arrow.PARQUET, *arrow.ARROW)
+_KINDS = f"{', '.join((*_TEXT_KINDS, *_ARROW_KINDS))}; text may be packed as .gz or .zst"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row, parsed when it is read; `read` raises BadRow."""
-
-    place: str
-    number: int
-    read: Callable[[], Any]
+_ARRAY = re.compile(rb"\s*\[\s*[{\]]")
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The rows of a source, each parsed only when it is asked for."""
+    """The files of a source, in order; their rows are read when they are gone through."""
 
-    stem: str
-    rows: list[Row]
-    sha256: str
-    hashed: str
+    parts: tuple[Part, ...]
     revision: str | None = None
 
 
 def open_source(source: str, where: str) -> Opened:
-    """The rows of `source`; `where` is the config key that errors name."""
+    """The files of `source`; `where` is the config key that errors name."""
     reference = references.parse(source, key=where)
     match reference:
         case references.Bundled(name):
             return _open_bundled(name, where)
         case references.Local(path):
-            return _open_file(path, where)
+            return _open_files(path, where)
         case references.Hub():
             return _open_hub(reference, source, where)
         case references.Random():
             raise UserError(
                 "examples cannot be drawn at random", where=where, remedy="name a path, bundled:… or hub:…"
             )
+
+
+def digest(source: str, where: str) -> str:
+    """The sha256 of the source's content, as the facts of its rows have it."""
+    seen = [(part, Seen()) for part in open_source(source, where).parts]
+    for part, each in seen:
+        for _ in part.rows(each):
+            pass
+    return digest_of(seen)
 
 
 def _open_bundled(name: str, where: str) -> Opened:
@@ -64,114 +65,109 @@ def _open_bundled(name: str, where: str) -> Opened:
             remedy=f"bundled are: {', '.join(known)}",
         )
     file = resources.files("tunix_exp.data") / "bundled" / f"{name}.jsonl"
-    return _json_lines(file.read_bytes(), name, f"{name}.jsonl", where)
+    return Opened((json_lines.part(file.read_bytes(), f"{name}.jsonl", name, where),))
 
 
-def _open_file(path: Path, where: str) -> Opened:
-    kinds = " or ".join((*_JSON_LINES, ".parquet"))
+def _open_files(path: Path, where: str) -> Opened:
+    """One file, or all that a pattern names, in the order of their names."""
     try:
-        return _open_at(path, where, kinds)
+        paths = _matching(path, where)
+        stems = _stems(paths)
+        return Opened(tuple(_part(one, stem, where) for one, stem in zip(paths, stems, strict=True)))
     except OSError as error:
         raise UserError(
-            f"`{path}` cannot be read: {error.strerror}", where=where, remedy="make the file readable"
+            f"`{path}` cannot be read: {error.strerror or error}",
+            where=where,
+            remedy="make the file readable",
         ) from error
 
 
-def _open_at(path: Path, where: str, kinds: str) -> Opened:
+def local_files(path: Path) -> list[Path]:
+    """The files that a path or a pattern names; none where there are none."""
+    if path.exists() or not glob.has_magic(str(path)):
+        return [path] if path.is_file() else []
+    return [Path(found) for found in sorted(glob.glob(str(path), recursive=True)) if Path(found).is_file()]
+
+
+def _matching(path: Path, where: str) -> list[Path]:
     if path.is_dir():
-        inside = sorted(child.name for child in path.iterdir() if child.suffix in (*_JSON_LINES, ".parquet"))
+        inside = sorted(
+            child.name for child in path.iterdir() if _kind(child) in (*_TEXT_KINDS, *_ARROW_KINDS)
+        )
         found = f" (it holds {', '.join(inside[:_MOST_SHOWN])})" if inside else ""
-        raise UserError(f"`{path}` is a folder{found}", where=where, remedy=f"name one file, {kinds}")
+        example = f"{path / ('*' + ''.join(Path(inside[0]).suffixes))}" if inside else "FOLDER/*.jsonl"
+        raise UserError(
+            f"`{path}` is a folder{found}",
+            where=where,
+            remedy=f"name one file, or several with a pattern in quotes: '{example}'",
+        )
+    if not path.exists() and glob.has_magic(str(path)):
+        paths = local_files(path)
+        kinds = sorted({_kind(one) for one in paths})
+        if not paths:
+            raise UserError(f"no file matches `{path}`", where=where, remedy=_RELATIVE.format(Path.cwd()))
+        if len(kinds) > 1:
+            raise UserError(
+                f"`{path}` matches files of several kinds: {', '.join(kinds)}",
+                where=where,
+                remedy="narrow the pattern to one of them",
+            )
+        return paths
     if not path.exists():
         siblings = [str(child) for child in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(
             f"the file `{path}` does not exist{did_you_mean(nearest(str(path), siblings))}",
             where=where,
-            remedy=f"relative paths start where the command was typed: here {Path.cwd()}",
+            remedy=_RELATIVE.format(Path.cwd()),
         )
-    if path.suffix not in (*_JSON_LINES, ".parquet"):
+    return [path]
+
+
+_RELATIVE = "relative paths start where the command was typed: here {}"
+
+
+def _kind(path: Path) -> str:
+    """The ending that tells what the file holds, once it is unpacked."""
+    return Path(path.stem).suffix if path.suffix in text.COMPRESSED else path.suffix
+
+
+def _stems(paths: Sequence[Path]) -> list[str]:
+    """A name for the rows of each file: the file's own, and its number where two are alike."""
+    stems = [Path(path.stem).stem if path.suffix in text.COMPRESSED else path.stem for path in paths]
+    return [
+        stem if stems.count(stem) == 1 else f"{stem}.{number}" for number, stem in enumerate(stems, start=1)
+    ]
+
+
+def _part(path: Path, stem: str, where: str) -> Part:
+    kind, name = _kind(path), str(path)
+    if kind not in (*_TEXT_KINDS, *_ARROW_KINDS):
         raise UserError(
-            f"`{path}` is neither JSON lines nor Parquet, going by its name",
+            f"`{path}` is of no kind that is read here, going by its name",
             where=where,
-            remedy=f"name a file that ends in {kinds}; unpack it first if it is compressed",
+            remedy=f"name a file that ends in {_KINDS}",
         )
     if not path.is_file():
-        raise UserError(f"`{path}` is a device, not a file", where=where, remedy=f"name one file, {kinds}")
-    content = path.read_bytes()
-    if content.startswith(received.LFS_POINTER):
+        raise UserError(
+            f"`{path}` is a device, not a file", where=where, remedy=f"name a file that ends in {_KINDS}"
+        )
+    with text.unpacking(name, where), text.opened(path) as stream:
+        begin = stream.read(4096)
+    if begin.startswith(received.LFS_POINTER):
         raise received.lfs_pointer(path)
-    if path.suffix == ".parquet":
-        return _parquet(content, path, where)
-    return _json_lines(content, path.stem, str(path), where)
-
-
-def _json_lines(content: bytes, stem: str, name: str, where: str) -> Opened:
-    """The lines of a file, not yet parsed; what is wrong with the file as a whole is raised at once."""
-    remedy = "save the file as UTF-8 without a byte-order mark"
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UserError(f"{name}:1 is UTF-16, not UTF-8", where=where, remedy=remedy)
-    if content.startswith(b"\xef\xbb\xbf"):
-        raise UserError(f"{name}:1 begins with a byte-order mark", where=where, remedy=remedy)
-    content = content.replace(b"\r\n", b"\n")
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{name}:{line} is not UTF-8: no character holds 0x{content[error.start]:02x} there",
-            where=where,
-            remedy=remedy,
-        ) from error
-    # Only LF ends a line: JSON strings may hold U+2028 and its like, at which splitlines() would cut.
-    lines = text.removesuffix("\n").split("\n") if text else []
-    rows = [
-        Row(f"{name}:{number}", number, lambda line=line: _parsed(line))
-        for number, line in enumerate(lines, start=1)
-    ]
-    return Opened(stem, rows, hashlib.sha256(content).hexdigest(), "file bytes with LF line ends")
-
-
-def _parsed(line: str) -> Any:
-    if not line.strip():
-        raise BadRow("the line is empty", "take empty lines out")
-    try:
-        return json_text.parse(line)
-    except BadJSON as fault:
-        raise _bad_row(fault) from fault
-
-
-def _bad_row(fault: BadJSON) -> BadRow:
-    match fault.fault:
-        case "syntax":
-            what = f"bad JSON at column {fault.column}: {fault.subject}"
-            return BadRow(what, "write one whole JSON object on each line")
-        case "key":
-            return BadRow(f"the field `{fault.subject}` stands twice", "keep one of the two")
-        case "constant":
-            return BadRow(f"{fault.subject} is not JSON", "write null, or leave the field out")
-        case "number":
-            return BadRow(f"the row {fault.what}", "write the number as a text, in quotes")
-        case _:
-            return BadRow("the JSON is nested too deep", "write one flat JSON object on each line")
-
-
-def _parquet(content: bytes, path: Path, where: str) -> Opened:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        records = pyarrow.parquet.read_table(pyarrow.BufferReader(content)).to_pylist()
-    except Interrupted:
-        raise
-    # What a damaged file makes of it is of a dozen types: Arrow's own, OSError, UnicodeDecodeError, …
-    except Exception as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(
-            f"`{path}` cannot be read as Parquet: {said[0]}",
-            where=where,
-            remedy="write the file again, or name it by what it is",
-        ) from error
-    return Opened(path.stem, _numbered(records, str(path)), hashlib.sha256(content).hexdigest(), "file bytes")
+    if kind in _ARROW_KINDS:
+        if path.suffix in text.COMPRESSED:
+            raise UserError(
+                f"`{path}` is packed twice", where=where, remedy="unpack it: the format packs by itself"
+            )
+        return arrow.part(path, name, where)
+    if kind in _TABLES:
+        return separated.part(path, name, stem, where, separators=_TABLES[kind])
+    if kind in _TEXTS:
+        return whole.part(path, name, stem, where)
+    if _ARRAY.match(begin.removeprefix(b"\xef\xbb\xbf")):
+        return json_array.part(path, name, stem, where)
+    return json_lines.part(path, name, stem, where)
 
 
 def _open_hub(reference: references.Hub, source: str, where: str) -> Opened:
@@ -204,16 +200,8 @@ def _open_hub(reference: references.Hub, source: str, where: str) -> Opened:
             where=where,
             remedy="name one subset and one split",
         )
-    records = rows.to_list()
-    digest = hashlib.sha256()
-    for record in records:
-        line = json.dumps(record, ensure_ascii=False, sort_keys=True, default=str)
-        digest.update(line.encode() + b"\n")
     name = f"{reference.repo}#{reference.subset}/{reference.split}"
-    stem = reference.repo.split("/")[-1]
-    return Opened(
-        stem, _numbered(records, name), digest.hexdigest(), "rows as JSON lines, keys sorted", revision
-    )
+    return Opened((arrow.of_dataset(rows, name, reference.repo.split("/")[-1]),), revision)
 
 
 def _commit(repo: str, revision: str) -> str:
@@ -226,13 +214,6 @@ def _commit(repo: str, revision: str) -> str:
     if info.sha is None:
         raise LookupError(f"the Hub names no commit for {revision}")
     return info.sha
-
-
-def _numbered(records: list[dict[str, Any]], name: str) -> list[Row]:
-    return [
-        Row(f"{name}:{number}", number, lambda record=record: record)
-        for number, record in enumerate(records, start=1)
-    ]
 
 
 def bundled_names() -> tuple[str, ...]:

@@ -1,25 +1,38 @@
 """Examples read from a source, all faults told at once, and what they share with the held-out ones."""
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
-from tunix_exp.data.config import OPTIONAL, DataConfig, FieldsConfig
+import numpy as np
+
+from tunix_exp.data.config import DataConfig, FieldsConfig, Format
 from tunix_exp.data.example import Example
-from tunix_exp.data.files import Row, open_source
-from tunix_exp.data.rows import BadRow, example_of, has_field
+from tunix_exp.data.files import Opened, open_source
+from tunix_exp.data.formats import resolve
+from tunix_exp.data.reading.part import BadRow, Part, Seen, digest_of
+from tunix_exp.data.reading.values import kind_of
+from tunix_exp.data.rows import RowReader, is_missing, value_at
+from tunix_exp.data.table import ExampleTable, TableWriter
 from tunix_exp.errors import UserError
+from tunix_exp.json_text import printable
 
 _MOST_SHOWN = 10
+_MOST_UNREAD = 100
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
     """What was read: `rows` stand in the source, `rows_read` were asked for and read.
 
-    `sha256` is of the file's bytes with line ends as LF (JSON lines), of the file's bytes (Parquet), or of
-    the rows written as JSON lines with sorted keys (Hub); `hashed` says which. `revision` is the commit.
-    `absent` are the fields that were asked for with a `?`, and that no row has.
+    `sha256` is of the file's bytes with line ends as LF (text), of the file's bytes (Parquet, Arrow), or of
+    the rows written as JSON lines with sorted keys (Hub); `hashed` says which; of several files it is that of
+    their hashes, a line each. `revision` is the commit. `kind` is the form of the files, `fields` what the
+    parts of a row were read from, `guessed` those of them that were found by looking. `absent` are the fields
+    that were asked for with a `?`, and that no row has; `unread` are fields that nothing reads. `counts` is
+    what was read past or in another form, and what is equal.
     """
 
     source: str
@@ -28,14 +41,20 @@ class SourceFacts:
     sha256: str
     hashed: str
     revision: str | None
-    absent: tuple[str, ...] = ()
+    files: int
+    kind: str
+    fields: Mapping[str, str]
+    guessed: Mapping[str, str]
+    absent: tuple[str, ...]
+    unread: tuple[str, ...]
+    counts: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class ExampleSet(Sequence[Example]):
     """The examples in the order of their source, and the facts of that source."""
 
-    examples: tuple[Example, ...]
+    examples: ExampleTable
     facts: SourceFacts
 
     def __len__(self) -> int:
@@ -65,35 +84,46 @@ class Problem:
 
 
 def read(config: DataConfig) -> ExampleSet:
-    """The training examples, every row sound; raises UserError with all faults, ten of them spelled out."""
-    return _read(config.source, config.fields, config.max_rows, "data", prompts_distinct=False)
+    """The training examples, every row sound; raises UserError with all faults, ten of them in full."""
+    reading = _Reading(config.source, config.format, config.fields, config.only, config.max_rows, "data")
+    return reading.done(questions_distinct=False)
 
 
-def read_items(source: str, fields: FieldsConfig, max_items: int | None, *, key: str = "eval") -> ExampleSet:
+def read_items(
+    source: str, form: Format, fields: FieldsConfig, max_items: int | None, *, key: str = "eval"
+) -> ExampleSet:
     """The held-out items: as `read`, and no question twice; `key` is the config group that errors name."""
-    return _read(source, fields, max_items, key, prompts_distinct=True)
+    return _Reading(source, form, fields, None, max_items, key).done(questions_distinct=True)
 
 
-def overlap(train: Sequence[Example], items: Sequence[Example], *, allowed: bool) -> int:
+def overlap(train: ExampleSet | Sequence[Example], items: Sequence[Example], *, allowed: bool) -> int:
     """The number of training examples whose question, but for case and spacing, is held out.
 
     Raises UserError when there are any and they are not `allowed`.
     """
     held_out = {normalised(item.question): item for item in items}
-    shared = [(example, held_out.get(normalised(example.question))) for example in train]
-    pairs = [(example, item) for example, item in shared if item is not None]
-    if pairs and not allowed:
+    questions = (
+        train.examples.column("question")
+        if isinstance(train, ExampleSet)
+        else (one.question for one in train)
+    )
+    shared = [
+        (index, item)
+        for index, question in enumerate(questions)
+        if (item := held_out.get(normalised(question))) is not None
+    ]
+    if shared and not allowed:
         shown = "\n".join(
-            f"  {example.place} asks what {item.place} asks: {_shortened(example.question)}"
-            for example, item in pairs[:_MOST_SHOWN]
+            f"  {train[index].place} asks what {item.place} asks: {_shortened(train[index].question)}"
+            for index, item in shared[:_MOST_SHOWN]
         )
         raise UserError(
-            f"{len(pairs)} of {len(train)} training questions are held out\n{shown}{_left_off(len(pairs))}",
+            f"{len(shared)} of {len(train)} training questions are held out\n{shown}{_left_off(len(shared))}",
             where="data.source and eval.source",
             remedy="take those rows out of the training set, or accept it and have it recorded: "
             "data.allow_eval_overlap=true",
         )
-    return len(pairs)
+    return len(shared)
 
 
 def normalised(question: str) -> str:
@@ -101,71 +131,175 @@ def normalised(question: str) -> str:
     return " ".join(question.split()).casefold()
 
 
-def _read(
-    source: str, fields: FieldsConfig, limit: int | None, key: str, *, prompts_distinct: bool
-) -> ExampleSet:
-    where = f"{key}.source"
-    opened = open_source(source, where)
-    if not opened.rows:
-        raise UserError(f"`{source}` has no rows", where=where, remedy="name a source with at least one row")
-    fields, absent = _present(fields, opened.rows[:limit])
-    examples: list[Example] = []
-    problems: list[Problem] = []
-    places_of_ids: dict[str, str] = {}
-    places_of_questions: dict[str, str] = {}
-    for row in opened.rows[:limit]:
-        try:
-            unnamed_id = f"{opened.stem}-{row.number:06d}"
-            example = example_of(row.read(), row.place, unnamed_id, fields, key)
-            _refuse_second(places_of_ids, example.id, example.place, f"the id {example.id!r}")
-            if prompts_distinct:
-                shown = f"the question {_shortened(example.question)}"
-                _refuse_second(places_of_questions, normalised(example.question), example.place, shown)
-        except BadRow as fault:
-            problems.append(Problem(row.place, fault.what, fault.remedy))
-        else:
-            examples.append(example)
-    if problems:
-        raise _faults(problems, len(opened.rows[:limit]), where)
-    facts = SourceFacts(
-        source, len(opened.rows), len(examples), opened.sha256, opened.hashed, opened.revision, absent
-    )
-    return ExampleSet(tuple(examples), facts)
+class _Reading:
+    """One source on its way to examples."""
+
+    def __init__(
+        self,
+        source: str,
+        form: Format,
+        fields: FieldsConfig,
+        only: Mapping[str, Sequence[str]] | None,
+        limit: int | None,
+        key: str,
+    ) -> None:
+        self._source, self._fields = source, fields
+        self._form: Format = form
+        self._only, self._limit, self._key = only or {}, limit, key
+        self._where = f"{key}.source"
+        self._counts: Counter[str] = Counter()
+        self._problems: list[Problem] = []
+        self._faulty = self._rows = self._wanted = 0
+        self._guessed: dict[str, str] = {}
+        self._reader: RowReader | None = None
+
+    def done(self, *, questions_distinct: bool) -> ExampleSet:
+        """The examples, once all rows were read."""
+        opened = open_source(self._source, self._where)
+        writer, equals = TableWriter(), _Equals()
+        ids: dict[str, str] | None = None if self._fields.id is None else {}
+        questions: dict[str, str] | None = {} if questions_distinct else None
+        seen: list[tuple[Part, Seen]] = []
+        for part in opened.parts:
+            seen.append((part, Seen()))
+            for example in self._examples(part, seen[-1][1]):
+                try:
+                    if ids is not None:
+                        _refuse_second(ids, example.id, example.place, f"the id {example.id!r}")
+                    if questions is not None and example.question:
+                        shown = f"the question {_shortened(example.question)}"
+                        _refuse_second(questions, normalised(example.question), example.place, shown)
+                except BadRow as fault:
+                    self._refused(example.place, fault)
+                else:
+                    writer.append(example)
+                    equals.add(example)
+        table = writer.table()
+        if not self._rows:
+            raise UserError(
+                f"`{self._source}` has no rows",
+                where=self._where,
+                remedy="name a source with at least one row",
+            )
+        if self._problems:
+            raise self._faults()
+        if not len(table):
+            raise UserError(
+                f"none of the {self._rows} rows is what {self._key}.only asks for",
+                where=f"{self._key}.only",
+                remedy="check the names and the values, as they stand in the file",
+            )
+        return ExampleSet(table, self._facts(opened, seen, len(table), equals))
+
+    def _examples(self, part: Part, seen: Seen) -> Iterator[Example]:
+        """Those of the rows that are asked for and sound; the others are noted."""
+        for number, line, raw in part.rows(seen):
+            self._rows += 1
+            if self._limit is not None and self._wanted >= self._limit:
+                continue
+            place = part.place(number, line)
+            self._wanted += 1
+            try:
+                record = part.parse(raw)
+                if self._only and not self._is_wanted(record):
+                    self._wanted -= 1
+                    self._counts["filtered_out"] += 1
+                    continue
+                yield self._read(record, place).example(record, place, f"{part.stem}-{number:06d}")
+            except BadRow as fault:
+                self._refused(place, fault)
+
+    def _read(self, record: Any, place: str) -> RowReader:
+        """The reader of this source's rows, which goes by the first of them."""
+        if self._reader is None:
+            first = record if isinstance(record, dict) else {}
+            if not first:
+                return RowReader(self._fields, self._key)
+            fields, self._guessed = resolve(self._form, self._fields, first, self._key, place)
+            self._reader = RowReader(fields, self._key)
+        return self._reader
+
+    def _is_wanted(self, record: Any) -> bool:
+        for field, values in self._only.items():
+            found = value_at(record, field) if isinstance(record, dict) else record
+            if is_missing(found):
+                remedy = f"name a field that all rows have in {self._key}.only"
+                raise BadRow(f"the field `{field}` of {self._key}.only is missing", remedy)
+            if isinstance(found, bool):
+                found = str(found).lower()
+            if found is not None and not isinstance(found, str):
+                remedy = f"name a field of texts, numbers or truth values in {self._key}.only"
+                raise BadRow(f"`{field}` is {kind_of(found)}", remedy)
+            if found not in values:
+                return False
+        return True
+
+    def _refused(self, place: str, fault: BadRow) -> None:
+        self._faulty += 1
+        if len(self._problems) < _MOST_SHOWN:
+            self._problems.append(Problem(place, fault.what, fault.remedy))
+
+    def _faults(self) -> UserError:
+        """One fault in one piece; several with the first ten in full."""
+        if self._faulty == 1:
+            only = self._problems[0]
+            return UserError(only.what, where=f"{only.place} ({self._where})", remedy=only.remedy)
+        shown = "\n".join(f"  {fault.place}: {fault.what}" for fault in self._problems)
+        remedies = dict.fromkeys(fault.remedy for fault in self._problems)
+        return UserError(
+            f"{self._faulty} of {self._wanted} rows cannot be used\n{shown}{_left_off(self._faulty)}",
+            where=self._where,
+            remedy="; ".join(remedies),
+        )
+
+    def _facts(
+        self, opened: Opened, seen: list[tuple[Part, Seen]], read: int, equals: "_Equals"
+    ) -> SourceFacts:
+        assert self._reader is not None  # there are rows, and all are sound
+        for _, each in seen:
+            self._counts.update(each.counts)
+        self._counts.update(self._reader.counts)
+        self._counts.update(equals.counts())
+        return SourceFacts(
+            source=self._source,
+            rows=self._rows,
+            rows_read=read,
+            sha256=digest_of(seen),
+            hashed=seen[0][0].hashed,
+            revision=opened.revision,
+            files=len(seen),
+            kind=seen[0][0].kind,
+            fields=self._reader.names,
+            guessed=self._guessed,
+            absent=self._reader.absent,
+            unread=tuple(sorted(map(printable, self._reader.unread))[:_MOST_UNREAD]),
+            counts={name: count for name, count in sorted(self._counts.items()) if count},
+        )
 
 
-def _present(fields: FieldsConfig, rows: Sequence[Row]) -> tuple[FieldsConfig, tuple[str, ...]]:
-    """The fields without those that may lack and that no row has, and the names of these."""
-    found: dict[str, str | None] = {}
-    absent = []
-    for part in OPTIONAL:
-        name = getattr(fields, part)
-        if name is not None and name.endswith("?"):
-            bare = name.removesuffix("?")
-            is_there = any(_has(row, bare) for row in rows)
-            found[part] = bare if is_there else None
-            absent += [] if is_there else [bare]
-    return fields.model_copy(update=found), tuple(absent)
+class _Equals:
+    """How many rows are equal to an earlier one, by 64 bits of each: of ten million, none clash by chance."""
 
+    def __init__(self) -> None:
+        self._rows, self._questions = array("q"), array("q")
 
-def _has(row: Row, field: str) -> bool:
-    try:
-        return has_field(row.read(), field)
-    except BadRow:  # told when the row is read for good
-        return False
+    def add(self, example: Example) -> None:
+        """One more row."""
+        asked = example.messages[:-1] if example.messages else example.question or example.answer
+        question = hash(asked)
+        self._questions.append(question)
+        self._rows.append(hash((question, example.steps, example.answer)))
 
-
-def _faults(problems: list[Problem], rows: int, where: str) -> UserError:
-    """One fault in one piece; several with the first ten spelled out."""
-    if len(problems) == 1:
-        only = problems[0]
-        return UserError(only.what, where=f"{only.place} ({where})", remedy=only.remedy)
-    shown = "\n".join(f"  {fault.place}: {fault.what}" for fault in problems[:_MOST_SHOWN])
-    remedies = dict.fromkeys(fault.remedy for fault in problems[:_MOST_SHOWN])
-    return UserError(
-        f"{len(problems)} of {rows} rows cannot be used\n{shown}{_left_off(len(problems))}",
-        where=where,
-        remedy="; ".join(remedies),
-    )
+    def counts(self) -> dict[str, int]:
+        """Rows that are equal to an earlier row; rows whose question an earlier row answers otherwise."""
+        rows_N = np.frombuffer(self._rows, np.int64) if self._rows else np.zeros(0, np.int64)
+        _, first_U = np.unique(rows_N, return_index=True)
+        equal = len(rows_N) - len(first_U)
+        questions_U = np.frombuffer(self._questions, np.int64)[first_U] if len(first_U) else rows_N
+        return {
+            "equal_rows": equal,
+            "equal_questions_with_other_answers": len(questions_U) - len(np.unique(questions_U)),
+        }
 
 
 def _left_off(count: int) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from tunix_exp.data.config import FieldsConfig
+from tunix_exp.data.config import FieldsConfig, ItemFormat
 from tunix_exp.errors import UserError
 from tunix_exp.references import Place, ReferenceText
 from tunix_exp.schema import BatchSize, Config, Name, Rows, Seed, Steps, Text, Tokens
@@ -23,6 +23,7 @@ class ItemsEvalConfig(Config):
     kind: Literal["items"]
     name: Name
     source: ReferenceText
+    format: ItemFormat
     fields: FieldsConfig
     max_items: Rows | None
     batch_size: BatchSize

@@ -40,6 +40,15 @@ ADDED = (
     Added("optim.rounding", "nearest", _always),
     Added("eval.stop", [], _has_items),  # an answer ended at a token alone
     Added("objective.name", "sft", _always),
+    # fields were named, and rows were questions with their answers
+    Added("data.format", "question-answer", _always),
+    Added("data.fields.input", None, _always),
+    Added("data.fields.messages", None, _always),
+    Added("data.fields.text", None, _always),
+    Added("data.only", None, _always),
+    Added("eval.format", "question-answer", _has_items),
+    Added("eval.fields.input", None, _has_items),
+    Added("eval.fields.messages", None, _has_items),
 )
 REMOVED = (
     Removed("eval.extractor", "v1"),  # a run's answers are scored again by today's

@@ -8,7 +8,7 @@ from typing import Any
 from tunix_exp import config as configs
 from tunix_exp import references
 from tunix_exp.config import Plain
-from tunix_exp.data.files import open_source
+from tunix_exp.data import files
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.kinds import data_card
@@ -80,13 +80,13 @@ def _pinned(text: str, revision: str, key: str) -> str:
 
 
 def local_files(original: VerifiedRun) -> dict[str, Path]:
-    """The data files of the run that lie on this machine, by their config keys, each as the run read it."""
+    """The data files of the run on this machine, by their keys, as the run read them; of one file each."""
     _refuse_other_data(original, original.config)
     found = {}
     for key in PACKED_KEYS:
         source = original.setting(key)
         reference = None if source is None else references.parse(source, key=key)
-        if isinstance(reference, references.Local):
+        if isinstance(reference, references.Local) and reference.path.is_file():
             found[key] = reference.path
     return found
 
@@ -107,9 +107,9 @@ def _refuse_other_data(original: VerifiedRun, plain: Plain) -> None:
         reference = references.parse(source, key=key)
         if isinstance(reference, references.Hub):
             continue
-        if isinstance(reference, references.Local) and not reference.path.is_file():
+        if isinstance(reference, references.Local) and not files.local_files(reference.path):
             raise _moved(key, f"`{source}` is not here", "absent", recorded.sha256)
-        now = open_source(source, key).sha256
+        now = files.digest(source, key)
         if now != recorded.sha256:
             raise _moved(key, f"`{source}` has changed", now, recorded.sha256)
         _refuse_other_stem(original, key, section, source)

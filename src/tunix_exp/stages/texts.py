@@ -1,13 +1,15 @@
 """Training rows and held-out items, read, checked and tokenised, with their data card."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from tunix_exp import references
 from tunix_exp.config import RunConfig
 from tunix_exp.data.card import data_card, example_text
+from tunix_exp.data.counted import described
 from tunix_exp.data.limit import Limit, limit, most_tokens
 from tunix_exp.data.render import Renderer
-from tunix_exp.data.sources import ExampleSet, overlap, read, read_items
+from tunix_exp.data.sources import ExampleSet, SourceFacts, overlap, read, read_items
 from tunix_exp.data.tokenize import Tokenized, TokenizedExample, tokenize
 from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer
 from tunix_exp.errors import UserError
@@ -114,7 +116,7 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
         evidence.update(eval=_eval_record(config.eval, held_out))
     items, stop = (held_out.items, held_out.stop) if held_out else ((), ())
     texts = Texts(tokenizer, rows, items, tasks, batches, stop)
-    _say(texts, examples, row, config, evidence)
+    _say(texts, examples, held_out.examples.facts if held_out else None, row, config, evidence)
     return texts
 
 
@@ -138,7 +140,8 @@ def _held_out(
     if not isinstance(config.eval, ItemsEvalConfig):
         return None
     stop = renderer.next_example() if config.eval.stop is None else config.eval.stop
-    held_out = read_items(config.eval.source, config.eval.fields, config.eval.max_items)
+    asked = config.eval
+    held_out = read_items(asked.source, asked.format, asked.fields, asked.max_items)
     shared = overlap(examples, held_out, allowed=config.data.allow_eval_overlap)
     items = tokenize(held_out, renderer, tokenizer, config.model.num_positions, "error", key="eval").kept
     check_prompts(
@@ -163,14 +166,35 @@ def _eval_record(config: EvalConfig, held_out: _HeldOut | None) -> records.NoEva
     )
 
 
-def _say(texts: Texts, examples: ExampleSet, row: Limit, config: RunConfig, evidence: RunDirectory) -> None:
+def _say_read(facts: SourceFacts, key: str, say: Callable[[str], None]) -> None:
+    """What was found by looking, and what was read past or in another form."""
+    if facts.guessed:
+        found = ", ".join(f"{part} from `{name}`" for part, name in facts.guessed.items())
+        say(f"{key}.format: {facts.kind}; by the names of the fields: {found}")
+    for name in facts.absent:
+        say(f"{key}: no row has the optional field `{name}`")
+    if facts.unread:
+        say(f"{key}: fields that are not read: {', '.join(facts.unread)}")
+    if facts.counts:
+        say(f"{key}: {'; '.join(described(facts.counts, facts.fields))}")
+
+
+def _say(
+    texts: Texts,
+    examples: ExampleSet,
+    held_out: SourceFacts | None,
+    row: Limit,
+    config: RunConfig,
+    evidence: RunDirectory,
+) -> None:
     say, facts = evidence.log.say, examples.facts
     say(
         f"data: {len(texts.rows.kept)} of {facts.rows} rows of {config.data.name},"
         f" {len(texts.items)} held-out items"
     )
-    for name in facts.absent:
-        say(f"data: no row has the optional field `{name}`")
+    _say_read(facts, "data", say)
+    if held_out is not None:
+        _say_read(held_out, "eval", say)
     if row.reason:
         say(f"data.max_tokens is {row.tokens}: {row.reason}")
     if isinstance(config.eval, ItemsEvalConfig):

@@ -1,0 +1,26 @@
+"""What was read past, or in another form, in words."""
+
+from collections.abc import Iterator, Mapping
+
+_WORDS = {
+    "blank_lines": ("blank line", "blank lines"),
+    "byte_order_marks": ("byte-order mark", "byte-order marks"),
+    "windows_line_ends": ("Windows line end", "Windows line ends"),
+    "filtered_out": ("row left out by `only`", "rows left out by `only`"),
+    "equal_rows": ("row equal to an earlier one", "rows equal to an earlier one"),
+    "equal_questions_with_other_answers": (
+        "row with the question of an earlier one and another answer",
+        "rows with the question of an earlier one and another answer",
+    ),
+    "numbers_as_text": ("number read as text in `{}`", "numbers read as text in `{}`"),
+    "truth_values_as_text": ("truth value read as text in `{}`", "truth values read as text in `{}`"),
+    "empty": ("row with an empty `{}`", "rows with an empty `{}`"),
+    "unread_in_messages": ("message with `{}`, not read", "messages with `{}`, not read"),
+}
+
+
+def described(counts: Mapping[str, int], fields: Mapping[str, str]) -> Iterator[str]:
+    """A phrase for each count; what counts a part is told by the name of the part's field."""
+    for name, count in counts.items():
+        kind, _, part = name.partition(".")
+        yield f"{count:,} {_WORDS[kind][count != 1].format(fields.get(part, part))}"

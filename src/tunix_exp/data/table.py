@@ -1,0 +1,123 @@
+"""Examples as columns: what a row takes is its text, not the objects of a dozen Python values."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
+
+import pyarrow as pa
+
+from tunix_exp.data.example import Example
+
+_BATCH = 8192
+_TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
+SCHEMA = pa.schema(
+    {
+        "id": _TEXT,
+        "question": _TEXT,
+        "steps": _TEXTS,
+        "answer": _TEXT,
+        "section": _TEXT,
+        "category": _TEXT,
+        "difficulty": _TEXT,
+        "place": _TEXT,
+        "roles": _TEXTS,
+        "texts": _TEXTS,
+    }
+)
+
+
+class ExampleTable(Sequence[Example]):
+    """The examples of an Arrow table, each made when it is asked for."""
+
+    def __init__(self, table: pa.Table) -> None:
+        """Of the columns of `SCHEMA`."""
+        self._table = table
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        return self._table.num_rows
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> "ExampleTable": ...
+    def __getitem__(self, index: int | slice) -> "Example | ExampleTable":
+        """The example, or the examples, at `index`."""
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step == 1:
+                return ExampleTable(self._table.slice(start, max(0, stop - start)))
+            return ExampleTable(self._table.take(list(range(start, stop, step))))
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"there are {len(self)} examples, and none at {index}")
+        return _example(self._table.slice(index % len(self), 1).to_pylist()[0])
+
+    def __iter__(self) -> Iterator[Example]:
+        """The examples in order."""
+        for batch in self._table.to_batches(max_chunksize=_BATCH):
+            yield from map(_example, batch.to_pylist())
+
+    def column(self, name: str) -> Iterator[Any]:
+        """The values of one column, in order."""
+        for chunk in self._table.column(name).chunks:
+            for start in range(0, len(chunk), _BATCH):
+                yield from chunk.slice(start, _BATCH).to_pylist()
+
+    def take(self, indices: Sequence[int]) -> "ExampleTable":
+        """The examples at these indices."""
+        return ExampleTable(self._table.take(pa.array(indices, pa.int64())))
+
+
+class TableWriter:
+    """Columns that grow by an example at a time; in memory, or in an Arrow file."""
+
+    def __init__(self, file: str | None = None) -> None:
+        """Of no rows yet; `file` is made, and `table` maps it from disk."""
+        self._rows: list[Example] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._file = file
+        self._writer = None if file is None else pa.ipc.new_file(file, SCHEMA)
+
+    def append(self, example: Example) -> None:
+        """One more row."""
+        self._rows.append(example)
+        if len(self._rows) == _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        rows, self._rows = self._rows, []
+        columns: list[Any] = [[getattr(row, name) for row in rows] for name in SCHEMA.names[:8]]
+        columns.append([[role for role, _ in row.messages] for row in rows])
+        columns.append([[text for _, text in row.messages] for row in rows])
+        arrays = [pa.array(column, kind.type) for column, kind in zip(columns, SCHEMA, strict=True)]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+        if self._writer is None:
+            self._batches.append(batch)
+        else:
+            self._writer.write_batch(batch)
+
+    def table(self) -> ExampleTable:
+        """The examples that were appended; nothing more can be."""
+        self._flush()
+        if self._writer is None:
+            return ExampleTable(pa.Table.from_batches(self._batches, SCHEMA))
+        self._writer.close()
+        return mapped(str(self._file))
+
+
+def mapped(file: str) -> ExampleTable:
+    """The examples of a file that a `TableWriter` made, read from disk where they are asked for."""
+    return ExampleTable(pa.ipc.open_file(pa.memory_map(file)).read_all())
+
+
+def table_of(examples: Sequence[Example]) -> ExampleTable:
+    """These examples."""
+    writer = TableWriter()
+    for example in examples:
+        writer.append(example)
+    return writer.table()
+
+
+def _example(row: dict[str, Any]) -> Example:
+    roles, texts = row.pop("roles"), row.pop("texts")
+    row["steps"] = tuple(row["steps"])
+    return Example(**row, messages=tuple(zip(roles, texts, strict=True)))
