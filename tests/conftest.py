@@ -1,6 +1,7 @@
 """The strict session: CPU, no rank promotion, no network."""
 
 import atexit
+import gc
 import os
 import shutil
 import sys
@@ -37,6 +38,15 @@ from tunix_exp.programs import forget_programs_when_many
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# What is imported and collected stays for the session: garbage is first looked for when that is done.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is looked for in what the tests make, not in a million objects that stay."""
+    gc.freeze()
+    gc.enable()
+
 
 # An example that takes long is no fault: the machine may be slow, or others' work on it.
 settings.register_profile("any pace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -55,11 +65,19 @@ def toy_run(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def config_is_read_once() -> Iterator[None]:
-    """The files of the config tree are parsed once."""
-    from tests.composing import files_read_once
+def configs_are_composed_quickly() -> Iterator[None]:
+    """Hydra does nothing again that it did for another config."""
+    from tests.composing import composed_quickly
 
-    with files_read_once():
+    with composed_quickly():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_write_waits_for_the_disk() -> Iterator[None]:
+    """No test cuts the power: what is written need not have come further than to the system."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
         yield
 
 
