@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tunix_exp.evidence.kinds.config import flatten
 from tunix_exp.numbers import written
 
 # What stands for the default of a key that the defaults do not have.
@@ -31,7 +32,7 @@ def differing_keys(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str |
 
     `None` stands for a key that a config does not have.
     """
-    flat = [dict(_leaves(config, "")) for config in configs]
+    flat = [flatten(config) for config in configs]
     keys = dict.fromkeys(key for leaves in flat for key in leaves)
     texts = {key: [written(one[key]) if key in one else None for one in flat] for key in keys}
     return {key: values for key, values in texts.items() if len(set(values)) > 1}
@@ -57,13 +58,3 @@ def _node(key: str, value: Any, known: Mapping[str, Any]) -> Node:
         return Node(key, written(value), NEW, (), 1)
     is_same = type(value) is type(known[key]) and value == known[key]
     return Node(key, written(value), None if is_same else written(known[key]), (), int(not is_same))
-
-
-def _leaves(config: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    found = []
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            found += _leaves(value, f"{prefix}{key}.")
-        else:
-            found.append((f"{prefix}{key}", value))
-    return found

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunix_exp.evidence import layout
-from tunix_exp.evidence.kinds.kind import Kind
 from tunix_exp.evidence.kinds.pages import REPORT
 from tunix_exp.numbers import size
 from tunix_exp.report.facts import STRANGER
@@ -25,16 +24,15 @@ def files(run: Path) -> list[File]:
     """What lies in `run`, in the order of importance; the same before and after the run's last step."""
     present = {layout.MANIFEST, layout.SUMS, REPORT.path, *layout.files_of(run)}
     known, strangers = of_kinds(present, run)
-    found = [file for kind, names in known.items() for file in _of_kind(run, kind, names)]
+    found: list[File] = []
+    for kind, names in known.items():
+        if kind.is_open:
+            # still written to, or too large to be read twice: the manifest has the hashes
+            found.append(File(kind.path, kind.holds, "", ""))
+        else:
+            # the files of a folder are described together, at the first
+            found += [_file(run, name, kind.holds if name == names[0] else "") for name in names]
     return found + [_file(run, name, STRANGER) for name in strangers]
-
-
-def _of_kind(run: Path, kind: Kind, names: list[str]) -> list[File]:
-    if kind.is_open:
-        # still written to, or too large to be read twice: the manifest has the hashes
-        return [File(kind.path, kind.holds, "", "")]
-    # the files of a folder are described together, at the first
-    return [_file(run, name, kind.holds if name == names[0] else "") for name in names]
 
 
 def _file(run: Path, name: str, holds: str) -> File:

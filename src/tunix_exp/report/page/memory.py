@@ -1,7 +1,6 @@
 """The memory plan as bars: what a step holds on one device, against the memory that the device has."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunix_exp.numbers import count_of, figure, percent, size
 from tunix_exp.report.facts import Facts
@@ -36,8 +35,7 @@ _PROGRAMS = (
 _ENLARGED_BELOW = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A piece of a bar, in percent of the drawing's width; `tone` is its colour's name."""
 
     name: str
@@ -48,8 +46,7 @@ class Segment:
     width: str
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(NamedTuple):
     """One bar with its caption."""
 
     name: str
@@ -57,8 +54,7 @@ class Bar:
     segments: tuple[Segment, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryPicture:
+class MemoryPicture(NamedTuple):
     """Bars on the scale of the device, its limit, and where they are too thin the same enlarged."""
 
     verdict: str
@@ -75,30 +71,28 @@ def memory_picture(plan: dict[str, Any]) -> MemoryPicture:
     planned, limit = plan["planned"], plan["device_memory_bytes"]
     turns, drawn = _drawn(planned)
     total = planned["total_bytes"]
-    programs = [
-        (name, plan[key]["peak_bytes"]) for key, name in _PROGRAMS if key in plan and plan[key] is not None
-    ]
-    scale = max([limit, total, *(peak for _, peak in programs)])
+    programs = {name: plan[key]["peak_bytes"] for key, name in _PROGRAMS if plan.get(key) is not None}
+    peak = max(programs.values(), default=0)
+    scale = max(limit, total, peak)
     bars = [Bar("planned", size(total), _segments(drawn, scale, total))]
     bars += [
-        Bar(name, size(peak), _segments([("program", name, peak)], scale, peak)) for name, peak in programs
+        Bar(name, size(held), _segments([("program", name, held)], scale, held))
+        for name, held in programs.items()
     ]
     # The compiler has the last word on what it was asked; what lies beside its programs comes on top.
     if _is_evaluation(planned) and programs:
-        held = planned["held_beside_bytes"] + max(peak for _, peak in programs)
-    elif plan["compiled"] is not None:
-        held = max(peak for _, peak in programs)
+        held = planned["held_beside_bytes"] + peak
     else:
-        held = max([total, *(peak for _, peak in programs)])
+        held = peak if plan["compiled"] is not None else max(total, peak)
+    whole = _segments(drawn, total, total)
+    is_thin = total < _ENLARGED_BELOW * scale
     return MemoryPicture(
         verdict=_verdict(plan, held),
         bars=tuple(bars),
         limit_x=_width(limit, scale),
         limit=size(limit),
-        enlarged=Bar("planned, enlarged", size(total), _segments(drawn, total, total))
-        if total < _ENLARGED_BELOW * scale
-        else None,
-        legend=_segments(drawn, total, total),
+        enlarged=Bar("planned, enlarged", size(total), whole) if is_thin else None,
+        legend=whole,
         facts=_facts(plan, turns),
     )
 
@@ -108,12 +102,12 @@ def _is_evaluation(planned: dict[str, Any]) -> bool:
 
 
 def _drawn(planned: dict[str, Any]) -> tuple[int | None, list[tuple[str, str, int]]]:
-    """The parts of the bar, and the bytes of the one that is not drawn."""
+    """The bytes of the part that is not drawn, and the parts of the bar."""
     if _is_evaluation(planned):
         return None, [(key, name, planned[f"{key}_bytes"]) for key, name in _EVALUATION_PARTS]
-    turns = min(planned["block_bytes"], planned["loss_bytes"])
-    silent = "block" if planned["block_bytes"] < planned["loss_bytes"] else "loss"
-    return turns, [(key, name, planned[f"{key}_bytes"]) for key, name in _PARTS if key != silent]
+    silent = min(("loss", "block"), key=lambda key: planned[f"{key}_bytes"])
+    parts = [(key, name, planned[f"{key}_bytes"]) for key, name in _PARTS if key != silent]
+    return planned[f"{silent}_bytes"], parts
 
 
 def _verdict(plan: dict[str, Any], held: int) -> str:

@@ -1,6 +1,6 @@
 """The page of one run, section by section: words and numbers, nothing of their looks."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tunix_exp.evidence.manifest import RunManifest
 from tunix_exp.numbers import counted, duration, figure
@@ -11,16 +11,14 @@ from tunix_exp.report.result import loss_row, rows, sentences
 from tunix_exp.scoring.paired import GROUPS
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The first sentences, and how they are meant: `better`, `worse`, `none`, `failed` or `plain`."""
 
     sentences: list[str]
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(NamedTuple):
     """The score of a group of items, in words and as the width of a bar."""
 
     name: str
@@ -28,8 +26,7 @@ class Score:
     width: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
+class Tile(NamedTuple):
     """One figure in large, what it is, and what belongs to it."""
 
     name: str
@@ -39,27 +36,27 @@ class Tile:
 
 def verdict(record: Record) -> Verdict:
     """What the run showed, in a sentence, and in another what it showed against its baseline."""
-    manifest, result = record.manifest, record.result
-    if manifest.error is not None:
-        error = manifest.error
+    manifest, result, error = record.manifest, record.result, record.manifest.error
+    if error is not None:
         return Verdict([f"This run {manifest.status} in stage “{error.stage}”: {error.message}"], "failed")
     if result is not None:
         comparison = result["comparison"]
         shown = "plain" if comparison is None else comparison["verdict"]
         kind = shown if shown in ("better", "worse", "plain") else "none"
         return Verdict(sentences(result), "worse" if manifest.verdict == "regressed" else kind)
+    says = "No result yet."
     if record.metrics:
         first, last = record.metrics[0], record.metrics[-1]
-        trained = f"Trained to step {last['step']:,}: loss {figure(first['loss'])} → {figure(last['loss'])}."
-        return Verdict([f"{trained} Not evaluated."], "plain")
-    if manifest.took_no_step and manifest.resumed_from is not None:
+        losses = f"loss {figure(first['loss'])} → {figure(last['loss'])}"
+        says = f"Trained to step {last['step']:,}: {losses}. Not evaluated."
+    elif manifest.took_no_step and manifest.resumed_from is not None:
         parent = manifest.resumed_from
-        trained = f"Resumed from {parent.run_id} at its last step, {parent.step:,}: no step was left."
-        return Verdict([f"{trained} Not evaluated."], "plain")
-    if manifest.mode == "preflight" and record.plan is not None:
-        says = "fits" if record.plan["fits"] else "does not fit"
-        return Verdict([f"Preflight: the step {says} in device memory. No weights were loaded."], "plain")
-    return Verdict(["No result yet."], "plain")
+        step = f"its last step, {parent.step:,}: no step was left"
+        says = f"Resumed from {parent.run_id} at {step}. Not evaluated."
+    elif manifest.mode == "preflight" and record.plan is not None:
+        fits = "fits" if record.plan["fits"] else "does not fit"
+        says = f"Preflight: the step {fits} in device memory. No weights were loaded."
+    return Verdict([says], "plain")
 
 
 def tiles(record: Record) -> list[Tile]:
@@ -104,20 +101,15 @@ def outcome_counts(record: Record) -> list[tuple[str, str, int]]:
 
 def group_names(record: Record) -> list[tuple[str, list[str]]]:
     """Sections, categories and difficulties of the items, where they have any."""
-    found = []
-    for group in GROUPS:
-        names = {getattr(one, group) for one in record.base} - {None}
-        if names:
-            found.append((group, sorted(names)))
-    return found
+    names = {group: {getattr(one, group) for one in record.base} - {None} for group in GROUPS}
+    return [(group, sorted(some)) for group, some in names.items() if some]
 
 
 def stage_times(manifest: RunManifest) -> list[tuple[str, str, str]]:
     """Each stage, how long it took, and its bar's width."""
-    if manifest.times_s is None:
-        return []
-    longest = max(manifest.times_s.values())
+    times_s = manifest.times_s or {}
+    longest = max(times_s.values(), default=0) or 1
     return [
-        (stage, duration(seconds), f"{100 * seconds / longest:.2f}%" if longest else "0%")
-        for stage, seconds in manifest.times_s.items()
+        (stage, duration(seconds), f"{100 * seconds / longest:.2f}%")
+        for stage, seconds in times_s.items()
     ]

@@ -1,9 +1,9 @@
 """The page of several runs: which keys differ, who did best, and all curves on one axis."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from tunix_exp.evidence.kinds.pages import REPORT
@@ -12,7 +12,7 @@ from tunix_exp.report.comparison import accuracy_row
 from tunix_exp.report.page.charts import BUCKETS, FIGURES, HELDOUT, Plain, overlaid, rounded, thinned
 from tunix_exp.report.page.configuration import differing_keys
 from tunix_exp.report.page.forest import forest
-from tunix_exp.report.page.ranking import Entrant, Gap, gap, not_comparable, ranked, verdict
+from tunix_exp.report.page.ranking import Entrant, gap, not_comparable, ranked, verdict
 from tunix_exp.report.page.record import Record
 from tunix_exp.report.page.render import render
 
@@ -23,19 +23,18 @@ _MOST_KEYS = 6
 _MOST_TOLD = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """What a table shows, and what it sorts by; empty where there is nothing."""
 
-    text: str
-    value: str
+    text: str = ""
+    value: str = ""
 
 
-_NOTHING = Cell("", "")
+# The figures of a run, in the order of `_figures_of`.
+_COLUMNS = ("score", "behind the best", "over base", "held-out loss", "last loss", "tokens/s")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One run of the results table."""
 
     name: str
@@ -44,12 +43,7 @@ class Row:
     status: str
     says: str
     keys: tuple[Cell, ...]
-    score: Cell
-    behind: Cell
-    gain: Cell
-    heldout: Cell
-    loss: Cell
-    speed: Cell
+    figures: tuple[Cell, ...]
 
 
 def runs_page(runs: Sequence[Path], *, target: Path, title: str) -> str:
@@ -58,10 +52,8 @@ def runs_page(runs: Sequence[Path], *, target: Path, title: str) -> str:
     readable = [(one.name, one.record) for one in entrants if one.record is not None]
     differing = differing_keys([record.config for _, record in readable])
     settings: dict[str, dict[str, str | None]] = {one.name: {} for one in entrants}
-    settings |= {
-        name: {key: values[place] for key, values in differing.items()}
-        for place, (name, _) in enumerate(readable)
-    }
+    for place, (name, _) in enumerate(readable):
+        settings[name] = {key: values[place] for key, values in differing.items()}
     keys = list(differing) if len(differing) <= _MOST_KEYS else []
     tones = {
         one.name: f"var(--run-{place + 1})" if place < _TONES else "var(--rule)"
@@ -80,7 +72,8 @@ def runs_page(runs: Sequence[Path], *, target: Path, title: str) -> str:
         verdict=verdict(entrants, {key: value for key, value in best.items() if value is not None}),
         warning=not_comparable(entrants),
         shared=_shared([record for _, record in readable]),
-        runs=[_row(one, entrants[0], tones[one.name], settings, keys, target) for one in entrants],
+        columns=_COLUMNS,
+        runs=[_row(one, entrants[0], tones[one.name], keys, settings[one.name], target) for one in entrants],
         keys=keys,
         differing=[] if keys else list(differing.items()),
         names=[name for name, _ in readable],
@@ -93,63 +86,42 @@ def runs_page(runs: Sequence[Path], *, target: Path, title: str) -> str:
 
 
 def _row(
-    one: Entrant,
-    best: Entrant,
-    tone: str,
-    settings: dict[str, dict[str, str | None]],
-    keys: list[str],
-    target: Path,
+    one: Entrant, best: Entrant, tone: str, keys: list[str], own: Mapping[str, str | None], target: Path
 ) -> Row:
     record, page = one.record, one.root / REPORT.path
-    summary = None if record is None or one.score is None else record.summary
-    last = None if summary is None else summary["base" if summary["trained"] is None else "trained"]
-    metrics = record.metrics if record is not None else []
-    speed = None if record is None else record.manifest.tokens_per_s
-    comparison, behind = _comparison(one), gap(best, one)
+    is_regressed = record is not None and record.manifest.verdict == "regressed"
     return Row(
         name=one.name,
         tone=tone,
         link=quote(os.path.relpath(page, target.parent)) if page.is_file() else None,
         status=one.status,
-        says=_regressed(record) if one.status == "completed" else one.says,
-        keys=tuple(_key_cell(settings[one.name][key]) for key in keys if settings[one.name]),
-        score=_NOTHING if one.score is None else Cell(percent(one.score), repr(one.score)),
-        behind=_NOTHING if behind is None else _behind(behind),
-        gain=_NOTHING if comparison is None else _gain(comparison),
-        heldout=_NOTHING if last is None else _loss(last["heldout_loss_nats"]),
-        loss=_loss(metrics[-1]["loss"]) if metrics else _NOTHING,
-        speed=_NOTHING if speed is None else _figure(speed),
+        says=one.says if one.status != "completed" else "regressed against its baseline" * is_regressed,
+        keys=tuple(Cell(own[key] or "–", own[key] or "") if key in own else Cell() for key in keys),
+        figures=(Cell(),) * len(_COLUMNS) if record is None else tuple(_figures_of(one, record, best)),
     )
 
 
-def _regressed(record: Record | None) -> str:
-    is_regressed = record is not None and record.manifest.verdict == "regressed"
-    return "regressed against its baseline" if is_regressed else ""
+def _figures_of(one: Entrant, record: Record, best: Entrant) -> Iterator[Cell]:
+    behind, comparison = gap(best, one), _comparison(one)
+    summary = None if one.score is None else record.summary
+    last: Plain | None = summary and (summary["trained"] or summary["base"])
+    yield _cell(one.score, percent)
+    yield Cell() if behind is None else Cell(
+        f"{points(behind.difference)} ({behind.interval})", repr(behind.difference)
+    )
+    yield _cell(None if comparison is None else comparison["difference"], points)
+    yield _cell(None if last is None else last["heldout_loss_nats"], "{:.4f}".format)
+    yield _cell(record.metrics[-1]["loss"] if record.metrics else None, "{:.4f}".format)
+    yield _cell(record.manifest.tokens_per_s, figure)
+
+
+def _cell(value: float | None, text: Callable[[float], str]) -> Cell:
+    return Cell() if value is None else Cell(text(value), repr(value))
 
 
 def _comparison(one: Entrant) -> Plain | None:
     """The comparison with its base model of a run that counts."""
     return None if one.score is None or one.record is None else one.record.comparison
-
-
-def _behind(found: Gap) -> Cell:
-    return Cell(f"{points(found.difference)} ({found.interval})", repr(found.difference))
-
-
-def _gain(comparison: Plain) -> Cell:
-    return Cell(points(comparison["difference"]), repr(comparison["difference"]))
-
-
-def _loss(value: float) -> Cell:
-    return Cell(f"{value:.4f}", repr(value))
-
-
-def _figure(value: float) -> Cell:
-    return Cell(figure(value), repr(value))
-
-
-def _key_cell(value: str | None) -> Cell:
-    return Cell("–", "") if value is None else Cell(value, value)
 
 
 def _label(name: str, settings: dict[str, str | None], keys: list[str]) -> str:
@@ -166,9 +138,6 @@ def _shared(records: Sequence[Record]) -> list[str]:
     return [word for word in records[0].overrides if word in common]
 
 
-# ── curves ───────────────────────────────────────────────────────────────────────────────────────────
-
-
 def _columns(record: Record, n_runs: int) -> dict[str, list[float]]:
     shown = thinned(record.metrics, max(20, BUCKETS // n_runs))
     columns = {key: [rounded(record.metrics[place][key]) for place in shown] for key in ("step", *FIGURES)}
@@ -183,22 +152,14 @@ def _data(columns: dict[str, dict[str, list[float]]], tones: dict[str, str]) -> 
     if not columns:
         return {"runs": [], "specs": {}}
     last = int(max(one["step"][-1] for one in columns.values()))
-    specs = {
-        key: overlaid(
-            key, tones=tones, last=last, values=[value for one in columns.values() for value in one[key]]
-        )
-        for key, _ in _figures(columns)
-    }
-    runs = [{"name": name, "columns": one} for name, one in columns.items()]
-    return {"runs": runs, "specs": specs}
+    values = {key: [value for one in columns.values() for value in one[key]] for key, _ in _figures(columns)}
+    specs = {key: overlaid(key, tones=tones, last=last, values=drawn) for key, drawn in values.items()}
+    return {"runs": [{"name": name, "columns": one} for name, one in columns.items()], "specs": specs}
 
 
 def _figures(columns: dict[str, dict[str, list[float]]]) -> list[tuple[str, str]]:
     """The figures that can be chosen, with their units."""
-    known = {**FIGURES, HELDOUT: ("Held-out loss", "nats per response token")}
-    order = ["loss", HELDOUT, "lr", "grad_norm", "tokens_per_s"]
-    return [
-        (key, ", ".join(word for word in known[key] if word))
-        for key in order
-        if any(one[key] for one in columns.values())
-    ]
+    heldout = {HELDOUT: ("Held-out loss", "nats per response token")}
+    known = {"loss": FIGURES["loss"], **heldout, **FIGURES}
+    words = {key: ", ".join(filter(None, known[key])) for key in known}
+    return [(key, text) for key, text in words.items() if any(one[key] for one in columns.values())]
