@@ -214,7 +214,7 @@ def test_another_set_than_the_shipped_one_is_named_though_card_and_manifest_agre
         reseal(run)
         found = verify(run)
     assert [one.file for one in found] == ["data_card.json"]
-    assert re.match(r"`sha256` is '0{64}', but the bundled set's is", found[0].what)
+    assert re.match(r"`sha256` is '0{64}', but the bundled set says", found[0].what)
 
 
 def test_an_item_made_easier_in_both_predictions_is_named(run):

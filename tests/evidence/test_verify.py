@@ -189,7 +189,7 @@ ALTERATIONS = {
     ),
     "a headline typed by hand": Alteration(
         "run_manifest.json",
-        "`headline.trained_score` is 1.0, eval_summary.json gives 0.83",
+        "`headline.trained_score` is 1.0, but eval_summary.json says 0.83",
         _manifest(lambda manifest: manifest["headline"].update(trained_score=1.0)),
     ),
     "fewer steps than the config asks for": Alteration(
@@ -258,7 +258,7 @@ ALTERATIONS = {
     ),
     "an empty board": Alteration("tensorboard/", "the curve `loss` differs from metrics.jsonl", _board()),
     "a board without the result": Alteration(
-        "tensorboard/", "`final/trained_score` of the manifest's headline is missing", _board()
+        "tensorboard/", "`final/trained_score` is not the headline of the manifest", _board()
     ),
     "a board with another result": Alteration(
         "tensorboard/",
@@ -368,12 +368,12 @@ ALTERATIONS = {
     ),
     "other rows in the data card": Alteration(
         "data_card.json",
-        "`statistics.rows_kept` is 5, but `data.rows` of the manifest is 12",
+        "`statistics.rows_kept` is 5, but the manifest (`data.rows`) says 12",
         _edit("data_card.json", lambda card: card["statistics"].update(rows_kept=5)),
     ),
     "another eval set in the data card": Alteration(
         "data_card.json",
-        "`eval.name` is 'easier', but `eval.name` of the manifest is 'toy-eval'",
+        "`eval.name` is 'easier', but the manifest (`eval.name`) says 'toy-eval'",
         _edit("data_card.json", lambda card: card["eval"].update(name="easier")),
     ),
     "a data card without its hash": Alteration(
@@ -417,12 +417,12 @@ ALTERATIONS = {
     ),
     "another template in the data card": Alteration(
         "data_card.json",
-        "`template` is {'prompt': 'Q: {question}'}, but data.template of config.json is",
+        "`template` is {'prompt': 'Q: {question}'}, but config.json (`data.template`) says",
         _edit("data_card.json", lambda card: card["template"].update(prompt="Q: {question}")),
     ),
     "another tokenizer in the data card": Alteration(
         "data_card.json",
-        "`tokenizer.digest` is 'b', but `model.tokenizer_digest` of the manifest is 'aaaa",
+        "`tokenizer.digest` is 'b', but the manifest (`model.tokenizer_digest`) says 'aaaa",
         _edit("data_card.json", lambda card: card["tokenizer"].update(digest="b")),
     ),
     "a board without hyperparameters": Alteration(
@@ -466,7 +466,7 @@ ALTERATIONS = {
     ),
     "a comparison in a run that repeats none": Alteration(
         "replay.json",
-        "`replay_of` is not that of the manifest",
+        "`replay_of` is {'run_id': 'x'}, but the manifest says None",
         _bytes("replay.json", b'{"replay_of": {"run_id": "x"}}'),
     ),
     "a replay without its comparison": Alteration(
@@ -574,9 +574,7 @@ def test_a_thousand_predictions_are_verified_in_three_seconds(
 
 def test_a_file_that_came_later_is_named(run: Path) -> None:
     (run / "checkpoints" / "notes").write_text("x")
-    assert verify(run) == [
-        Disagreement("checkpoints/notes", "is not in the manifest: it came after the run ended")
-    ]
+    assert verify(run) == [Disagreement("checkpoints/notes", "is not in the manifest: it came later")]
 
 
 def test_a_manifest_that_is_missing_or_broken_is_named(run: Path) -> None:

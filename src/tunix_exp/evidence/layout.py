@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 MANIFEST = "run_manifest.json"
@@ -33,6 +33,20 @@ def file_digest(path: Path) -> str:
 def file_hashes(root: Path) -> dict[str, str]:
     """The sha256 of every file below `root` but the manifest and the seal, by its relative path."""
     return {name: file_digest(root / name) for name in files_of(root)}
+
+
+def hash_differences(
+    listed: Mapping[str, str], found: Mapping[str, str], *, by: str
+) -> Iterator[tuple[str, str]]:
+    """Each file whose hash is not as it is `listed`, and how it differs; `by` names the list."""
+    for name in sorted(listed.keys() | found.keys()):
+        if name not in found:
+            yield name, f"is missing: {by} has its hash"
+        elif name not in listed:
+            yield name, f"is not in {by}: it came later"
+        elif found[name] != listed[name]:
+            hashes = f"{found[name][:12]}… was found, {listed[name][:12]}… is recorded"
+            yield name, f"differs from its hash in {by}: {hashes}"
 
 
 def sums_text(hashes: Mapping[str, str]) -> str:

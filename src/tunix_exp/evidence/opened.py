@@ -1,7 +1,7 @@
 """A run directory opened to be checked: each file read once, nothing in it trusted."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from tunix_exp.evidence import layout
 from tunix_exp.evidence.kinds.kind import Facts, Kind
 from tunix_exp.evidence.kinds.read import read_lines, read_object, read_rows
 from tunix_exp.evidence.manifest import RunManifest, Status
-from tunix_exp.evidence.strict_json import BrokenFile, read_json_object, read_text
+from tunix_exp.evidence.strict_json import BrokenFile, canonical_json, read_json_object, read_text
 
 _Read = TypeVar("_Read")
 _ROUNDING = 1e-9
@@ -129,6 +129,17 @@ def lookup(value: Any, key: str, file: str) -> Any:
             raise BrokenFile(file, f"has no `{key}`")
         value = value[part]
     return value
+
+
+def differs(name: str, found: Any, other: str, due: Any) -> Iterator[str]:
+    """A sentence where `name`, which is `found`, and `other`, which is `due`, are not one value.
+
+    As a float, an integer of many digits is the float next to it.
+    """
+    if type(found) is float and type(due) is int:
+        due = float(due)
+    if canonical_json(found, file=name) != canonical_json(due, file=name):
+        yield f"`{name}` is {found!r:.200}, but {other} says {due!r:.200}"
 
 
 def same_figures(due: Any, found: Any) -> bool:

@@ -96,7 +96,8 @@ def _checked(run: OpenedRun) -> Iterator[Disagreement]:
             # that a file is missing has been said already
             if is_due and all(run.has(name) for name in check.needs):
                 try:
-                    yield from check.find(run)
+                    for one in check.find(run):
+                        yield one if isinstance(one, Disagreement) else Disagreement(kind.path, one)
                 except UserError as error:
                     yield _broken(kind.path, error)
 

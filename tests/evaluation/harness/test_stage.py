@@ -143,7 +143,7 @@ TAMPERED = {
     ),
     "a headline": (
         lambda run: reseal(run, lambda manifest: manifest["headline"].update(trained_score=1.0)),
-        "run_manifest.json", "`headline.trained_score` is 1.0, harness_summary.json gives",
+        "run_manifest.json", "`headline.trained_score` is 1.0, but harness_summary.json says",
     ),
     "a release": (
         lambda run: reseal(run, lambda manifest: manifest["eval"].update(lm_eval="9.9")),

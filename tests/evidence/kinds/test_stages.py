@@ -38,4 +38,4 @@ def test_a_stage_of_another_run_is_one_of_a_run_that_this_one_went_on_from(run):
 
 
 def test_a_record_that_lacks_what_it_must_say_is_named(run):
-    assert any(f"{RECORD}: " in one and "`inputs`: " in one for one in forge(run, inputs=None))
+    assert any(f"{RECORD}: " in one and "`inputs` is None: " in one for one in forge(run, inputs=None))

@@ -1,4 +1,4 @@
-from tunix_exp.evidence.kinds.steps import every_nth, logged_steps, step_disagreement
+from tunix_exp.evidence.kinds.steps import every_nth, logged_steps, wrong_steps
 
 
 def test_the_first_every_nth_and_the_last_step_are_logged() -> None:
@@ -17,6 +17,6 @@ def test_the_held_out_loss_is_due_at_its_multiples() -> None:
 
 def test_a_step_that_is_missing_or_not_due_is_named() -> None:
     rows = [{"step": 1}, {"step": 7}]
-    said = step_disagreement(rows, [1, 5, 10])
-    assert said == "holds 2 steps where 3 are due; step 5 is missing; step 7 is not due"
-    assert step_disagreement(rows, [1, 7]) is None
+    said = list(wrong_steps(rows, [1, 5, 10]))
+    assert said == ["holds 2 steps where 3 are due; step 5 is missing; step 7 is not due"]
+    assert list(wrong_steps(rows, [1, 7])) == []

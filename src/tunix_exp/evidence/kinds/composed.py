@@ -1,12 +1,12 @@
 """`.hydra/`: the config as Hydra composed it, what the command overrode, and the defaults."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tunix_exp.evidence.kinds import config
-from tunix_exp.evidence.kinds.kind import Check, Disagreement, Kind, always
+from tunix_exp.evidence.kinds.kind import Check, Disagreement, Found, Kind, always
 from tunix_exp.evidence.opened import OpenedRun, lookup
 from tunix_exp.evidence.strict_json import BrokenFile, parse_json
 
@@ -30,7 +30,7 @@ def overrides_of(root: Path) -> tuple[str, ...]:
     return tuple(" ".join(str(word).split()) for word in words) if isinstance(words, list) else ()
 
 
-def _composed(run: OpenedRun) -> Iterator[Disagreement]:
+def _composed(run: OpenedRun) -> Found:
     """Hydra composed the config that ran."""
     composed, resolved = config.flatten(_yaml(run, CONFIG, dict)), config.flatten(run.config)
     for key in sorted(composed.keys() ^ resolved.keys()):
@@ -42,7 +42,7 @@ def _composed(run: OpenedRun) -> Iterator[Disagreement]:
             yield Disagreement(CONFIG, f"`{key}` is {value!r}, but config.json says {resolved[key]!r}")
 
 
-def _overrides(run: OpenedRun) -> Iterator[Disagreement]:
+def _overrides(run: OpenedRun) -> Found:
     """What the command overrode is what Hydra says it overrode, and stands in the command."""
     if run.facts.is_replay:
         return  # a replay takes its config from another run, and no override from its command

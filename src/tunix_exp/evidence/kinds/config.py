@@ -1,12 +1,12 @@
 """`config.json`: the whole config, resolved, and what the manifest names of it again."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from tunix_exp.evidence.kinds.kind import Check, Disagreement, Kind, always
+from tunix_exp.evidence.kinds.kind import Check, Disagreement, Found, Kind, always
 from tunix_exp.evidence.layout import CONFIG, MANIFEST
 from tunix_exp.evidence.manifest import config_hash
-from tunix_exp.evidence.opened import OpenedRun
+from tunix_exp.evidence.opened import OpenedRun, differs
 
 # A resolved config and the manifest name these twice, and must name the same.
 _NAMED_TWICE = (
@@ -30,13 +30,13 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _hashed(run: OpenedRun) -> Iterator[Disagreement]:
+def _hashed(run: OpenedRun) -> Found:
     """It is the config whose hash the manifest has."""
     if config_hash(run.config) != run.manifest.config_hash:
-        yield Disagreement(KIND.path, "is not the config of `config_hash` in the manifest")
+        yield "is not the config of `config_hash` in the manifest"
 
 
-def _named_twice(run: OpenedRun) -> Iterator[Disagreement]:
+def _named_twice(run: OpenedRun) -> Found:
     """The manifest names what the config names."""
     says = run.manifest.model_dump(mode="json")
     says["mode"] = {"name": says["mode"]}
@@ -46,15 +46,8 @@ def _named_twice(run: OpenedRun) -> Iterator[Disagreement]:
         if leaf and (says[section] is None or leaf not in says[section]):
             continue  # a section that this mode or kind of eval does not have
         recorded = says[section][leaf] if leaf else says[section]
-        if not _is_same(recorded, run.setting(key)):
-            what = f"`{key}` is {recorded!r}, but config.json says {run.setting(key)!r}"
+        for what in differs(key, recorded, CONFIG, run.setting(key)):
             yield Disagreement(MANIFEST, what)
-
-
-def _is_same(recorded: Any, setting: Any) -> bool:
-    """Whether both are equal; as a float, an integer of many digits is the float next to it."""
-    is_rounded = type(recorded) is float and type(setting) is int
-    return recorded == (float(setting) if is_rounded else setting)
 
 
 KIND = Kind(

@@ -1,76 +1,66 @@
 """`data_card.json`: the training set and the held-out items: rows, lengths, what was cut or dropped."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from typing import Any
 
 from tunix_exp.evidence.kinds import config
-from tunix_exp.evidence.kinds.kind import Check, Disagreement, Kind, when_computed
-from tunix_exp.evidence.opened import OpenedRun, bundled, lookup
-from tunix_exp.evidence.strict_json import canonical_json
+from tunix_exp.evidence.kinds.kind import Check, Found, Kind, when_computed
+from tunix_exp.evidence.opened import OpenedRun, bundled, differs, lookup
 
 # The card's keys, and the manifest's for the same fact.
-_AS_IN_MANIFEST = (
-    ("train.name", "data.name"),
-    ("train.source", "data.source"),
-    ("train.sha256", "data.sha256"),
-    ("statistics.rows_kept", "data.rows"),
-    ("tokenizer.digest", "model.tokenizer_digest"),
-    ("eval.name", "eval.name"),
-    ("eval.source", "eval.source"),
-    ("eval.sha256", "eval.sha256"),
-    ("eval.rows_read", "eval.rows"),
-)
+_AS_IN_MANIFEST = {
+    "train.name": "data.name",
+    "train.source": "data.source",
+    "train.sha256": "data.sha256",
+    "statistics.rows_kept": "data.rows",
+    "tokenizer.digest": "model.tokenizer_digest",
+    "eval.name": "eval.name",
+    "eval.source": "eval.source",
+    "eval.sha256": "eval.sha256",
+    "eval.rows_read": "eval.rows",
+}
 # And the config's.
-_AS_IN_CONFIG = (
-    ("fields", "data.fields"),
-    ("template", "data.template"),
-    ("limits.max_tokens", "data.max_tokens"),
-    ("limits.too_long", "data.too_long"),
-    ("overlap.allowed", "data.allow_eval_overlap"),
-    ("tokenizer.reference", "model.tokenizer"),
-)
+_AS_IN_CONFIG = {
+    "fields": "data.fields",
+    "template": "data.template",
+    "limits.max_tokens": "data.max_tokens",
+    "limits.too_long": "data.too_long",
+    "overlap.allowed": "data.allow_eval_overlap",
+    "tokenizer.reference": "model.tokenizer",
+}
 
 
-def _settings(run: OpenedRun) -> Iterator[Disagreement]:
+def _settings(run: OpenedRun) -> Found:
     """The card has the manifest's facts and the config's settings."""
     card, says = run.object(KIND), run.manifest.model_dump(mode="json")
-    for card_key, key in _AS_IN_MANIFEST:
+    for card_key, key in _AS_IN_MANIFEST.items():
         section, _, leaf = key.partition(".")
         if says[section] is None or leaf not in says[section]:
             continue  # nothing was evaluated, and the rules speak of data
         if section == "eval" and says["eval"]["kind"] != "items":
             continue  # the harness's documents are not rendered by the card's template
-        yield from _differs(card, card_key, f"`{key}` of the manifest", says[section][leaf])
-    for card_key, key in _AS_IN_CONFIG:
-        yield from _differs(card, card_key, f"{key} of config.json", run.setting(key))
+        found = lookup(card, card_key, KIND.path)
+        yield from differs(card_key, found, f"the manifest (`{key}`)", says[section][leaf])
+    for card_key, key in _AS_IN_CONFIG.items():
+        yield from differs(
+            card_key, lookup(card, card_key, KIND.path), f"config.json (`{key}`)", run.setting(key)
+        )
     if run.setting("data.max_tokens") is None:
         row_tokens = lookup(card, "limits.row_tokens", KIND.path)
         longest = lookup(card, "statistics.total_tokens.max", KIND.path)
         if not longest <= row_tokens <= run.setting("model.num_positions"):
-            what = f"rows of {row_tokens} tokens do not follow from {longest} of an example and the positions"
-            yield Disagreement(KIND.path, what)
+            yield f"rows of {row_tokens} tokens do not follow from {longest} of an example and the positions"
 
 
-def _bundled(run: OpenedRun) -> Iterator[Disagreement]:
+def _bundled(run: OpenedRun) -> Found:
     """The sets that are shipped with the package have the rows and the hash of the card."""
-    card = run.object(KIND)
     for part in ("train", "eval"):
-        facts = lookup(card, part, KIND.path)
-        if facts is None:
-            continue
-        content = bundled(lookup(facts, "source", KIND.path))
+        facts = lookup(run.object(KIND), part, KIND.path)
+        content = None if facts is None else bundled(lookup(facts, "source", KIND.path))
         if content is None:
             continue  # a file of the user's or a repository, which may have changed since
-        yield from _differs(facts, "sha256", "the bundled set's", hashlib.sha256(content).hexdigest())
-        yield from _differs(facts, "rows", "the bundled set's", content.count(b"\n"))
-
-
-def _differs(card: Mapping[str, Any], card_key: str, other: str, recorded: Any) -> Iterator[Disagreement]:
-    found = lookup(card, card_key, KIND.path)
-    if canonical_json(found, file=KIND.path) != canonical_json(recorded, file=KIND.path):
-        what = f"`{card_key}` is {found!r:.200}, but {other} is {recorded!r:.200}"
-        yield Disagreement(KIND.path, what)
+        due = {"sha256": hashlib.sha256(content).hexdigest(), "rows": content.count(b"\n")}
+        for key, value in due.items():
+            yield from differs(key, lookup(facts, key, KIND.path), "the bundled set", value)
 
 
 _PATH = "data_card.json"

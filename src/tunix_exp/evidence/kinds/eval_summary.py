@@ -1,13 +1,13 @@
 """`eval_summary.json`: the scores of both models and their comparison, by an extractor that it names."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tunix_exp.evidence.kinds import config, item_losses, predictions
-from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Kind, when_evaluated
+from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Found, Kind, when_evaluated
 from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.manifest import Finding, Headline, ItemsEval
-from tunix_exp.evidence.opened import OpenedRun, same_figures
+from tunix_exp.evidence.opened import OpenedRun, differs, same_figures
 from tunix_exp.evidence.strict_json import BrokenFile
 from tunix_exp.evidence.summary import Baseline, eval_summary, headline
 from tunix_exp.scoring.extract import EXTRACTOR_VERSION
@@ -39,24 +39,25 @@ def _answers(run: OpenedRun) -> Iterator[tuple[str, list[Prediction], tuple[str,
         yield predictions.BASELINE.path, run.rows(predictions.BASELINE), baseline.stop or ()
 
 
-def _scored_again(run: OpenedRun) -> Iterator[Disagreement]:
+def _scored_again(run: OpenedRun) -> Found:
     """Every answer is scored as its output is, and ended where the config says."""
     items, asked = run.manifest.eval, run.setting_if_any("eval.stop")
     if isinstance(items, ItemsEval) and asked is not None and list(items.stop or ()) != asked:
         yield Disagreement(MANIFEST, f"`eval.stop` is not config.json's, {asked}")
-    is_earlier = _is_earlier(run)
     for file, answers, stop in _answers(run):
         for line, one in enumerate(answers, start=1):
-            if (one.stop_reason == "stop") != (place(one.output, stop) is not None):
-                what = (
-                    f"`stop_reason` is {one.stop_reason!r}, and the texts that end an answer are {list(stop)}"
-                )
+            for what in _misjudged(one, stop, is_earlier=_is_earlier(run)):
                 yield Disagreement(file, f"line {line}: {what}")
-            if not is_earlier:
-                yield from (Disagreement(file, f"line {line}: {what}") for what in _misjudged(one, stop))
 
 
-def _misjudged(one: Prediction, stop: tuple[str, ...]) -> Iterator[str]:
+def _misjudged(one: Prediction, stop: tuple[str, ...], *, is_earlier: bool) -> Iterator[str]:
+    if (one.stop_reason == "stop") != (place(one.output, stop) is not None):
+        yield f"`stop_reason` is {one.stop_reason!r}, and the texts that end an answer are {list(stop)}"
+    if not is_earlier:
+        yield from _scored_otherwise(one, stop)
+
+
+def _scored_otherwise(one: Prediction, stop: tuple[str, ...]) -> Iterator[str]:
     extracted, correct = score(answered(one.output, stop), one.expected_answer)
     if extracted != one.extracted_answer:
         yield f"`extracted_answer` is {one.extracted_answer!r}, the output gives {extracted!r}"
@@ -70,7 +71,7 @@ def _by_an_earlier_extractor(run: OpenedRun) -> Iterator[Finding]:
     """Answers that an earlier version scored, which this one cannot score as that did."""
     if _is_earlier(run):
         every = [(one, stop) for _, answers, stop in _answers(run) for one in answers]
-        others = sum(any(_misjudged(one, stop)) for one, stop in every)
+        others = sum(any(_scored_otherwise(one, stop)) for one, stop in every)
         yield Finding(
             code="scored by an earlier extractor",
             where=f"{KIND.path}, extractor",
@@ -79,44 +80,57 @@ def _by_an_earlier_extractor(run: OpenedRun) -> Iterator[Finding]:
         )
 
 
-def _recomputed(run: OpenedRun) -> Iterator[Disagreement]:
+def _recomputed(run: OpenedRun) -> Found:
     """It is what predictions and losses give, and the headline and the verdict are what it gives."""
-    says, due = run.object(KIND), _due(run)
+    due = _due(run)
     if due is None:
         return  # what keeps the models apart has been said already
-    if run.manifest.schema_version == 1:
-        due, says = without(due, WORDS), without(says, WORDS)
     if _is_earlier(run):
         due = without(due, _LATER_KEYS) | {"extractor": _EARLIER_EXTRACTOR}
+    wrong = list(not_recomputed(run, KIND, due, "the predictions and losses", headline))
+    yield from wrong
+    verdict = None if due["baseline"] is None else due["baseline"]["verdict"]
+    if not wrong and verdict != run.manifest.verdict:
+        yield Disagreement(MANIFEST, f"`verdict` is {run.manifest.verdict!r}, {KIND.path} gives {verdict!r}")
+
+
+def not_recomputed(
+    run: OpenedRun,
+    kind: Kind,
+    due: dict[str, Any],
+    sources: str,
+    headline_of: Callable[[dict[str, Any]], Headline],
+) -> Found:
+    """Where a summary is not `due`, what its sources give, or the manifest's headline not what it gives."""
+    says = run.object(kind)
+    if run.manifest.schema_version == 1:
+        due, says = without(due, WORDS), without(says, WORDS)
     for key in sorted(due.keys() | says.keys()):
         if key in ("extractor", "statistics") and key in says and says[key] != due[key]:
-            what = f"was made by {key} {says[key]}, and this package has {due[key]}"
-            yield Disagreement(KIND.path, what)
+            yield f"was made by {key} {says[key]}, and this package has {due[key]}"
         elif key not in due or key not in says or not same_figures(due[key], says[key]):
-            yield Disagreement(KIND.path, f"`{key}` is not what the predictions and losses give")
-    if same_figures(due, says):
-        yield from headline_differs(run, headline(run.object(KIND)), KIND.path)
-        verdict = None if due["baseline"] is None else due["baseline"]["verdict"]
-        if verdict != run.manifest.verdict:
-            what = f"`verdict` is {run.manifest.verdict!r}, {KIND.path} gives {verdict!r}"
-            yield Disagreement(MANIFEST, what)
+            yield f"`{key}` is not what {sources} give"
+    recorded = run.manifest.headline
+    if same_figures(due, says) and recorded is not None:
+        for name, value in headline_of(says):
+            for what in differs(f"headline.{name}", getattr(recorded, name), kind.path, value):
+                yield Disagreement(MANIFEST, what)
 
 
 def _due(run: OpenedRun) -> dict[str, Any] | None:
-    base = Evaluation(run.rows(predictions.BASE), run.rows(item_losses.BASE))
-    present = [run.has(kind.path) for kind in (predictions.TRAINED, item_losses.TRAINED)]
-    if any(present) and not all(present):
+    """The summary of the answers and losses; `None` where these are not of the same items."""
+    base, trained, baseline = Evaluation(run.rows(predictions.BASE), run.rows(item_losses.BASE)), None, None
+    parts = [base.predictions, base.losses]
+    if run.facts.trains:
+        trained = Evaluation(run.rows(predictions.TRAINED), run.rows(item_losses.TRAINED))
+        parts += [trained.predictions, trained.losses]
+    if run.manifest.baseline is not None:
+        baseline = Baseline(run.manifest.baseline, run.rows(predictions.BASELINE))
+        parts.append(baseline.predictions)
+    ids = [[one.id for one in part] for part in parts]
+    tokens = [[one.tokens for one in model.losses] for model in (base, trained) if model is not None]
+    if not ids[0] or any(some != ids[0] for some in ids) or tokens[0] != tokens[-1]:
         return None
-    trained = (
-        Evaluation(run.rows(predictions.TRAINED), run.rows(item_losses.TRAINED)) if all(present) else None
-    )
-    if not base.predictions or (trained is not None and not _are_pairs(base, trained)):
-        return None
-    record, baseline = run.manifest.baseline, None
-    if record is not None:
-        baseline = Baseline(record, run.rows(predictions.BASELINE))
-        if [one.id for one in baseline.predictions] != [one.id for one in base.predictions]:
-            return None
     resamples, seed = draws(run)
     return eval_summary(base, trained, resamples=resamples, seed=seed, baseline=baseline)
 
@@ -127,24 +141,6 @@ def draws(run: OpenedRun) -> tuple[int, int]:
     if resamples is None or type(seed) is not int:
         raise BrokenFile(config.KIND.path, f"`eval.resamples` is {resamples!r} and `seed` is {seed!r}")
     return resamples, seed
-
-
-def _are_pairs(base: Evaluation, trained: Evaluation) -> bool:
-    ids = [one.id for one in base.predictions]
-    others = (base.losses, trained.predictions, trained.losses)
-    tokens = [[one.tokens for one in part.losses] for part in (base, trained)]
-    return all([one.id for one in part] == ids for part in others) and tokens[0] == tokens[1]
-
-
-def headline_differs(run: OpenedRun, due: Headline, file: str) -> Iterator[Disagreement]:
-    """Where the manifest's headline is not `due`, which follows from `file`."""
-    says = run.manifest.headline
-    if says is None:
-        return  # the rules have said so
-    for field in type(due).model_fields:
-        if getattr(due, field) != getattr(says, field):
-            what = f"`headline.{field}` is {getattr(says, field)!r}, {file} gives {getattr(due, field)!r}"
-            yield Disagreement(MANIFEST, what)
 
 
 def without(value: Any, keys: frozenset[str]) -> Any:

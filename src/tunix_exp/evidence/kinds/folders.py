@@ -1,10 +1,9 @@
 """`checkpoints/` and `export/`: what libraries write, each of it once."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from tunix_exp.evidence.kinds import config
-from tunix_exp.evidence.kinds.kind import Check, Disagreement, Kind, at_times, when_trained
+from tunix_exp.evidence.kinds.kind import Check, Disagreement, Found, Kind, at_times, when_trained
 from tunix_exp.evidence.opened import OpenedRun
 
 _README = "README.md"
@@ -20,15 +19,14 @@ def steps_saved(root: Path) -> list[int]:
     return sorted(int(one.name) for one in (root / CHECKPOINTS.path).glob("*") if one.name.isdigit())
 
 
-def _newest(run: OpenedRun) -> Iterator[Disagreement]:
+def _newest(run: OpenedRun) -> Found:
     """The newest checkpoint is of the last step."""
     done, saved = run.manifest.steps_done, steps_saved(run.root)
     if done is not None and saved and saved[-1] != done:
-        what = f"the newest is of step {saved[-1]}, but {done} steps were done"
-        yield Disagreement(CHECKPOINTS.path, what)
+        yield f"the newest is of step {saved[-1]}, but {done} steps were done"
 
 
-def _exported(run: OpenedRun) -> Iterator[Disagreement]:
+def _exported(run: OpenedRun) -> Found:
     """There is an export in every form that was asked for, and in no other."""
     asked = run.setting("training.export") if run.facts.computes else []
     for form, names in _EXPORTED.items():

@@ -1,26 +1,21 @@
 """`harness/*` and `harness_summary.json`: its results, summed up and compared without the harness."""
 
-import math
-from collections.abc import Iterator
 from typing import Any
 
 from tunix_exp.evidence.harness import documents_hash, harness_headline
 from tunix_exp.evidence.kinds import config
-from tunix_exp.evidence.kinds.eval_summary import WORDS, draws, headline_differs, without
-from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Kind, when_evaluated
+from tunix_exp.evidence.kinds.eval_summary import draws, not_recomputed
+from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Found, Kind, when_evaluated
 from tunix_exp.evidence.manifest import HarnessEval
 from tunix_exp.evidence.opened import OpenedRun, lookup, same_figures
 from tunix_exp.scoring.harness import Outcome, Sample, aggregated, harness_summary
-
-# The harness adds up in another order.
-_RELATIVE = 1e-9
 
 
 def _outcome(run: OpenedRun, results: Kind, samples: Kind) -> Outcome:
     return Outcome(run.object(results), run.rows(samples))
 
 
-def _base(run: OpenedRun) -> Iterator[Disagreement]:
+def _base(run: OpenedRun) -> Found:
     """The base model's results are what its items give, and those are the manifest's documents."""
     yield from _results(run, BASE, BASE_SAMPLES)
     says = run.manifest.eval
@@ -32,7 +27,7 @@ def _base(run: OpenedRun) -> Iterator[Disagreement]:
         yield Disagreement(BASE_SAMPLES.path, "is not of the documents of `eval.sha256` in the manifest")
 
 
-def _trained(run: OpenedRun) -> Iterator[Disagreement]:
+def _trained(run: OpenedRun) -> Found:
     """The trained model's results are what its items give, and its requests are the base model's."""
     yield from _results(run, TRAINED, TRAINED_SAMPLES)
     asked = [[one.same_question for one in run.rows(kind)] for kind in (BASE_SAMPLES, TRAINED_SAMPLES)]
@@ -40,28 +35,21 @@ def _trained(run: OpenedRun) -> Iterator[Disagreement]:
         yield Disagreement(TRAINED_SAMPLES.path, f"has other requests than {BASE_SAMPLES.path}")
 
 
-def _recomputed(run: OpenedRun) -> Iterator[Disagreement]:
+def _recomputed(run: OpenedRun) -> Found:
     """The summary is what results and items give, and the headline is what the summary gives."""
-    says = run.object(SUMMARY)
-    present = [run.has(kind.path) for kind in (TRAINED, TRAINED_SAMPLES)]
-    if any(present) and not all(present):
-        return  # that one is missing has been said already
-    before = _outcome(run, BASE, BASE_SAMPLES)
-    after = _outcome(run, TRAINED, TRAINED_SAMPLES) if all(present) else None
-    if after is not None and [one.id for one in before.samples] != [one.id for one in after.samples]:
-        return  # and so has this
+    before, after = _outcome(run, BASE, BASE_SAMPLES), None
+    if run.facts.trains:
+        if not run.has(TRAINED.path) or not run.has(TRAINED_SAMPLES.path):
+            return  # that one is missing has been said already
+        after = _outcome(run, TRAINED, TRAINED_SAMPLES)
+        if [one.id for one in before.samples] != [one.id for one in after.samples]:
+            return  # and so has this
     resamples, seed = draws(run)
     due = harness_summary(before, after, resamples=resamples, seed=seed)
-    if run.manifest.schema_version == 1:
-        due, says = without(due, WORDS), without(says, WORDS)
-    for key in sorted(due.keys() | says.keys()):
-        if key not in due or key not in says or not same_figures(due[key], says[key]):
-            yield Disagreement(SUMMARY.path, f"`{key}` is not what results and items give")
-    if same_figures(due, says):
-        yield from headline_differs(run, harness_headline(run.object(SUMMARY)), SUMMARY.path)
+    yield from not_recomputed(run, SUMMARY, due, "results and items", harness_headline)
 
 
-def _results(run: OpenedRun, results: Kind, samples: Kind) -> Iterator[Disagreement]:
+def _results(run: OpenedRun, results: Kind, samples: Kind) -> Found:
     outcome = _outcome(run, results, samples)
     ids = [one.id for one in outcome.samples]
     if len(set(ids)) != len(ids):
@@ -76,9 +64,7 @@ def _results(run: OpenedRun, results: Kind, samples: Kind) -> Iterator[Disagreem
         yield from _task(outcome, name, part, results.path, samples.path)
 
 
-def _task(
-    outcome: Outcome, name: str, part: dict[str, Any], results: str, samples: str
-) -> Iterator[Disagreement]:
+def _task(outcome: Outcome, name: str, part: dict[str, Any], results: str, samples: str) -> Found:
     own = [one for one in outcome.samples if one.task == name]
     asked = len({one.doc_id for one in own})
     if asked != lookup(part, "n_items", results):
@@ -86,14 +72,11 @@ def _task(
     for key, metric in lookup(part, "metrics", results).items():
         value = lookup(metric, "value", results)
         due = aggregated(outcome.scores(name, key), lookup(metric, "aggregation", results))
-        if due is not None and not (
-            type(value) in (int, float) and math.isclose(value, due, rel_tol=_RELATIVE, abs_tol=1e-12)
-        ):
+        if due is not None and not same_figures(due, value):
             yield Disagreement(results, f"`{name}` has {key} {value!r}, its items give {due!r}")
     if lookup(part, "output_type", results) == "multiple_choice":
-        for one in own:
-            if _is_misjudged(one):
-                yield Disagreement(samples, f"`{one.id}`: `acc` is not what the log-likelihoods give")
+        for one in filter(_is_misjudged, own):
+            yield Disagreement(samples, f"`{one.id}`: `acc` is not what the log-likelihoods give")
 
 
 def _is_misjudged(one: Sample) -> bool:

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from tunix_exp.evidence.kinds import config, item_losses
-from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Due, Facts, Kind, Line
-from tunix_exp.evidence.kinds.steps import every_nth, step_disagreement
+from tunix_exp.evidence.kinds.kind import Check, Compared, Due, Facts, Found, Kind, Line
+from tunix_exp.evidence.kinds.steps import every_nth, wrong_steps
 from tunix_exp.evidence.manifest import Finding
 from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.scoring.paired import mean_loss
@@ -35,16 +35,14 @@ def _when(facts: Facts) -> Due:
     return "may" if facts.trains and facts.eval_kind == "items" else "never"
 
 
-def _steps(run: OpenedRun) -> Iterator[Disagreement]:
+def _steps(run: OpenedRun) -> Found:
     """There is a line for every step that falls due."""
     done, after = run.manifest.steps_done, run.first_step
     if done is None or not run.facts.trains:
         return
     every = run.count("eval.heldout_every_steps") if run.facts.eval_kind == "items" else None
     # At the step that it went on from too: the run before may have ended between checkpoint and loss.
-    wrong = step_disagreement(run.lines(KIND), every_nth(after=max(after - 1, 0), last=done, every=every))
-    if wrong is not None:
-        yield Disagreement(KIND.path, wrong)
+    yield from wrong_steps(run.lines(KIND), every_nth(after=max(after - 1, 0), last=done, every=every))
 
 
 def _last(run: OpenedRun) -> tuple[dict[str, Any], float] | None:
@@ -55,15 +53,14 @@ def _last(run: OpenedRun) -> tuple[dict[str, Any], float] | None:
     return rows[-1], mean_loss(run.rows(item_losses.TRAINED))
 
 
-def _last_is_the_mean(run: OpenedRun) -> Iterator[Disagreement]:
+def _last_is_the_mean(run: OpenedRun) -> Found:
     """The loss after the last step is the mean of the items' own losses."""
     last = _last(run)
     if last is None:
         return
     rounding = _ROUNDING[run.setting("device.compute_dtype")]
     if not math.isclose(last[0]["loss_nats"], last[1], rel_tol=rounding):
-        what = f"ends with {last[0]['loss_nats']}, but {item_losses.TRAINED.path} gives {last[1]}"
-        yield Disagreement(KIND.path, what)
+        yield f"ends with {last[0]['loss_nats']}, but {item_losses.TRAINED.path} gives {last[1]}"
 
 
 def _rounded_otherwise(run: OpenedRun) -> Iterator[Finding]:

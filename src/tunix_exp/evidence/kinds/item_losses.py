@@ -1,30 +1,21 @@
 """`heldout/base.jsonl`, `heldout/trained.jsonl`: each model's loss on each held-out item."""
 
-from collections.abc import Iterator
-
 from tunix_exp.evidence.kinds import predictions
-from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Kind, when_evaluated
+from tunix_exp.evidence.kinds.kind import Check, Compared, Found, Kind, when_evaluated
+from tunix_exp.evidence.kinds.predictions import unlike_lines
 from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.scoring.paired import ItemLoss
 
 
-def _same_items(run: OpenedRun, losses: Kind, answers: Kind) -> Iterator[Disagreement]:
-    if [one.id for one in run.rows(losses)] != [one.id for one in run.rows(answers)]:
-        yield Disagreement(losses.path, f"has other ids than {answers.path}")
-
-
-def _base(run: OpenedRun) -> Iterator[Disagreement]:
+def _base(run: OpenedRun) -> Found:
     """The base model's losses are of the items that it answered."""
-    yield from _same_items(run, BASE, predictions.BASE)
+    return unlike_lines(run, predictions.BASE, BASE)
 
 
-def _trained(run: OpenedRun) -> Iterator[Disagreement]:
+def _trained(run: OpenedRun) -> Found:
     """The trained model's are, each of as many tokens as the base model's."""
-    yield from _same_items(run, TRAINED, predictions.TRAINED)
-    pairs = zip(run.rows(BASE), run.rows(TRAINED), strict=False)
-    for line, (before, after) in enumerate(pairs, start=1):
-        if before.tokens != after.tokens:
-            yield Disagreement(TRAINED.path, f"line {line}: `tokens` differs from {BASE.path}")
+    yield from unlike_lines(run, predictions.TRAINED, TRAINED)
+    yield from unlike_lines(run, BASE, TRAINED, "tokens")
 
 
 BASE = Kind(

@@ -62,6 +62,10 @@ class FromDict(Protocol):
         ...
 
 
+# What a check finds: in the kind's own file, in words; in another file, by its name.
+Found = Iterator[Disagreement | str]
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """Integrity: what must follow from other facts. A disagreement fails the run.
@@ -70,7 +74,7 @@ class Check:
     completed run is asked, unless `at_any_end`.
     """
 
-    find: Callable[["OpenedRun"], Iterator[Disagreement]]
+    find: Callable[["OpenedRun"], Found]
     needs: tuple[str, ...] = ()
     at_any_end: bool = False
 

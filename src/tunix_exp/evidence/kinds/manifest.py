@@ -1,13 +1,13 @@
 """`run_manifest.json`: what was run, on what, with which result, and the hash of every other file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from tunix_exp.evidence.findings import derive
 from tunix_exp.evidence.kinds import plan
-from tunix_exp.evidence.kinds.kind import ANY_END, Check, Compared, Disagreement, Kind, always
-from tunix_exp.evidence.layout import MANIFEST
+from tunix_exp.evidence.kinds.kind import ANY_END, Check, Compared, Disagreement, Found, Kind, always
+from tunix_exp.evidence.layout import MANIFEST, hash_differences
 from tunix_exp.evidence.manifest import Finding
 from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.evidence.rules import rule_breaches
@@ -17,43 +17,31 @@ _DRIFT_S = 1.0
 _DRIFT = 1e-3
 
 
-def _rules(run: OpenedRun) -> Iterator[Disagreement]:
+def _rules(run: OpenedRun) -> Found:
     """It knows what a run of its status must know."""
-    for breach in rule_breaches(run.manifest, status=run.status):
-        yield Disagreement(MANIFEST, breach)
+    yield from rule_breaches(run.manifest, status=run.status)
 
 
-def _hashes(run: OpenedRun) -> Iterator[Disagreement]:
+def _hashes(run: OpenedRun) -> Found:
     """Every file has the hash that stands here, and none has come or gone since."""
     if run.manifest.files is None:
         return  # a run that could not even read its files back; the rules know which may
-    listed, present = run.manifest.files, run.files - {MANIFEST}
-    for name in sorted(listed.keys() - present):
-        yield Disagreement(name, "is missing: the manifest has its hash")
-    for name in sorted(present - listed.keys()):
-        yield Disagreement(name, "is not in the manifest: it came after the run ended")
-    for name in sorted(present & listed.keys()):
-        if run.digests[name] != listed[name]:
-            expected, found = listed[name][:12], run.digests[name][:12]
-            what = f"differs from its hash in the manifest: {found}… was found, {expected}… is recorded"
-            yield Disagreement(name, what)
+    found = {name: digest for name, digest in run.digests.items() if name != MANIFEST}
+    for name, what in hash_differences(run.manifest.files, found, by="the manifest"):
+        yield Disagreement(name, what)
 
 
-def _findings(run: OpenedRun) -> Iterator[Disagreement]:
+def _findings(run: OpenedRun) -> Found:
     """Its findings are what the evidence gives; a run of version 1 may have recorded none."""
-    says = run.manifest.findings
-    if says is None:
+    if run.manifest.findings is None:
         return
-    due = derive(run)
-    recorded = {(one.code, one.where) for one in says}
-    for one in due:
-        if (one.code, one.where) not in recorded:
-            yield Disagreement(MANIFEST, f"`findings` lacks one: {one.where}: {one.sentence}")
-    shown = {(one.code, one.where) for one in due}
-    for one in says:
-        if (one.code, one.where) not in shown:
-            what = f"`findings` has one that no file shows: {one.where}: {one.sentence}"
-            yield Disagreement(MANIFEST, what)
+    due, recorded = (
+        {(one.code, one.where): one.sentence for one in some} for some in (derive(run), run.manifest.findings)
+    )
+    for code, where in sorted(due.keys() ^ recorded.keys()):
+        is_due = (code, where) in due
+        says = "lacks one" if is_due else "has one that no file shows"
+        yield f"`findings` {says}: {where}: {(due if is_due else recorded)[code, where]}"
 
 
 def _clock(run: OpenedRun) -> Iterator[Finding]:
@@ -78,15 +66,12 @@ def _durations(run: OpenedRun) -> Iterator[Finding]:
     """Durations below zero."""
     says = run.manifest
     times = {f"times_s, {stage}": seconds for stage, seconds in (says.times_s or {}).items()}
-    times |= {} if says.compiles is None else {"compiles": says.compiles.seconds}
-    times |= {} if says.elapsed_s is None else {"elapsed_s": says.elapsed_s}
+    times["compiles"] = 0.0 if says.compiles is None else says.compiles.seconds
+    times["elapsed_s"] = says.elapsed_s or 0.0
     for name, seconds in times.items():
         if seconds < 0:
-            yield Finding(
-                code="negative time",
-                where=f"{MANIFEST}, {name}",
-                sentence=f"it is {seconds:.3g} s: a clock was set back meanwhile",
-            )
+            sentence = f"it is {seconds:.3g} s: a clock was set back meanwhile"
+            yield Finding(code="negative time", where=f"{MANIFEST}, {name}", sentence=sentence)
 
 
 def _memory(run: OpenedRun) -> Iterator[Finding]:
@@ -95,40 +80,31 @@ def _memory(run: OpenedRun) -> Iterator[Finding]:
     if peak is None:
         return
     if peak <= 0:
-        yield Finding(
-            code="peak memory unknown",
-            where=where,
-            sentence=f"{peak} bytes: no peak memory was reported",
-        )
+        sentence = f"{peak} bytes: no peak memory was reported"
+        yield Finding(code="peak memory unknown", where=where, sentence=sentence)
     # a process may hold more than a device has
     device_bytes = plan.device_memory_bytes(run) if run.manifest.peak_memory_of == "device" else None
     if device_bytes is not None and peak > device_bytes:
-        yield Finding(
-            code="peak memory over the device's",
-            where=where,
-            sentence=f"{peak:,} bytes, more than the device memory of {device_bytes:,}",
-        )
+        sentence = f"{peak:,} bytes, more than the device memory of {device_bytes:,}"
+        yield Finding(code="peak memory over the device's", where=where, sentence=sentence)
 
 
-_INPUTS = (
+def _known(*keys: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """What takes those of the keys from a manifest that it knows."""
+
+    def known(says: Mapping[str, Any]) -> dict[str, Any]:
+        parts = ((key, *key.split(".")) for key in keys)
+        pairs = {key: (says[section] or {}).get(leaf) for key, section, leaf in parts}
+        return {key: value for key, value in pairs.items() if value is not None}
+
+    return known
+
+
+_INPUTS = _known(
     "data.sha256", "data.rows", "eval.sha256", "eval.rows",
     "model.tokenizer_digest", "model.base_weight_hash",
 )  # fmt: skip
-_OUTCOMES = ("model.trained_weight_hash", "adapter.frozen_weight_hash_after")
-
-
-def _known(says: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    pairs = {key: (says[key.split(".")[0]] or {}).get(key.split(".")[1]) for key in keys}
-    return {key: value for key, value in pairs.items() if value is not None}
-
-
-def _inputs(says: Mapping[str, Any]) -> dict[str, Any]:
-    return _known(says, _INPUTS)
-
-
-def _outcomes(says: Mapping[str, Any]) -> dict[str, Any]:
-    return _known(says, _OUTCOMES)
-
+_OUTCOMES = _known("model.trained_weight_hash", "adapter.frozen_weight_hash_after")
 
 KIND = Kind(
     path=MANIFEST,
@@ -144,7 +120,7 @@ KIND = Kind(
     ),
     sanity=(_clock, _durations, _memory),
     compared=(
-        Compared("value", values=_inputs),
-        Compared("value", values=_outcomes, of_the_end=True),
+        Compared("value", values=_INPUTS),
+        Compared("value", values=_OUTCOMES, of_the_end=True),
     ),
 )

@@ -7,9 +7,9 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from tunix_exp.evidence.kinds import config, plan
-from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Kind, Line, when_trained
+from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Found, Kind, Line, when_trained
 from tunix_exp.evidence.kinds.rates import PEAK_KEYS, SLOWEST, UNSEEN, Row, contradictions, rates_disagreement
-from tunix_exp.evidence.kinds.steps import logged_steps, step_disagreement
+from tunix_exp.evidence.kinds.steps import logged_steps, wrong_steps
 from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.manifest import Finding
 from tunix_exp.evidence.opened import OpenedRun
@@ -57,7 +57,7 @@ def described(row: Row) -> str:
     return f"step {row['step']}: loss {row['loss']:.4f}, {row['tokens_per_s']:.0f} tokens/s"
 
 
-def _steps(run: OpenedRun) -> Iterator[Disagreement]:
+def _steps(run: OpenedRun) -> Found:
     """Every step that falls due is there, up to the last of the budget."""
     done = run.manifest.steps_done
     if done is None:
@@ -65,21 +65,18 @@ def _steps(run: OpenedRun) -> Iterator[Disagreement]:
     every = run.count("training.log_every_steps")
     if every is None:
         raise BrokenFile(config.KIND.path, "`training.log_every_steps` is null")
-    wrong = step_disagreement(run.lines(KIND), logged_steps(after=run.first_step, last=done, every=every))
-    if wrong is not None:
-        yield Disagreement(KIND.path, wrong)
+    yield from wrong_steps(run.lines(KIND), logged_steps(after=run.first_step, last=done, every=every))
     budget = run.count("training.steps")
     if budget is not None and done != budget:
         yield Disagreement(MANIFEST, f"`steps_done` is {done}, but config.json has training.steps={budget}")
 
 
-def _rates(run: OpenedRun) -> Iterator[Disagreement]:
+def _rates(run: OpenedRun) -> Found:
     """Rates are what the counters give, of each line and of the whole run, and no more than the plan's."""
     says, rows = run.manifest, run.lines(KIND)
     flops, peak_flops = plan.work(run)
     wrong = list(contradictions(rows, after=run.first_step, flops=flops, peak_flops=peak_flops))
-    for what in wrong:
-        yield Disagreement(KIND.path, what)
+    yield from wrong
     if wrong or not rows or says.tokens_per_s is None or not isinstance(says.throughput, dict):
         return  # said just now, or by the rules
     whole = {"tokens_per_s": says.tokens_per_s, **says.throughput}
@@ -87,12 +84,12 @@ def _rates(run: OpenedRun) -> Iterator[Disagreement]:
         yield Disagreement(MANIFEST, what)
 
 
-def _of_the_objective(run: OpenedRun) -> Iterator[Disagreement]:
+def _of_the_objective(run: OpenedRun) -> Found:
     """Every line has the objective's metrics, and they follow from each other."""
     name = registry.name_in(run.facts.config)
     for row in run.lines(KIND):
         for what in registry.contradictions(name, row):
-            yield Disagreement(KIND.path, f"step {row['step']}: {what}")
+            yield f"step {row['step']}: {what}"
 
 
 def where(row: Row) -> str:

@@ -1,7 +1,5 @@
 """`predictions/*.jsonl`: every answer to the held-out items, as it was scored."""
 
-from collections.abc import Iterator
-
 from tunix_exp.evidence.kinds import config
 from tunix_exp.evidence.kinds.kind import (
     Check,
@@ -9,6 +7,7 @@ from tunix_exp.evidence.kinds.kind import (
     Disagreement,
     Due,
     Facts,
+    Found,
     Kind,
     when_evaluated,
 )
@@ -20,24 +19,24 @@ from tunix_exp.scoring.paired import GROUPS
 from tunix_exp.scoring.scorecard import Prediction
 
 
-def _items(run: OpenedRun, kind: Kind) -> Iterator[Disagreement]:
+def _items(run: OpenedRun, kind: Kind) -> Found:
     """Every id is there once, and there are as many answers as the manifest says."""
     seen: set[str] = set()
     for line, one in enumerate(run.rows(kind), start=1):
         if one.id in seen:
-            yield Disagreement(kind.path, f"line {line}: the id `{one.id}` is there twice")
+            yield f"line {line}: the id `{one.id}` is there twice"
         seen.add(one.id)
     items, found = run.manifest.eval, len(run.rows(kind))
     if isinstance(items, ItemsEval) and found != items.rows:
-        yield Disagreement(kind.path, f"has {found} items, the manifest {items.rows}")
+        yield f"has {found} items, the manifest {items.rows}"
 
 
-def _base(run: OpenedRun) -> Iterator[Disagreement]:
+def _base(run: OpenedRun) -> Found:
     """There is one answer to each item."""
     yield from _items(run, BASE)
 
 
-def _bundled(run: OpenedRun) -> Iterator[Disagreement]:
+def _bundled(run: OpenedRun) -> Found:
     """The items are those of the set that is shipped with the package, in its order."""
     source = run.setting("eval.source")
     content = bundled(source)
@@ -49,37 +48,40 @@ def _bundled(run: OpenedRun) -> Iterator[Disagreement]:
     for line, (one, row) in enumerate(zip(run.rows(BASE), rows, strict=False), start=1):
         for name, field in fields.items():
             if field in row and getattr(one, name) != row[field]:
-                what = f"line {line}: `{name}` is {getattr(one, name)!r}, but {source} has {row[field]!r}"
-                yield Disagreement(BASE.path, what)
+                yield f"line {line}: `{name}` is {getattr(one, name)!r}, but {source} has {row[field]!r}"
 
 
-def _trained(run: OpenedRun) -> Iterator[Disagreement]:
+def _trained(run: OpenedRun) -> Found:
     """The trained model answered the base model's items."""
     yield from _items(run, TRAINED)
-    base, trained = run.rows(BASE), run.rows(TRAINED)
-    if [one.id for one in trained] != [one.id for one in base]:
-        yield Disagreement(TRAINED.path, f"has other ids than {BASE.path}")
+    yield from unlike_lines(run, BASE, TRAINED, "prompt", "expected_answer", *GROUPS)
+
+
+def unlike_lines(run: OpenedRun, one: Kind, other: Kind, *names: str) -> Found:
+    """Where the lines of `other` are not of the same items as those of `one`, or differ in `names`."""
+    ours, theirs = run.rows(one), run.rows(other)
+    if [row.id for row in ours] != [row.id for row in theirs]:
+        yield f"has other ids than {one.path}"
         return
-    for line, (before, after) in enumerate(zip(base, trained, strict=True), start=1):
-        for name in ("prompt", "expected_answer", *GROUPS):
+    for line, (before, after) in enumerate(zip(ours, theirs, strict=True), start=1):
+        for name in names:
             if getattr(before, name) != getattr(after, name):
-                yield Disagreement(TRAINED.path, f"line {line}: `{name}` differs from {BASE.path}")
+                yield f"line {line}: `{name}` differs from {one.path}"
 
 
-def _baseline(run: OpenedRun) -> Iterator[Disagreement]:
+def _baseline(run: OpenedRun) -> Found:
     """The baseline is the config's, and it answered the same items."""
     named, record = run.setting("eval.baseline"), run.manifest.baseline
     tolerance = run.setting("eval.baseline_tolerance_points")
     if (named is None) != (record is None) or (record is not None and record.tolerance_points != tolerance):
         yield Disagreement(MANIFEST, "`baseline` is not that of `eval.baseline` in config.json")
     if (record is None) == run.has(BASELINE.path):
-        what = "is missing" if record else "cannot come from a run without a baseline"
-        yield Disagreement(BASELINE.path, what)
-    if run.has(BASELINE.path) and record is not None:
+        yield "is missing" if record else "cannot come from a run without a baseline"
+    elif record is not None:
         yield from _items(run, BASELINE)
         base = [(one.id, one.expected_answer) for one in run.rows(BASE)]
         if [(one.id, one.expected_answer) for one in run.rows(BASELINE)] != base:
-            yield Disagreement(BASELINE.path, f"is of other items than {BASE.path}")
+            yield f"is of other items than {BASE.path}"
 
 
 def _when_measured(facts: Facts) -> Due:

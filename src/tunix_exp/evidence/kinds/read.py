@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.kinds.kind import Kind, Line
+from tunix_exp.evidence.kinds.kind import FromDict, Kind, Line
 from tunix_exp.evidence.strict_json import BrokenFile, read_json_object, read_jsonl
 
 
@@ -47,18 +47,19 @@ def plain_lines(kind: Kind, root: Path) -> list[dict[str, Any]]:
 
 def validated(kind: Kind, row: dict[str, Any], *, line: int | None = None) -> Any:
     """`row` as a value of the kind's schema, or as it is where there is none."""
-    schema = kind.schema
-    if schema is None:
-        return row
+    return row if kind.schema is None else parsed(kind.schema, row, file=kind.path, line=line)
+
+
+def parsed(schema: type[BaseModel] | type[FromDict], row: Any, *, file: str, line: int | None = None) -> Any:
+    """`row`, which stands in `file`, as a value of `schema`; a `BrokenFile` names every key that is wrong."""
     try:
         if issubclass(schema, BaseModel):
             return schema.model_validate(row)
-        return schema.from_dict(row, where=kind.path)
+        return schema.from_dict(row, where=file)
     except ValidationError as error:
-        faults = "; ".join(_fault(one) for one in error.errors())
-        raise BrokenFile(kind.path, faults, line=line) from error
+        raise BrokenFile(file, "; ".join(map(_fault, error.errors())), line=line) from error
     except UserError as error:
-        raise BrokenFile(kind.path, error.what, line=line) from error
+        raise BrokenFile(file, error.what, line=line) from error
 
 
 def _fault(error: Any) -> str:

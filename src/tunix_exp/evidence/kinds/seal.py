@@ -1,9 +1,8 @@
 """`SHA256SUMS`: the hash of every file, the manifest's own among them."""
 
 import re
-from collections.abc import Iterator
 
-from tunix_exp.evidence.kinds.kind import Check, Disagreement, Kind, at_times
+from tunix_exp.evidence.kinds.kind import Check, Disagreement, Found, Kind, at_times
 from tunix_exp.evidence.layout import MANIFEST, SUMS, sums_text
 from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.evidence.strict_json import read_text
@@ -11,7 +10,7 @@ from tunix_exp.evidence.strict_json import read_text
 _SUM = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
-def _sealed(run: OpenedRun) -> Iterator[Disagreement]:
+def _sealed(run: OpenedRun) -> Found:
     """It is what the manifest, its own hash included, makes it."""
     files = run.manifest.files
     if files is None or not run.is_sealed:
@@ -19,12 +18,12 @@ def _sealed(run: OpenedRun) -> Iterator[Disagreement]:
     try:
         text = read_text(run.root / SUMS, file=SUMS)
     except FileNotFoundError:
-        yield Disagreement(SUMS, "is missing: a run ends by writing it")
+        yield "is missing: a run ends by writing it"
         return
     due = {**files, MANIFEST: run.digests[MANIFEST]}
     if text == sums_text(due):
         return
-    yield Disagreement(SUMS, f"does not match the hashes in {MANIFEST}")
+    yield f"does not match the hashes in {MANIFEST}"
     listed = {match[2]: match[1] for line in text.splitlines() if (match := _SUM.fullmatch(line))}
     for name in sorted(run.files & listed.keys() & due.keys()):
         if run.digests[name] == due[name] != listed[name]:

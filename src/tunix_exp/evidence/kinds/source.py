@@ -1,28 +1,27 @@
 """`source.patch` and `uv.lock`: the code's difference from its commit, and the locked packages."""
 
-from collections.abc import Iterator
-
-from tunix_exp.evidence.kinds.kind import Check, Disagreement, Kind, at_times
+from tunix_exp.evidence.kinds.kind import Check, Found, Kind, at_times
 from tunix_exp.evidence.opened import OpenedRun
 
 
-def _patch(run: OpenedRun) -> Iterator[Disagreement]:
+def _patch(run: OpenedRun) -> Found:
     """The patch is the one that the manifest has the hash of."""
-    yield from _recorded(run, PATCH, "git_diff_sha256", run.manifest.code.git_diff_sha256)
+    return _recorded(run, PATCH, "git_diff_sha256")
 
 
-def _lock(run: OpenedRun) -> Iterator[Disagreement]:
+def _lock(run: OpenedRun) -> Found:
     """The lock is the one that the manifest has the hash of."""
-    yield from _recorded(run, LOCK, "lock_sha256", run.manifest.code.lock_sha256)
+    return _recorded(run, LOCK, "lock_sha256")
 
 
-def _recorded(run: OpenedRun, kind: Kind, key: str, digest: str | None) -> Iterator[Disagreement]:
+def _recorded(run: OpenedRun, kind: Kind, key: str) -> Found:
+    digest = getattr(run.manifest.code, key)
     if not run.has(kind.path):
         # a run may fail because the patch is too large to keep
         if digest is not None and run.status == "completed":
-            yield Disagreement(kind.path, f"is missing: the manifest has its hash in `code.{key}`")
+            yield f"is missing: the manifest has its hash in `code.{key}`"
     elif digest != run.digests[kind.path]:
-        yield Disagreement(kind.path, f"is not the file of `code.{key}` in the manifest")
+        yield f"is not the file of `code.{key}` in the manifest"
 
 
 PATCH = Kind(

@@ -1,16 +1,16 @@
 """`stages/*.json`: what a stage made, and what it was made from, so that no other run need make it again."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from tunix_exp.evidence.kinds.kind import Check, Disagreement, Due, Facts, Kind
+from tunix_exp.evidence.kinds.kind import Check, Disagreement, Due, Facts, Found, Kind
+from tunix_exp.evidence.kinds.read import parsed
 from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.manifest import Sha256, Word
 from tunix_exp.evidence.opened import OpenedRun
-from tunix_exp.evidence.strict_json import BrokenFile, read_json_object
+from tunix_exp.evidence.strict_json import read_json_object
 
 
 class StageRecord(BaseModel):
@@ -31,19 +31,14 @@ def path_of(stage: str) -> str:
 
 def read_record(root: Path, name: str) -> StageRecord:
     """The record in the file `name` of the run at `root`; a `BrokenFile` where it is none."""
-    try:
-        return StageRecord.model_validate(read_json_object(root / name, file=name))
-    except ValidationError as error:
-        raise BrokenFile(
-            name, "; ".join(f"`{'.'.join(map(str, one['loc']))}`: {one['msg']}" for one in error.errors())
-        ) from None
+    return parsed(StageRecord, read_json_object(root / name, file=name), file=name)
 
 
 def _when(facts: Facts) -> Due:
     return "may" if facts.computes and facts.eval_kind != "none" else "never"
 
 
-def _integrity(run: OpenedRun) -> Iterator[Disagreement]:
+def _integrity(run: OpenedRun) -> Found:
     """The files are those of the record, and whoever made them is this run or one that it went on from."""
     for name in sorted(file for file in run.files if KIND.has(file)):
         record = read_record(run.root, name)

@@ -1,6 +1,6 @@
 """Which steps of a training fall due for a line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -19,14 +19,11 @@ def every_nth(*, after: int, last: int, every: int | None) -> list[int]:
     return [] if every is None else [step for step in range(after + 1, last + 1) if step % every == 0]
 
 
-def step_disagreement(rows: Sequence[Mapping[str, Any]], expected: list[int]) -> str | None:
-    """How the steps of `rows` differ from `expected`; `None` when they are the same."""
+def wrong_steps(rows: Sequence[Mapping[str, Any]], expected: list[int]) -> Iterator[str]:
+    """How the steps of `rows` differ from `expected`; nothing when they are the same."""
     found = [row["step"] for row in rows]
-    if found == expected:
-        return None
-    missing = sorted(set(expected) - set(found))
-    extra = sorted(set(found) - set(expected))
-    parts = [f"holds {len(found)} steps where {len(expected)} are due"]
-    parts += [f"step {step} is missing" for step in missing[:1]]
-    parts += [f"step {step} is not due" for step in extra[:1]]
-    return "; ".join(parts)
+    if found != expected:
+        parts = [f"holds {len(found)} steps where {len(expected)} are due"]
+        parts += [f"step {step} is missing" for step in sorted(set(expected) - set(found))[:1]]
+        parts += [f"step {step} is not due" for step in sorted(set(found) - set(expected))[:1]]
+        yield "; ".join(parts)

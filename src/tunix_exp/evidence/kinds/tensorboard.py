@@ -1,7 +1,5 @@
 """`tensorboard/`: a copy of the curves, the config and the result for TensorBoard, and for nobody else."""
 
-from collections.abc import Iterator
-
 from tunix_exp.evidence.board import (
     FINAL,
     BoardContent,
@@ -11,11 +9,11 @@ from tunix_exp.evidence.board import (
     read_board,
 )
 from tunix_exp.evidence.kinds import config
-from tunix_exp.evidence.kinds.kind import Check, Disagreement, Kind, when_computed
+from tunix_exp.evidence.kinds.kind import Check, Found, Kind, when_computed
 from tunix_exp.evidence.opened import OpenedRun
 
 
-def _curves(run: OpenedRun) -> Iterator[Disagreement]:
+def _curves(run: OpenedRun) -> Found:
     """The curves are the figures of the kinds that have them, and the last figures the headline's."""
     due: dict[str, list[tuple[int, float]]] = {}
     source: dict[str, str] = {}
@@ -25,27 +23,25 @@ def _curves(run: OpenedRun) -> Iterator[Disagreement]:
                 if key != "step":
                     due.setdefault(f"{kind.curves}{key}", []).append((row["step"], as_float32(value)))
                     source[f"{kind.curves}{key}"] = kind.path
-    shown = _content(run).scalars
-    result = run.manifest.headline
-    final = {} if result is None else {tag: as_float32(value) for tag, value in final_figures(result).items()}
-    for tag in sorted(due.keys() | shown.keys()):
-        if tag.startswith(FINAL):
-            if tag not in final or [value for _, value in shown[tag]] != [final[tag]]:
-                yield Disagreement(KIND.path, f"`{tag}` is not the headline of the manifest")
-        elif tag not in due:
-            yield Disagreement(KIND.path, f"the curve `{tag}` is of no file of the run")
-        elif shown.get(tag) != due[tag]:
-            yield Disagreement(KIND.path, f"the curve `{tag}` differs from {source[tag]}")
-    for tag in sorted(final.keys() - shown.keys()):
-        yield Disagreement(KIND.path, f"`{tag}` of the manifest's headline is missing")
+    shown, result = _content(run).scalars, run.manifest.headline
+    final = {} if result is None else {tag: [as_float32(n)] for tag, n in final_figures(result).items()}
+    for tag in sorted(due.keys() | shown.keys() | final.keys()):
+        points = shown.get(tag, [])
+        if tag in due:
+            if points != due[tag]:
+                yield f"the curve `{tag}` differs from {source[tag]}"
+        elif not tag.startswith(FINAL):
+            yield f"the curve `{tag}` is of no file of the run"
+        elif tag not in final or [value for _, value in points] != final[tag]:
+            yield f"`{tag}` is not the headline of the manifest"
 
 
-def _hyperparameters(run: OpenedRun) -> Iterator[Disagreement]:
+def _hyperparameters(run: OpenedRun) -> Found:
     """The hyperparameters are the config's leaves."""
     due, shown = hyperparameters(run.config), _content(run).hyperparameters
     for key in sorted(due.keys() | shown.keys()):
         if key not in due or key not in shown or due[key] != shown[key]:
-            yield Disagreement(KIND.path, f"the hyperparameter `{key}` is not config.json's")
+            yield f"the hyperparameter `{key}` is not config.json's"
 
 
 def _content(run: OpenedRun) -> BoardContent:

@@ -110,6 +110,5 @@ def stage_times(manifest: RunManifest) -> list[tuple[str, str, str]]:
     times_s = manifest.times_s or {}
     longest = max(times_s.values(), default=0) or 1
     return [
-        (stage, duration(seconds), f"{100 * seconds / longest:.2f}%")
-        for stage, seconds in times_s.items()
+        (stage, duration(seconds), f"{100 * seconds / longest:.2f}%") for stage, seconds in times_s.items()
     ]

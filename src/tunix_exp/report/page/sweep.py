@@ -106,8 +106,10 @@ def _figures_of(one: Entrant, record: Record, best: Entrant) -> Iterator[Cell]:
     summary = None if one.score is None else record.summary
     last: Plain | None = summary and (summary["trained"] or summary["base"])
     yield _cell(one.score, percent)
-    yield Cell() if behind is None else Cell(
-        f"{points(behind.difference)} ({behind.interval})", repr(behind.difference)
+    yield (
+        Cell()
+        if behind is None
+        else Cell(f"{points(behind.difference)} ({behind.interval})", repr(behind.difference))
     )
     yield _cell(None if comparison is None else comparison["difference"], points)
     yield _cell(None if last is None else last["heldout_loss_nats"], "{:.4f}".format)
