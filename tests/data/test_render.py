@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from tests.data.toys import TEMPLATE, example
+from tunix_exp.data.example import Example
 from tunix_exp.data.render import Renderer
 from tunix_exp.errors import UserError
 
@@ -94,19 +97,70 @@ def test_a_system_text_opens_the_user_s_turn_braces_and_all():
 
 
 @pytest.mark.parametrize("marker", ["<start_of_turn>", "<end_of_turn>"])
-def test_a_text_that_contains_a_marker_of_the_template_is_refused_with_its_place(marker):
+@pytest.mark.parametrize("name", ["prompt", "response", "response_without_reasoning"])
+def test_a_template_that_writes_a_marker_of_the_chat_itself_is_refused(marker, name):
     with pytest.raises(UserError) as caught:
-        Renderer(CHAT).prompt(example(f"Q?{marker}"))
-    assert f"the prompt of x-1 contains {marker}, which data.template.chat=gemma writes itself" in str(
-        caught.value
+        Renderer(CHAT.model_copy(update={name: f"{getattr(CHAT, name)}{marker}"}))
+    message = str(caught.value)
+    assert f"the template contains {marker}, which data.template.chat=gemma writes itself" in message
+    assert f"where: data.template.{name}" in message
+    assert "take it out of the template" in message
+
+
+TALK = (("system", "Be brief."), ("user", " Q1?"), ("assistant", "A1 "), ("user", "Q2?"), ("assistant", "A2"))
+
+
+def talk(*roles: str) -> Example:
+    messages = tuple((role, f"{role} says") for role in roles)
+    return replace(example(messages[-2][1], answer=messages[-1][1]), messages=messages)
+
+
+def test_a_conversation_is_cut_at_each_answer_of_the_assistant():
+    made = replace(example("Q2?", answer="A2"), messages=TALK)
+    first, second = Renderer(CHAT).turns(made)
+    assert first == (
+        "<start_of_turn>user\nBe brief.\n\nQ1?<end_of_turn>\n<start_of_turn>model\n", "A1"
+    )  # fmt: skip
+    assert second == ("\n<start_of_turn>user\nQ2?<end_of_turn>\n<start_of_turn>model\n", "A2")
+    whole = first.prompt + first.response + "<end_of_turn>" + second.prompt
+    assert Renderer(CHAT).prompt(made) == whole
+
+
+def test_a_conversation_s_own_system_text_comes_before_the_config_s():
+    renderer = Renderer(CHAT.model_copy(update={"system": "Config."}))
+    assert "Be brief." in renderer.prompt(replace(example(), messages=TALK))
+    assert "Config." not in renderer.prompt(replace(example(), messages=TALK))
+    assert "Config." in renderer.prompt(replace(example(), messages=TALK[1:]))
+
+
+def test_without_a_chat_template_one_question_and_its_answer_are_prompt_and_response():
+    made = talk("user", "assistant")
+    assert Renderer(TEMPLATE).turns(made) == [("user says\n", "Answer: assistant says")]
+
+
+@pytest.mark.parametrize(
+    ("roles", "says"),
+    [
+        (("system", "user", "assistant"), "no role `system`"),
+        (("user", "assistant", "user", "assistant"), "no role `user` after `assistant`"),
+    ],
+)
+def test_without_a_chat_template_other_conversations_are_refused_with_row_and_remedy(roles, says):
+    with pytest.raises(UserError) as caught:
+        Renderer(TEMPLATE).turns(talk(*roles))
+    message = str(caught.value)
+    assert f"data.template.chat=none has {says}" in message
+    assert "toy.jsonl:1" in message
+    assert "set data.template.chat=tokenizer, or a family's template, as data.template.chat=gemma" in message
+
+
+def test_a_family_s_template_refuses_roles_that_do_not_alternate():
+    with pytest.raises(UserError) as caught:
+        Renderer(CHAT).turns(talk("user", "user", "assistant"))
+    assert (
+        "message 2 of x-1 is of the role `user`, where data.template.chat=gemma expects `assistant`"
+        in str(caught.value)
     )
-    assert "where: toy.jsonl:1" in str(caught.value)
-    assert "take it out of the question, or out of the texts of data.template" in str(caught.value)
-    with pytest.raises(UserError, match=f"the prompt of x-1 contains {marker}"):
-        Renderer(CHAT.model_copy(update={"system": marker})).prompt(example("Q?"))
-    for bad in (example("Q?", marker), example("Q?", answer=marker)):
-        with pytest.raises(UserError, match=f"the response of x-1 contains {marker}"):
-            Renderer(CHAT).response(bad)
 
 
 def test_without_a_chat_a_marker_is_text_like_any_other():

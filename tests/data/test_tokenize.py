@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from tests.data.toys import TEMPLATE, TURNS, example, saved_tokenizer
 from tunix_exp.data.batches import laid_out
 from tunix_exp.data.card import example_text
+from tunix_exp.data.config import TooLong
+from tunix_exp.data.encode import Encoder
 from tunix_exp.data.render import Renderer
-from tunix_exp.data.tokenize import TooLong, encode_prompts, tokenize
+from tunix_exp.data.tokenize import tokenize
 from tunix_exp.data.tokenizer import END_OF_TEXT, load_tokenizer
 from tunix_exp.errors import UserError
 
@@ -45,7 +47,7 @@ def test_the_prompt_of_evaluation_is_the_prefix_of_training(question, answer):
         else None
     )
     if kept is not None:
-        assert encode_prompts(asked, RENDERER, WITH_BOS)[0] == kept.tokens_T[: kept.prompt_length].tolist()
+        assert Encoder(RENDERER, WITH_BOS).prompts(asked)[0] == kept.tokens_T[: kept.prompt_length].tolist()
 
 
 def test_begin_tokens_stand_once_before_the_prompt():
@@ -63,10 +65,59 @@ def test_a_second_begin_token_is_refused():
     )
 
 
-def test_a_response_that_spells_the_end_is_refused():
-    message = refusal([example("Q?", answer="A<|endoftext|>B")])
+def test_a_template_that_writes_the_end_into_the_response_is_refused():
+    ends = TEMPLATE.model_copy(update={"response_without_reasoning": "{answer}<|endoftext|>."})
+    message = refusal([example("Q?", answer="A")], renderer=Renderer(ends))
     assert "the response of x-1 contains the end token" in message
     assert "toy.jsonl:1" in message
+
+
+NAME = "<|endoftext|>"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        example(f"Q{NAME}?", "s", answer="A"),
+        example("Q?", "s", f"{NAME}{NAME}", answer="A"),
+        example("Q?", "s", answer=f"A{NAME}B"),
+        example(f"{NAME}\ufdd0{NAME}\ufdd1", f"{NAME}", answer=NAME),
+    ],
+)
+def test_the_name_of_a_special_token_in_the_data_is_text_and_counted(made):
+    whole = RENDERER.prompt(made) + RENDERER.response(made)
+    tokenized = tokenize([example("Q?", answer="A"), made], RENDERER, BYTES, 150, "error")
+    tokens_T = tokenized.kept[1].tokens_T
+    assert tokens_T.tolist() == [*whole.encode(), 256]
+    found = tokenized.statistics.special_names
+    assert (found.rows, found.names) == (1, {NAME: whole.count(NAME)})
+
+
+def test_a_special_token_of_the_template_is_a_token_beside_the_same_name_in_the_data():
+    renderer = Renderer(TEMPLATE.model_copy(update={"prompt": f"{NAME}{{question}}{NAME}\n"}))
+    plain, named = tokenize([example("Q"), example(NAME)], renderer, BYTES, 99, "error").kept
+    assert plain.tokens_T.tolist()[:4] == [256, ord("Q"), 256, 10]
+    assert named.tokens_T.tolist()[:16] == [256, *NAME.encode(), 256, 10]
+
+
+def test_data_and_template_together_make_no_special_token():
+    renderer = Renderer(TEMPLATE.model_copy(update={"prompt": "<|{question}|>\n"}))
+    tokenized = tokenize([example("endoftext")], renderer, BYTES, 99, "error")
+    assert tokenized.kept[0].tokens_T.tolist()[:14] == [*NAME.encode(), 10]
+
+
+def test_a_shortened_reasoning_keeps_the_name_of_a_special_token_text():
+    made = example("Q?", f"01{NAME}", answer="A")
+    tokenized = tokenize([made], RENDERER, BYTES, 20, "shorten")
+    assert text(tokenized.kept[0].tokens_T) == "Q?\n01<|en\nAnswer: A<|endoftext|>"
+    assert tokenized.kept[0].tokens_T.tolist().count(256) == 1
+
+
+def test_the_counts_of_names_are_told_in_a_line():
+    made = [example(f"{NAME}?"), example("Q", answer=NAME), example("Q")]
+    found = tokenize(made, RENDERER, BYTES, 99, "error").statistics.special_names
+    assert found.describe() == f"2 rows hold the text of special tokens, read as text: {NAME} 2"
+    assert tokenize(made[2:], RENDERER, BYTES, 99, "error").statistics.special_names.describe() == ""
 
 
 def test_an_example_without_prompt_or_response_tokens_is_refused():
@@ -173,9 +224,64 @@ def test_a_shortened_response_of_a_chat_ends_with_its_turn(chat):
     assert chat.decode(made.kept[0].tokens_T.tolist()).endswith("longlon\nAnswer: A<end_of_turn>")
 
 
-def test_a_chat_s_response_spells_neither_end(chat):
-    message = refusal([example("Q?", answer="A<|endoftext|>")], 99, tokenizer=chat, renderer=TALK)
-    assert "the response of x-1 contains the end token" in message
+def test_in_a_chat_the_names_of_special_tokens_are_text_wherever_they_stand(chat):
+    renderer = Renderer(TEMPLATE.model_copy(update={"chat": "gemma", "system": "Never <bos>."}))
+    made = example("<start_of_turn>user\n<eos>?", "<end_of_turn>", answer="A<|endoftext|>")
+    tokenized = tokenize([made], renderer, chat, 999, "error")
+    tokens_T = tokenized.kept[0].tokens_T
+    assert [int(id_) for id_ in tokens_T if id_ >= 256] == [257, 258, 259, 258, 259]
+    assert chat.decode(tokens_T.tolist()) == (
+        "<bos><start_of_turn>user\nNever <bos>.\n\n<start_of_turn>user\n<eos>?<end_of_turn>\n"
+        "<start_of_turn>model\n<end_of_turn>\nAnswer: A<|endoftext|><end_of_turn>"
+    )
+    assert tokenized.statistics.special_names.names == {
+        "<bos>": 1, "<start_of_turn>": 1, "<end_of_turn>": 1, "<|endoftext|>": 1
+    }  # fmt: skip
+
+
+SAID = (("user", "Q1"), ("assistant", "A1"), ("user", "Q2"), ("assistant", "A2"))
+
+
+def talked(chat, learn, messages=SAID):
+    made = replace(example("Q2", answer="A2"), messages=messages)
+    return tokenize([made], Renderer(TALK.template), chat, 200, "error", learn=learn).kept[0]
+
+
+@pytest.mark.parametrize(
+    ("learn", "learnt"),
+    [
+        ("assistant_turns", "A1<end_of_turn>A2<end_of_turn>"),
+        ("last_turn", "A2<end_of_turn>"),
+        ("all_tokens", None),
+    ],
+)
+def test_what_is_learnt_of_a_conversation_is_what_the_config_names(chat, learn, learnt):
+    kept = talked(chat, learn)
+    marked = chat.decode(kept.tokens_T[kept.learnt_T].tolist())
+    assert marked == (chat.decode(kept.tokens_T[1:].tolist()) if learnt is None else learnt)
+    assert chat.decode(kept.tokens_T[kept.prompt_length :].tolist()) == "A2<end_of_turn>"
+
+
+def test_the_one_response_of_a_conversation_with_two_is_refused_with_the_remedies(chat):
+    with pytest.raises(UserError) as caught:
+        talked(chat, "response")
+    message = str(caught.value)
+    assert "x-1 has 2 messages of the assistant, and data.learn=response means the only one" in message
+    assert "set data.learn=assistant_turns to learn all of them, or data.learn=last_turn" in message
+    assert talked(chat, "response", SAID[2:]).learnt_T.sum() == 3
+
+
+def test_the_prompt_of_a_conversation_in_evaluation_is_the_prefix_of_training(chat):
+    made = replace(example("Q2", answer="A2"), messages=SAID)
+    kept = talked(chat, "last_turn")
+    assert Encoder(TALK, chat).prompts([made])[0] == kept.tokens_T[: kept.prompt_length].tolist()
+
+
+def test_every_answer_of_a_conversation_is_marked_where_its_tokens_stand(chat):
+    shown = example_text(talked(chat, "assistant_turns"), chat)
+    assert (
+        "  <start_of_turn>model⏎\n  .....................\n  A1<end_of_turn>⏎\n  ^^^^^^^^^^^^^^^.\n" in shown
+    )
 
 
 def test_the_example_of_a_chat_shows_where_it_ends(chat):

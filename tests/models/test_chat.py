@@ -22,3 +22,14 @@ def test_a_template_writes_the_markers_that_it_names_and_begins_every_message_wi
     assert set(chat.markers_in(text)) == set(chat.markers) >= {chat.begin, chat.end}
     assert (text.count(chat.begin), text.count(chat.end)) == (4, 3)
     assert chat.markers_in("1 + 1?") == ()
+
+
+@pytest.mark.parametrize("chat", chat_templates().values(), ids=chat_templates())
+def test_a_conversation_goes_on_where_its_last_answer_ended(chat: ChatTemplate):
+    talk = [("system", "x"), USER, ("assistant", "2"), USER, ("assistant", " 3 ")]
+    begun = chat.conversation(talk[:2], opens_answer=True)
+    answered = chat.conversation(talk[:3], opens_answer=False)
+    assert answered == f"{begun}2"
+    again = chat.conversation(talk[:4], opens_answer=True)
+    assert again.startswith(answered + chat.end)
+    assert chat.conversation(talk, opens_answer=False) == f"{again}3"

@@ -10,6 +10,8 @@ from tunix_exp.schema import MOST_TOKENS, Config, Name, Rows, Text, contradictio
 
 ItemFormat = Literal["auto", "question-answer", "prompt-response", "alpaca", "messages", "sharegpt"]
 Format = ItemFormat | Literal["text"]
+Learn = Literal["response", "assistant_turns", "last_turn", "all_tokens"]
+TooLong = Literal["error", "drop", "shorten"]
 
 
 class FieldsConfig(Config):
@@ -109,6 +111,6 @@ class DataConfig(Config):
     max_tokens: (
         Annotated[int, Field(ge=8, le=MOST_TOKENS)] | None
     )  # null: what the data needs and the model allows
-    too_long: Literal["error", "drop", "shorten"]
+    too_long: TooLong
     max_rows: Rows | None
     allow_eval_overlap: bool

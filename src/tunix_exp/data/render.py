@@ -1,12 +1,14 @@
 """The only place that makes text of an example: training and evaluation both render here."""
 
+from collections import Counter
 from dataclasses import dataclass
 from string import Formatter
+from typing import NamedTuple
 
 from tunix_exp.data.config import TemplateConfig
 from tunix_exp.data.example import Example
 from tunix_exp.errors import UserError
-from tunix_exp.models.chat import ChatTemplate
+from tunix_exp.models.chat import ChatTemplate, Message
 from tunix_exp.models.families.registry import chat_templates
 from tunix_exp.schema import shown
 
@@ -17,6 +19,13 @@ _NEEDED = {
 }
 
 Piece = tuple[str, str | None]
+
+
+class Turn(NamedTuple):
+    """What is read before an answer of the assistant, since its last one, and the answer without its end."""
+
+    prompt: str
+    response: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +47,69 @@ class Renderer:
     def __post_init__(self) -> None:
         """Refuse a template that names what does not exist, or leaves out what must be there."""
         for name in _NEEDED:
-            self._pieces(name)
+            literals = "\n".join(literal for literal, _ in self._pieces(name))
+            if self._chat is not None and (found := self._chat.markers_in(literals)):
+                raise UserError(
+                    f"the template contains {' and '.join(found)}, which {self.key}.chat={self._chat.name}"
+                    " writes itself",
+                    where=f"{self.key}.{name}",
+                    remedy="take it out of the template",
+                )
 
     def prompt(self, example: Example) -> str:
         """What the model is given; evaluation's prompt is training's prompt."""
-        text = self._fill("prompt", {"question": example.question})
-        chat, system = self._chat, self.template.system
+        chat, messages = self._chat, self.messages(example)
+        return messages[0][1] if chat is None else chat.conversation(messages[:-1], opens_answer=True)
+
+    def messages(self, example: Example) -> list[Message]:
+        """The example as (role, text), the assistant's answer last.
+
+        A question and its answer are a message each, after the system text; a conversation has its own, and
+        its own system text where it has one. Without a chat template they are prompt and response as they
+        stand. Raises UserError for a conversation that the template does not know.
+        """
+        roles = [role for role, _ in example.messages]
+        if self._chat is None and roles and roles != ["user", "assistant"]:
+            odd = roles[1] if roles[:1] == ["user"] else roles[0]
+            if roles[:2] == ["user", "assistant"]:
+                odd = f"{roles[2]}` after `assistant"
+            raise UserError(
+                f"{self.key}.chat=none has no role `{odd}`: it renders one message of the user"
+                f" and one of the assistant, and {example.id} has {_counted(roles)}",
+                where=example.place,
+                remedy=f"set {self.key}.chat=tokenizer, or a family's template, as {self.key}.chat=gemma",
+            )
+        if self._chat is None or not roles:
+            messages = [
+                ("user", self._fill("prompt", {"question": example.question})),
+                ("assistant", self.response(example)),
+            ]
+        else:
+            messages = list(example.messages)
+        if self._chat is not None and self.template.system is not None and roles[:1] != ["system"]:
+            messages.insert(0, ("system", self.template.system))
+        if self._chat is not None:
+            self._refuse_order(messages, example)
+        return messages
+
+    def turns(self, example: Example) -> list[Turn]:
+        """Each answer of the assistant with what is read before it, for the example's whole text."""
+        chat, messages = self._chat, self.messages(example)
         if chat is None:
-            return text
-        self._refuse_markers(chat, f"{system or ''}{text}", example, "prompt", "question")
-        return chat.prompt(text, system)
+            return [Turn(messages[0][1], messages[1][1])]
+        found: list[Turn] = []
+        before = ""
+        for place, (role, content) in enumerate(messages):
+            if role != "assistant":
+                continue
+            whole = chat.conversation(messages[:place], opens_answer=True)
+            prompt = whole.removeprefix(before)
+            if example.messages:
+                answered = chat.conversation(messages[: place + 1], opens_answer=False)
+                content = answered.removeprefix(whole)
+                before = answered + chat.end
+            found.append(Turn(prompt, content))
+        return found
 
     def next_example(self) -> tuple[str, ...]:
         """With what the template would begin a next example, so that an answer has ended before it.
@@ -67,11 +129,10 @@ class Renderer:
 
     def response(self, example: Example) -> str:
         """What the model is to write after the prompt, without the end token."""
+        if example.messages and self._chat is not None:
+            return example.messages[-1][1]
         parts = self.response_parts(example)
-        text = parts.before + parts.reasoning + parts.after
-        if self._chat is not None:
-            self._refuse_markers(self._chat, text, example, "response", "reasoning and the answer")
-        return text
+        return parts.before + parts.reasoning + parts.after
 
     def response_parts(self, example: Example) -> ResponseParts:
         """The response, cut so that its reasoning can be shortened; empty reasoning where there is none."""
@@ -91,17 +152,18 @@ class Renderer:
     def _chat(self) -> ChatTemplate | None:
         return None if self.template.chat == "none" else chat_templates()[self.template.chat]
 
-    def _refuse_markers(
-        self, chat: ChatTemplate, text: str, example: Example, name: str, source: str
-    ) -> None:
-        """Refuse a text that would begin or end a message by itself: the model would learn, or obey, that."""
-        if found := chat.markers_in(text):
-            raise UserError(
-                f"the {name} of {example.id} contains {' and '.join(found)}, "
-                f"which {self.key}.chat={chat.name} writes itself",
-                where=example.place,
-                remedy=f"take it out of the {source}, or out of the texts of {self.key}",
-            )
+    def _refuse_order(self, messages: list[Message], example: Example) -> None:
+        """Refuse roles other than a system text, or none, then user and assistant in turn."""
+        first = int(messages[0][0] == "system")
+        due = [("user", "assistant")[place % 2] for place in range(len(messages) - first)]
+        for place, ((role, _), expected) in enumerate(zip(messages[first:], due, strict=True), first + 1):
+            if role != expected:
+                raise UserError(
+                    f"message {place} of {example.id} is of the role `{role}`, where"
+                    f" {self.key}.chat={self.template.chat} expects `{expected}`",
+                    where=example.place,
+                    remedy="after a system message, or none, user and assistant must alternate",
+                )
 
     def _fill(self, name: str, values: dict[str, str]) -> str:
         return _join(self._pieces(name), values)
@@ -143,6 +205,11 @@ class Renderer:
                     remedy=f"put {placeholders} into it, once",
                 )
         return pieces
+
+
+def _counted(roles: list[str]) -> str:
+    count = Counter(roles)
+    return ", ".join(f"{number} of {role}" for role, number in count.items())
 
 
 def _join(pieces: list[Piece], values: dict[str, str]) -> str:

@@ -1,17 +1,18 @@
 """Examples to token ids, prompt and response apart, with the statistics of what was kept."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from tunix_exp.data.config import Learn, TooLong
+from tunix_exp.data.encode import Encoded, Encoder
 from tunix_exp.data.example import Example
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.errors import UserError
-
-TooLong = Literal["error", "drop", "shorten"]
 
 _MOST_SHOWN = 10
 
@@ -47,6 +48,22 @@ class Lengths:
 
 
 @dataclass(frozen=True, slots=True)
+class NamesInText:
+    """How many rows' texts contain names of special tokens, which are read as text, and how often each."""
+
+    rows: int
+    names: dict[str, int]
+
+    def describe(self) -> str:
+        """The same in a line; empty where there are none."""
+        if not self.rows:
+            return ""
+        counted = ", ".join(f"{name} {count}" for name, count in self.names.items())
+        rows = f"{self.rows} row{'s hold' if self.rows > 1 else ' holds'}"
+        return f"{rows} the text of special tokens, read as text: {counted}"
+
+
+@dataclass(frozen=True, slots=True)
 class TokenStatistics:
     """What became of the rows, and how long the kept ones are; the `_ids` name the others."""
 
@@ -60,6 +77,7 @@ class TokenStatistics:
     supervised_share: float
     shortened_ids: tuple[str, ...]
     dropped_ids: tuple[str, ...]
+    special_names: NamesInText
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,33 +97,38 @@ def tokenize(
     *,
     key: str = "data",
     positions: int | None = None,
+    learn: Learn = "last_turn",
 ) -> Tokenized:
     """Every example as prompt + response + end token, none longer than `max_tokens`.
 
-    Prompt and response are tokenised apart, so that the prompt which evaluation sees is, token for token,
-    training's prefix. An example that is too long is an error, is dropped, or has tokens cut from the end of
-    its reasoning; prompt, answer and end token stay whole, and if that does not do it is dropped. `key` is
-    the config group that errors name: held-out items (`eval`) are limited by the model, not by a key.
-    `positions` are the model's, which no longer row can help.
+    An example that is too long is an error, is dropped, or has tokens cut from the end of its reasoning;
+    prompt, answer and end token stay whole, and if that does not do it is dropped. `key` is the config group
+    that errors name: held-out items (`eval`) are limited by the model, not by a key. `positions` are the
+    model's, which no longer row can help. `learn` says which of an example's tokens are learnt.
     """
-    prompts = encode_prompts(examples, renderer, tokenizer)
-    responses = tokenizer.encode_all([renderer.response(example) for example in examples])
+    encoder = Encoder(renderer, tokenizer)
     kept: list[TokenizedExample] = []
     shortened: list[str] = []
     dropped: list[str] = []
     misfits: list[tuple[Example, int]] = []
-    for example, prompt, encoded in zip(examples, prompts, responses, strict=True):
-        _refuse_stray_specials(example, encoded, tokenizer)
-        response: list[int] | None = [*encoded, tokenizer.end_id]
-        if len(prompt) + len(response) > max_tokens:
-            misfits.append((example, len(prompt) + len(response)))
-            room = max_tokens - len(prompt)
-            response = _shorten(example, renderer, tokenizer, room) if too_long == "shorten" else None
-            (dropped if response is None else shortened).append(example.id)
-        if response is not None:
-            tokens_T = np.array([*prompt, *response], dtype=np.int32)
-            learnt_T = np.arange(len(tokens_T)) >= len(prompt)
-            kept.append(TokenizedExample(example, tokens_T, len(prompt), learnt_T))
+    names: Counter[str] = Counter()
+    rows_with_names = 0
+    for example, encoded in zip(examples, encoder.encode(examples), strict=True):
+        names += encoded.names
+        rows_with_names += bool(encoded.names)
+        start = encoded.answers[-1][0]
+        learnt_T = _learnt(example, encoded, learn)
+        ids: list[int] | None = encoded.ids
+        if len(ids) > max_tokens:
+            misfits.append((example, len(ids)))
+            ids = None
+            if too_long == "shorten" and (response := encoder.shortened(example, max_tokens - start)):
+                ids = [*encoded.ids[:start], *response]
+                # What is cut out is within the answer, and so are the tokens taken off its marks.
+                learnt_T = learnt_T[: len(ids)]
+            (dropped if ids is None else shortened).append(example.id)
+        if ids is not None:
+            kept.append(TokenizedExample(example, np.array(ids, dtype=np.int32), start, learnt_T))
     if misfits and too_long == "error":
         raise _too_long(misfits, len(examples), max_tokens, key, positions)
     if not kept:
@@ -116,63 +139,26 @@ def tokenize(
             remedy=f"raise {key}.max_tokens (null: as much as they need and the model has), or check"
             f" {key}.source and {key}.fields",
         )
-    return Tokenized(tuple(kept), _statistics(kept, len(examples), shortened, dropped))
+    found = NamesInText(rows_with_names, dict(sorted(names.items())))
+    return Tokenized(tuple(kept), _statistics(kept, len(examples), shortened, dropped, found))
 
 
-def encode_prompts(examples: Sequence[Example], renderer: Renderer, tokenizer: Tokenizer) -> list[list[int]]:
-    """The prompt ids of each example, as training and evaluation both see them."""
-    encoded = tokenizer.encode_all([renderer.prompt(example) for example in examples])
-    prompts = [tokenizer.with_bos(ids) for ids in encoded]
-    for example, ids in zip(examples, prompts, strict=True):
-        if not ids:
-            raise UserError(
-                "the prompt has no tokens",
-                where=example.place,
-                remedy="check the question and data.template.prompt",
-            )
-        if any(ids.count(bos) > 1 for bos in tokenizer.bos_ids):
-            raise UserError(
-                f"the prompt has {ids.count(tokenizer.bos_ids[0])} begin-of-sequence tokens, not one",
-                where=example.place,
-                remedy="take the token's text out of the question and out of data.template.prompt: "
-                "the tokenizer adds it",
-            )
-    return prompts
-
-
-def _refuse_stray_specials(example: Example, response: list[int], tokenizer: Tokenizer) -> None:
-    if not response:
+def _learnt(example: Example, encoded: Encoded, learn: Learn) -> np.ndarray:
+    """The marks of the tokens that are learnt; the first token is predicted from nothing, and never is."""
+    if learn == "response" and len(encoded.answers) > 1:
         raise UserError(
-            f"the response of {example.id} has no tokens",
+            f"{example.id} has {len(encoded.answers)} messages of the assistant, and data.learn=response"
+            " means the only one",
             where=example.place,
-            remedy="check the answer and data.template.response",
+            remedy="set data.learn=assistant_turns to learn all of them, or data.learn=last_turn",
         )
-    if any(bos in response for bos in tokenizer.bos_ids):
-        raise UserError(
-            f"the response of {example.id} contains the begin token, which belongs before the prompt alone",
-            where=example.place,
-            remedy="take it out of the text and out of data.template.response",
-        )
-    if any(stop in response for stop in tokenizer.stop_ids):
-        raise UserError(
-            f"the response of {example.id} contains the end token, which would teach the model to stop there",
-            where=example.place,
-            remedy="take it out of the text and out of data.template.response: it is added at the end",
-        )
-
-
-def _shorten(example: Example, renderer: Renderer, tokenizer: Tokenizer, room: int) -> list[int] | None:
-    """The response with its reasoning cut at the end to fit `room`; None where that does not do."""
-    parts = renderer.response_parts(example)
-    before, after = tokenizer.encode(parts.before), tokenizer.encode(parts.after)
-    left = room - len(before) - len(after) - 1
-    if left < 1 or not parts.reasoning:
-        return None
-    reasoning = tokenizer.encode(parts.reasoning)[:left]
-    # Cut back to a whole character: three bytes of a four-byte character are no text to learn.
-    while reasoning and tokenizer.decode(reasoning).endswith("\ufffd"):
-        reasoning.pop()
-    return [*before, *reasoning, *after, tokenizer.end_id] if reasoning else None
+    learnt_T = np.zeros(len(encoded.ids), dtype=bool)
+    if learn == "all_tokens":
+        learnt_T[1:] = True
+    else:
+        for start, end in encoded.answers if learn == "assistant_turns" else encoded.answers[-1:]:
+            learnt_T[start:end] = True
+    return learnt_T
 
 
 def _too_long(
@@ -206,7 +192,11 @@ def _too_long(
 
 
 def _statistics(
-    kept: list[TokenizedExample], rows_read: int, shortened: list[str], dropped: list[str]
+    kept: list[TokenizedExample],
+    rows_read: int,
+    shortened: list[str],
+    dropped: list[str],
+    names: NamesInText,
 ) -> TokenStatistics:
     prompt_N = np.array([example.prompt_length for example in kept])
     total_N = np.array([len(example.tokens_T) for example in kept])
@@ -223,6 +213,7 @@ def _statistics(
         supervised_share=float(learnt / total_N.sum()),
         shortened_ids=tuple(shortened),
         dropped_ids=tuple(dropped),
+        special_names=names,
     )
 
 

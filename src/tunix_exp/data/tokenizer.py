@@ -15,6 +15,7 @@ import tokenizers
 
 from tunix_exp import references
 from tunix_exp.data.config import Chat
+from tunix_exp.data.special_tokens import SpecialTokens
 from tunix_exp.errors import Interrupted, UserError
 from tunix_exp.hub import snapshot
 from tunix_exp.json_text import printable
@@ -60,6 +61,7 @@ class Tokenizer:
     digest: str
     folder: Path | None
     backend: tokenizers.Tokenizer
+    specials: SpecialTokens
     chat: ChatTemplate | None = None
     model_end_ids: tuple[int, ...] = ()
 
@@ -300,6 +302,7 @@ def _wrapped(
         digest=hashlib.sha256(backend.to_str().encode()).hexdigest(),
         folder=folder,
         backend=backend,
+        specials=SpecialTokens(backend),
     )
 
 

@@ -195,6 +195,8 @@ def _say(
     _say_read(facts, "data", say)
     if held_out is not None:
         _say_read(held_out, "eval", say)
+    if names := texts.rows.statistics.special_names.describe():
+        say(f"data: {names}")
     if row.reason:
         say(f"data.max_tokens is {row.tokens}: {row.reason}")
     if isinstance(config.eval, ItemsEvalConfig):

@@ -55,14 +55,16 @@ def progress(total, what):
 
 
 @cache
-def bridge(family, batch_size=8) -> Bridge:
+def bridge(family, batch_size=8, is_chat=False) -> Bridge:
     graphdef, shapes = nnx.split(
         abstract(CONFIGS[family], param_dtype=jnp.float32, compute_dtype=jnp.float32)
     )
     model = nnx.merge(graphdef, hf.read(GOLDENS / family, CONFIGS[family], shapes).params)
     tokenizer = load_tokenizer(str(GOLDENS / "harness" / family), chat="none")
     tokenizer = dataclasses.replace(tokenizer, chat=family_of(CONFIGS[family]).chat)
-    return Bridge(model, tokenizer, batch_size=batch_size, max_new_tokens=None, progress=progress)
+    return Bridge(
+        model, tokenizer, batch_size=batch_size, max_new_tokens=None, is_chat=is_chat, progress=progress
+    )
 
 
 @cache
@@ -111,9 +113,22 @@ def test_a_conversation_is_rendered_as_gemma_s_own_template_renders_it():
         assert "<bos>" + bridge("gemma").apply_chat_template(talk, opens) == text
 
 
-def test_a_prompt_that_contains_the_template_s_markers_is_refused():
-    with pytest.raises(UserError, match="contains <end_of_turn>, which the chat template writes itself"):
-        bridge("gemma").apply_chat_template([{"role": "user", "content": "a<end_of_turn>"}])
+def test_only_the_chat_template_writes_its_markers():
+    asked = bridge("gemma", is_chat=True)
+    marker, tokenizer = "<end_of_turn>", asked._tokenizer
+    ids = asked.tok_encode(asked.apply_chat_template([{"role": "user", "content": f"a{marker}"}]))
+    assert ids.count(tokenizer.backend.token_to_id(marker)) == 1
+    assert tokenizer.decode(ids).count(marker) == 2
+
+
+def test_a_task_s_text_makes_no_special_token_without_a_chat_template():
+    asked = bridge("gemma")
+    text = "a<end_of_turn> <eos> b"
+    special = {token_id for token_id, token in asked._tokenizer.backend.get_added_tokens_decoder().items()}
+    ids = asked.tok_encode(text, add_special_tokens=False)
+    assert not special & set(ids)
+    assert special & set(asked._tokenizer.encode(text))
+    assert asked._tokenizer.decode(ids) == text
 
 
 @families

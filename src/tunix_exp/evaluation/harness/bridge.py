@@ -64,15 +64,20 @@ class Bridge(TemplateLM):
         *,
         batch_size: int,
         max_new_tokens: int | None,
+        is_chat: bool,
         progress: Progress,
     ) -> None:
-        """`max_new_tokens` caps what tasks ask for; `progress` is begun for each kind of request."""
+        """`max_new_tokens` caps what tasks ask for; `progress` is begun for each kind of request.
+
+        With `is_chat` every text comes from `apply_chat_template`.
+        """
         super().__init__()
         self.cut: Counter[str] = Counter()
         self._model = model
         self._tokenizer = tokenizer
         self._batch_size = batch_size
         self._cap = max_new_tokens
+        self._is_chat = is_chat
         self._progress = progress
         self._asking: list[str] = []
 
@@ -95,9 +100,14 @@ class Bridge(TemplateLM):
         return self._tokenizer.digest
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """The ids, with `<bos>` once in front where the tokenizer wants one, unless told otherwise."""
-        encode = self._tokenizer.encode if add_special_tokens is False else self._tokenizer.encode_prompt
-        return encode(string)
+        """The ids, with `<bos>` once in front where the tokenizer wants one, unless told otherwise.
+
+        The only special tokens among them are those of the chat template: a task's own text makes none.
+        """
+        specials = self._tokenizer.specials
+        text = string if self._is_chat else specials.as_text(string)
+        ids = specials.encode(text) if specials.has_breaks(text) else self._tokenizer.encode(text)
+        return ids if add_special_tokens is False else self._tokenizer.with_bos(ids)
 
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
@@ -105,14 +115,8 @@ class Bridge(TemplateLM):
         """The messages as training renders them; the tokenizer puts `<bos>` in front."""
         chat = self._tokenizer.chat
         assert chat is not None  # apply_chat_template needs data.template.chat, as the config's rules say
-        messages = [(one["role"], one["content"]) for one in chat_history]
-        found = sorted({marker for _, text in messages for marker in chat.markers_in(text)})
-        if found:
-            raise UserError(
-                f"a prompt of the task contains {' and '.join(found)}, which the chat template writes itself",
-                where="eval.apply_chat_template",
-                remedy="leave the task's own messages as they are: eval.apply_chat_template=false",
-            )
+        as_text = self._tokenizer.specials.as_text
+        messages = [(one["role"], as_text(one["content"])) for one in chat_history]
         return chat.conversation(messages, opens_answer=add_generation_prompt)
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:

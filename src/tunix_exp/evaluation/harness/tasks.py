@@ -63,6 +63,7 @@ class Tasks:
             tokenizer,
             batch_size=config.batch_size,
             max_new_tokens=config.max_new_tokens,
+            is_chat=config.apply_chat_template,
             progress=progress,
         )
         with _told(say):

@@ -1,0 +1,182 @@
+"""Examples to token ids, and which of them the assistant writes; users' text makes no special token."""
+
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tunix_exp.data.example import Example
+from tunix_exp.data.render import Renderer
+from tunix_exp.data.tokenizer import Tokenizer
+from tunix_exp.errors import UserError
+
+# Stands for a part of an example where the template's own text alone matters; no name of a token has it.
+_BLANK = "\ufdd0"
+
+
+class Encoded(NamedTuple):
+    """An example's ids, and from where to where each answer of the assistant goes, its end token included.
+
+    `names` counts the special tokens whose names are in the example's text.
+    """
+
+    ids: list[int]
+    answers: tuple[tuple[int, int], ...]
+    names: Counter[str]
+
+
+class Reading(NamedTuple):
+    """An example as it is rendered: with the names of special tokens broken where its text has some."""
+
+    example: Example
+    names: Counter[str]
+    is_broken: bool
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Renders and encodes examples, for training as for evaluation."""
+
+    renderer: Renderer
+    tokenizer: Tokenizer
+
+    def encode(self, examples: Sequence[Example]) -> list[Encoded]:
+        """Each example's ids; prompts and responses are encoded apart.
+
+        So the prompt that evaluation sees is, token for token, training's prefix. Raises UserError where a
+        prompt or a response is empty, or the template writes a begin or end token where none may be.
+        """
+        readings = [self.read(example) for example in examples]
+        turns = [self._renderer_of(reading).turns(reading.example) for reading in readings]
+        texts = [
+            (text, reading.is_broken)
+            for reading, of_example in zip(readings, turns, strict=True)
+            for turn in of_example
+            for text in turn
+        ]
+        ids = iter(self._ids(texts))
+        return [
+            self._joined(reading, [(next(ids), next(ids)) for _ in of_example])
+            for reading, of_example in zip(readings, turns, strict=True)
+        ]
+
+    def prompts(self, examples: Sequence[Example]) -> list[list[int]]:
+        """The ids of each example's prompt, as training and evaluation both see them."""
+        return [encoded.ids[: encoded.answers[-1][0]] for encoded in self.encode(examples)]
+
+    def shortened(self, example: Example, room: int) -> list[int] | None:
+        """The response with its reasoning cut at the end to fit `room`; None where that does not do."""
+        reading = self.read(example)
+        parts = self._renderer_of(reading).response_parts(reading.example)
+        texts = [(text, reading.is_broken) for text in (parts.before, parts.reasoning, parts.after)]
+        before, reasoning, after = self._ids(texts)
+        left = room - len(before) - len(after) - 1
+        if left < 1 or not parts.reasoning:
+            return None
+        reasoning = reasoning[:left]
+        # Cut back to a whole character: three bytes of a four-byte character are no text to learn.
+        while reasoning and self.tokenizer.decode(reasoning).endswith("\ufffd"):
+            reasoning.pop()
+        return [*before, *reasoning, *after, self.tokenizer.end_id] if reasoning else None
+
+    def read(self, example: Example) -> Reading:
+        """The example, its text safe to render: what names a special token there is text."""
+        specials = self.tokenizer.specials
+        contents = self._contents(example)
+        own = self._template_names(len(example.steps), bool(example.messages))
+        if specials.count(contents) == own:
+            return Reading(example, Counter(), False)
+        is_chat = self.renderer.template.chat != "none"
+        # A chat template may look at how a message begins, and takes white space off its ends.
+        broken = specials.as_text if is_chat else specials.fenced
+        return Reading(
+            dataclasses.replace(
+                example,
+                question=broken(example.question),
+                steps=tuple(map(broken, example.steps)),
+                answer=broken(example.answer),
+                messages=tuple((role, broken(content)) for role, content in example.messages),
+            ),
+            specials.count(contents) - own,
+            True,
+        )
+
+    def _contents(self, example: Example) -> list[str]:
+        return [content for _, content in self.renderer.messages(example)]
+
+    @functools.cache  # noqa: B019 - as long as the encoder, which lives as long as the set that it encodes
+    def _template_names(self, steps: int, has_messages: bool) -> Counter[str]:
+        """How often the texts of the config have a special token's name."""
+        if has_messages and self.renderer.template.chat != "none":
+            return Counter()
+        blank = Example("", _BLANK, (_BLANK,) * steps, _BLANK, None, None, None, "")
+        unsaid = self.renderer.template.model_copy(update={"system": None})
+        messages = dataclasses.replace(self.renderer, template=unsaid).messages(blank)
+        return self.tokenizer.specials.count(content for _, content in messages)
+
+    @functools.cached_property
+    def _broken_renderer(self) -> Renderer:
+        template = self.renderer.template
+        if template.system is None:
+            return self.renderer
+        system = self.tokenizer.specials.as_text(template.system)
+        return dataclasses.replace(self.renderer, template=template.model_copy(update={"system": system}))
+
+    def _renderer_of(self, reading: Reading) -> Renderer:
+        return self._broken_renderer if reading.is_broken else self.renderer
+
+    def _ids(self, texts: Sequence[tuple[str, bool]]) -> list[list[int]]:
+        """The ids of each text, those with breaks one by one."""
+        plain = iter(self.tokenizer.encode_all([text for text, is_broken in texts if not is_broken]))
+        return [
+            self.tokenizer.specials.encode(text) if is_broken else next(plain) for text, is_broken in texts
+        ]
+
+    def _joined(self, reading: Reading, turns: list[tuple[list[int], list[int]]]) -> Encoded:
+        ids: list[int] = []
+        answers: list[tuple[int, int]] = []
+        for prompt, response in turns:
+            ids = [*ids, *prompt] if answers else self.tokenizer.with_bos(prompt)
+            self._refuse_prompt(reading.example, ids)
+            self._refuse_response(reading.example, response)
+            answers.append((len(ids), len(ids) + len(response) + 1))
+            ids += [*response, self.tokenizer.end_id]
+        return Encoded(ids, tuple(answers), reading.names)
+
+    def _refuse_prompt(self, example: Example, ids: list[int]) -> None:
+        if not ids:
+            raise UserError(
+                "the prompt has no tokens",
+                where=example.place,
+                remedy="check the question and data.template.prompt",
+            )
+        if any(ids.count(bos) > 1 for bos in self.tokenizer.bos_ids):
+            raise UserError(
+                f"the prompt has {ids.count(self.tokenizer.bos_ids[0])} begin-of-sequence tokens, not one",
+                where=example.place,
+                remedy="take the token out of data.template.prompt: the tokenizer adds it",
+            )
+
+    def _refuse_response(self, example: Example, response: list[int]) -> None:
+        if not response:
+            raise UserError(
+                f"the response of {example.id} has no tokens",
+                where=example.place,
+                remedy="check the answer and data.template.response",
+            )
+        if any(bos in response for bos in self.tokenizer.bos_ids):
+            raise UserError(
+                f"the response of {example.id} contains the begin token, which belongs before the prompt"
+                " alone",
+                where=example.place,
+                remedy="take it out of data.template.response",
+            )
+        if any(stop in response for stop in self.tokenizer.stop_ids):
+            raise UserError(
+                f"the response of {example.id} contains the end token, which would teach the model to"
+                " stop there",
+                where=example.place,
+                remedy="take it out of data.template.response: it is added at the end",
+            )
