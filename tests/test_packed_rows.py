@@ -12,7 +12,7 @@ from tests.data.toys import example
 from tests.models.families.gemma.toys import gemma_model
 from tests.models.toys import toy_config, toy_model
 from tunix_exp.data.batches import Batch, laid_out
-from tunix_exp.data.tokenize import TokenizedExample
+from tunix_exp.data.tokens import TokenizedExample
 from tunix_exp.models.loss import response_nll
 
 WIDTH = 24
@@ -57,7 +57,7 @@ def examples(seed=0):
 
 
 def packed(made) -> Batch:
-    return laid_out([[made[n] for n in row] for row in ROWS], width=WIDTH, pad_id=0)
+    return laid_out([[made[n] for n in row] for row in ROWS], (), width=WIDTH, pad_id=0)
 
 
 def nll_of_each(family, loop, batch: Batch):
@@ -76,7 +76,7 @@ def nll_of_each(family, loop, batch: Batch):
 def test_the_loss_of_each_example_is_that_of_the_example_alone(family, loop):
     made = examples()
     order = [n for row in ROWS for n in row]
-    padded = laid_out([[made[n]] for n in order], width=WIDTH, pad_id=0)
+    padded = laid_out([[made[n]] for n in order], (), width=WIDTH, pad_id=0)
     alone = nll_of_each(family, loop, padded)
     assert_close(nll_of_each(family, loop, packed(made)), alone, roundings=FORWARD)
 
@@ -85,7 +85,7 @@ def test_the_loss_of_each_example_is_that_of_the_example_alone(family, loop):
 def test_the_gradient_of_packed_rows_is_that_of_padded_ones(family, loop):
     call, params = program(family, loop)
     made = examples()
-    padded = laid_out([[one] for one in made], width=WIDTH, pad_id=0)
+    padded = laid_out([[one] for one in made], (), width=WIDTH, pad_id=0)
     results = [
         call(params, batch.tokens_BT, batch.segment_ids_BT, batch.loss_mask_BT)
         for batch in (packed(made), padded)

@@ -273,6 +273,6 @@ def test_a_width_that_no_order_gives_is_not_expected():
 def test_the_loss_mask_is_what_each_example_learns():
     first, second = TOKENIZED.kept[:2]
     odd = replace(first, learnt_T=np.arange(len(first.tokens_T)) % 2 == 1)
-    batch = laid_out([(odd, second)], width=32, pad_id=0)
+    batch = laid_out([(odd, second)], (), width=32, pad_id=0)
     marks = [*odd.learnt_T, *second.learnt_T]
     assert batch.loss_mask_BT[0].tolist() == marks + [False] * (32 - len(marks))

@@ -95,12 +95,14 @@ def test_the_example_shows_its_parts_its_mask_and_every_token():
 def test_the_rows_of_a_batch_are_told_by_their_examples():
     made = [example("Q?", name=name) for name in ("one", "two")]
     first, second = tokenize(made, RENDERER, BYTES, 64, "error").kept
-    assert rows_text(laid_out([(first, second), (second,)], width=26, pad_id=256)) == (
+    assert rows_text(laid_out([(first, second), (second,)], ("one", "two", "two"), width=26, pad_id=256)) == (
         "the first batch of the training: 2 rows of 26 tokens\n"
         "row 0    one 13 | two 13\n"
         "row 1    two 13 | padding 13\n"
     )
-    assert "one 13 | two 13 | padding 2\n" in rows_text(laid_out([(first, second)], width=28, pad_id=256))
+    assert "one 13 | two 13 | padding 2\n" in rows_text(
+        laid_out([(first, second)], ("one", "two"), width=28, pad_id=256)
+    )
 
 
 def test_an_example_without_reasoning_says_so():

@@ -212,7 +212,7 @@ def test_a_chat_s_response_ends_with_its_turn_and_nothing_after_it(chat):
 
 def test_the_end_of_the_turn_is_in_the_loss_mask_and_no_token_after_it(chat):
     kept = tokenize([example("Q?", answer="A")], TALK, chat, 99, "error").kept
-    rows = laid_out([[example] for example in kept], width=99, pad_id=chat.pad_id)
+    rows = laid_out([[example] for example in kept], (), width=99, pad_id=chat.pad_id)
     learned_T = rows.tokens_BT[0][rows.loss_mask_BT[0]]
     assert learned_T.tolist() == [*b"Answer: A", 259]
 

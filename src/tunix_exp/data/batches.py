@@ -11,11 +11,12 @@ import grain
 import numpy as np
 
 from tunix_exp.data.packing import best_fit, least_padding, may_close
-from tunix_exp.data.tokenize import Tokenized, TokenizedExample
+from tunix_exp.data.tokenize import Tokenized
+from tunix_exp.data.tokens import Piece, TokenizedExample
 from tunix_exp.errors import UserError
 
 Batching = Literal["padded", "buckets", "packed"]
-Row = Sequence[TokenizedExample]
+Row = Sequence[TokenizedExample | Piece]
 """The examples of one row, in their order."""
 
 # Grain takes 32 bits of seed.
@@ -93,26 +94,27 @@ class Batches:
             raise UserError(
                 f"the seed {seed} is out of range", where="seed", remedy=f"choose one from 0 to {_MOST_SEED}"
             )
-        self._examples = tokenized.kept
+        self._kept = tokenized.kept
         self._batching: Batching = batching
         self._batch_size = batch_size
         self._pad_id = pad_id
-        self._lengths_N = np.array([len(example.tokens_T) for example in self._examples])
-        lengths = self._lengths_N.tolist()
+        self._lengths_N = lengths = self._kept.lengths_K
+        # Row r has the examples members_N[starts_R[r]:starts_R[r + 1]].
         if batching == "packed":
-            self._rows = best_fit(lengths, max_tokens)
+            self._members_N, self._starts_R = best_fit(lengths, max_tokens)
         else:
-            self._rows = [[index] for index in range(len(lengths))]
-        self._row_lengths_R = np.array([self._lengths_N[row].sum() for row in self._rows])
+            self._members_N, self._starts_R = np.arange(len(lengths)), np.arange(len(lengths) + 1)
+        self._rows = len(self._starts_R) - 1
+        self._row_lengths_R = np.add.reduceat(lengths[self._members_N], self._starts_R[:-1])
         if isinstance(bucket_widths, int):
             self._widths = least_padding(lengths, bucket_widths, max_tokens)
         elif bucket_widths is not None:
             self._widths = tuple(sorted({min(width, max_tokens) for width in bucket_widths}))
         else:
             self._widths = (max_tokens,)
-        self._window_steps = math.ceil(len(self._rows) / batch_size)
-        shuffled = grain.MapDataset.range(len(self._rows)).seed(seed).shuffle().repeat()
-        self._windows = shuffled.batch(self._window_steps * batch_size)
+        self._window_steps = math.ceil(self._rows / batch_size)
+        self._shuffled = grain.MapDataset.range(self._rows).seed(seed).shuffle().repeat()
+        self._windows = self._shuffled.batch(self._window_steps * batch_size)
         shuffled = grain.MapDataset.range(len(lengths)).seed(seed).shuffle().repeat()
         self._fillings = shuffled.batch(len(lengths))
         # The one that the loop is in, and the one that it fetches the next batch from.
@@ -122,20 +124,35 @@ class Batches:
     @property
     def steps_per_epoch(self) -> float:
         """How many steps see every example once."""
-        return len(self._rows) / self._batch_size
+        return self._rows / self._batch_size
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of `step`; the same for the same seed, whatever was asked before."""
         if step < 0:
             raise IndexError(f"steps count from 0; got {step}")
+        drawn, width = self._drawn(step)
+        rows = []
+        for row, epoch in drawn:
+            members = self._members_N[self._starts_R[row] : self._starts_R[row + 1]]
+            rows.append(members if self._batching != "packed" else self._filling(epoch)[members])
+        pieces = [[self._kept.piece(place) for place in row] for row in rows]
+        ids = self._kept.ids(np.concatenate(rows))
+        return laid_out(pieces, ids, width=width, pad_id=self._pad_id)
+
+    def _drawn(self, step: int) -> tuple[list[tuple[int, int]], int]:
+        """The rows of the step's batch, each with its epoch, and the batch's width."""
+        if len(self._widths) == 1:
+            # The order of the rows is that of the batches: none but these has to be drawn.
+            places = range(step * self._batch_size, (step + 1) * self._batch_size)
+            return [(self._row_at(place), place // self._rows) for place in places], self._widths[0]
         window, within = divmod(step, self._window_steps)
         rows_P, place_SB, width_S = self._window(window)
-        rows = []
-        for place in place_SB[within]:
-            epoch = (window * len(rows_P) + place) // len(self._rows)
-            indices = self._filling(epoch)[self._rows[rows_P[place]]]
-            rows.append([self._examples[index] for index in indices])
-        return laid_out(rows, width=int(width_S[within]), pad_id=self._pad_id)
+        first = window * len(rows_P)
+        drawn = [(int(rows_P[place]), int(first + place) // self._rows) for place in place_SB[within]]
+        return drawn, int(width_S[within])
+
+    def _row_at(self, place: int) -> int:
+        return cast(int, self._shuffled[place])
 
     def widths(self, steps: int) -> tuple[int, ...]:
         """The widths, ascending, that the batches of the first `steps` steps have.
@@ -143,7 +160,7 @@ class Batches:
         Where that would take a shuffle of too many epochs, the widths that their batches may have: those that
         some order of the rows gives.
         """
-        rows, in_window = len(self._rows), self._window_steps * self._batch_size
+        rows, in_window = self._rows, self._window_steps * self._batch_size
         bucket_R = np.searchsorted(self._widths, self._row_lengths_R)
         possible = {self._widths[bucket] for bucket in np.unique(bucket_R)}
         if len(possible) == 1:
@@ -167,19 +184,28 @@ class Batches:
 
     def _draws_of(self, count: int) -> int:
         """What it costs to shuffle so many rows: Grain draws from 2¹⁶ until a number is one of the rows."""
-        return count * max(_ROW_DRAWS, 2**16 // len(self._rows))
+        return count * max(_ROW_DRAWS, 2**16 // self._rows)
 
     def statistics(self) -> BatchStatistics:
         """How the first epoch goes into batches."""
-        rows_P, _, width_S = self._window(0)
+        if len(self._widths) == 1:
+            # One epoch, and what fills its last batch.
+            more = range(self._rows, self._window_steps * self._batch_size)
+            tokens = self._row_lengths_R.sum() + sum(self._row_lengths_R[self._row_at(one)] for one in more)
+            batches = {self._widths[0]: self._window_steps}
+        else:
+            rows_P, _, width_S = self._window(0)
+            tokens = self._row_lengths_R[rows_P].sum()
+            batches = dict(sorted(Counter(width_S.tolist()).items()))
+        slots = sum(width * count for width, count in batches.items()) * self._batch_size
         return BatchStatistics(
             batching=self._batching,
-            examples=len(self._examples),
-            rows=len(self._rows),
-            examples_per_row=len(self._examples) / len(self._rows),
+            examples=len(self._kept),
+            rows=self._rows,
+            examples_per_row=len(self._kept) / self._rows,
             steps_per_epoch=self.steps_per_epoch,
-            utilisation=float(self._row_lengths_R[rows_P].sum() / (width_S.sum() * self._batch_size)),
-            batches_of_width=dict(sorted(Counter(width_S.tolist()).items())),
+            utilisation=float(tokens / slots),
+            batches_of_width=batches,
         )
 
     def _sorted_window(self, window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -192,9 +218,7 @@ class Batches:
         return rows_P, place_SB, np.array(self._widths)[bucket_P[place_SB].max(axis=1)]
 
     def _shuffled_filling(self, epoch: int) -> np.ndarray:
-        """Which example stands for each index of the rows: any that is as long, where rows are packed."""
-        if self._batching != "packed":
-            return np.arange(len(self._examples))
+        """Which example stands for each index of the packed rows: any that is as long."""
         shuffled_N = cast(np.ndarray, self._fillings[epoch])
         filling_N = np.empty_like(shuffled_N)
         by_length_N = np.argsort(self._lengths_N, kind="stable")
@@ -202,8 +226,11 @@ class Batches:
         return filling_N
 
 
-def laid_out(rows: Sequence[Row], *, width: int, pad_id: int) -> Batch:
-    """The rows as one batch of `width` columns: the examples of a row one after another, then padding."""
+def laid_out(rows: Sequence[Row], ids: tuple[str, ...], *, width: int, pad_id: int) -> Batch:
+    """The rows as one batch of `width` columns: the examples of a row one after another, then padding.
+
+    `ids` are those of all examples in their order.
+    """
     shape = (len(rows), width)
     tokens_BT = np.full(shape, pad_id, dtype=np.int32)
     segment_ids_BT = np.zeros(shape, dtype=np.int32)
@@ -216,5 +243,4 @@ def laid_out(rows: Sequence[Row], *, width: int, pad_id: int) -> Batch:
             segment_ids_BT[place, start:end] = segment
             loss_mask_BT[place, start:end] = example.learnt_T
             start = end
-    ids = tuple(example.example.id for row in rows for example in row)
     return Batch(tokens_BT, segment_ids_BT, loss_mask_BT, ids)

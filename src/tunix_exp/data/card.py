@@ -11,8 +11,9 @@ from tunix_exp.data.batches import Batch, BatchStatistics
 from tunix_exp.data.config import DataConfig
 from tunix_exp.data.example import Example
 from tunix_exp.data.sources import SourceFacts
-from tunix_exp.data.tokenize import TokenizedExample, TokenStatistics
+from tunix_exp.data.tokenize import TokenStatistics
 from tunix_exp.data.tokenizer import Tokenizer
+from tunix_exp.data.tokens import TokenizedExample
 
 _WIDTH = 88
 

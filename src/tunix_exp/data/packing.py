@@ -7,17 +7,19 @@ import numpy as np
 _WIDTH_MULTIPLE = 16
 
 
-def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+def best_fit(lengths_N: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of indices, each index in one row, no row longer than `capacity` (best-fit decreasing).
 
-    From the longest to the shortest, each goes into the row whose room it fills best, or into a new one.
+    From the longest to the shortest, each goes into the row whose room it fills best, or into a new one. The
+    first array has the indices, row by row; those of row r begin at element r of the second.
     """
-    rows: list[list[int]] = []
+    order_N = np.argsort(-lengths_N, kind="stable")
+    row_N = np.empty(len(lengths_N), np.int64)
+    rows = 0
     # by_room[r] are the rows with room r left, and bit r of `rooms` says whether there are any.
     by_room: list[list[int]] = [[] for _ in range(capacity + 1)]
     rooms = 0
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        length = lengths[index]
+    for place, length in enumerate(lengths_N[order_N].tolist()):
         if not 0 < length <= capacity:
             raise ValueError(f"a length of {length} does not go into rows of {capacity}")
         fitting = rooms >> length
@@ -26,13 +28,14 @@ def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
             row = by_room[room].pop()
             if not by_room[room]:
                 rooms ^= 1 << room
-            rows[row].append(index)
         else:
-            room, row = capacity, len(rows)
-            rows.append([index])
+            room, row = capacity, rows
+            rows += 1
+        row_N[place] = row
         by_room[room - length].append(row)
         rooms |= 1 << (room - length)
-    return rows
+    starts_R = np.concatenate([[0], np.cumsum(np.bincount(row_N, minlength=rows))])
+    return order_N[np.argsort(row_N, kind="stable")], starts_R
 
 
 def round_up(length: int) -> int:
@@ -40,12 +43,12 @@ def round_up(length: int) -> int:
     return -(-length // _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE
 
 
-def least_padding(lengths: Sequence[int], count: int, limit: int) -> tuple[int, ...]:
+def least_padding(lengths: Sequence[int] | np.ndarray, count: int, limit: int) -> tuple[int, ...]:
     """At most `count` widths that hold every length with the fewest padded tokens, by dynamic programming.
 
     They are multiples of 16, or the `limit`, which no length exceeds; the last holds the longest.
     """
-    rounded_N = np.minimum([round_up(length) for length in lengths], limit)
+    rounded_N = np.minimum(-(-np.asarray(lengths) // _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE, limit)
     candidates_C, rows_C = np.unique(rounded_N, return_counts=True)
     before = np.concatenate([[0], np.cumsum(rows_C)])
     # least[j] is the cost of the rows below candidate j; chosen[k][j] the candidates below its last width.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
+import numpy as np
 import pyarrow as pa
 
 from tunix_exp.data.example import Example
@@ -62,9 +63,9 @@ class ExampleTable(Sequence[Example]):
             for start in range(0, len(chunk), _BATCH):
                 yield from chunk.slice(start, _BATCH).to_pylist()
 
-    def take(self, indices: Sequence[int]) -> "ExampleTable":
-        """The examples at these indices."""
-        return ExampleTable(self._table.take(pa.array(indices, pa.int64())))
+    def ids(self, places_I: np.ndarray) -> tuple[str, ...]:
+        """The ids of the examples at these places."""
+        return tuple(self._table.column("id").take(pa.array(places_I)).to_pylist())
 
 
 class TableWriter:

@@ -12,28 +12,10 @@ from tunix_exp.data.encode import Encoded, Encoder
 from tunix_exp.data.example import Example
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenizer import Tokenizer
+from tunix_exp.data.tokens import TokenizedExample, Tokens, tokens_of
 from tunix_exp.errors import UserError
 
 _MOST_SHOWN = 10
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TokenizedExample:
-    """An example as `tokens_T`, int32: `prompt_length` of prompt, then the response, then the end token.
-
-    In `learnt_T`, bool, the tokens are marked that training predicts. The response is the last message of a
-    conversation, and all before it the prompt, which may hold tokens that are learnt as well.
-    """
-
-    example: Example
-    tokens_T: np.ndarray
-    prompt_length: int
-    learnt_T: np.ndarray
-
-    @property
-    def response_length(self) -> int:
-        """The number of the response's tokens, the end token included."""
-        return len(self.tokens_T) - self.prompt_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +66,7 @@ class TokenStatistics:
 class Tokenized:
     """The examples that fit, in their order, and their statistics."""
 
-    kept: tuple[TokenizedExample, ...]
+    kept: Tokens
     statistics: TokenStatistics
 
 
@@ -140,7 +122,7 @@ def tokenize(
             f" {key}.source and {key}.fields",
         )
     found = NamesInText(rows_with_names, dict(sorted(names.items())))
-    return Tokenized(tuple(kept), _statistics(kept, len(examples), shortened, dropped, found))
+    return Tokenized(tokens_of(kept), _statistics(kept, len(examples), shortened, dropped, found))
 
 
 def _learnt(example: Example, encoded: Encoded, learn: Learn) -> np.ndarray:

@@ -15,8 +15,8 @@ from flax import nnx
 
 from tunix_exp.data.batches import laid_out
 from tunix_exp.data.packing import least_padding, round_up
-from tunix_exp.data.tokenize import TokenizedExample
 from tunix_exp.data.tokenizer import Tokenizer
+from tunix_exp.data.tokens import TokenizedExample
 from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.generate import generate, non_finite
 from tunix_exp.models.architecture import LanguageModel
@@ -99,7 +99,8 @@ def item_losses(model: LanguageModel, items: Sequence[TokenizedExample]) -> list
         width = next(one for one in widths if one >= len(part[-1].tokens_T))
         # The last batch is filled up, so that every call has one shape; the filling is not counted.
         whole = [*part, *part[:1] * (HELDOUT_ROWS - len(part))]
-        rows = laid_out([[item] for item in whole], width=width, pad_id=0)
+        ids = tuple(item.example.id for item in whole)
+        rows = laid_out([[item] for item in whole], ids, width=width, pad_id=0)
         arrays = jax.device_put((rows.tokens_BT, rows.segment_ids_BT, rows.loss_mask_BT), apart)
         nll_B, count_B = _nll(graphdef)(params, *arrays)
         found = zip(indices, np.asarray(nll_B).tolist(), np.asarray(count_B).tolist(), strict=False)

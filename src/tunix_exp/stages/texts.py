@@ -10,8 +10,9 @@ from tunix_exp.data.counted import described
 from tunix_exp.data.limit import Limit, limit, most_tokens
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.sources import ExampleSet, SourceFacts, overlap, read, read_items
-from tunix_exp.data.tokenize import Tokenized, TokenizedExample, tokenize
+from tunix_exp.data.tokenize import Tokenized, tokenize
 from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer
+from tunix_exp.data.tokens import TokenizedExample
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import EvalConfig, HarnessEvalConfig, ItemsEvalConfig
 from tunix_exp.evaluation.generate import check_prompts
@@ -143,7 +144,7 @@ def _held_out(
     asked = config.eval
     held_out = read_items(asked.source, asked.format, asked.fields, asked.max_items)
     shared = overlap(examples, held_out, allowed=config.data.allow_eval_overlap)
-    items = tokenize(held_out, renderer, tokenizer, config.model.num_positions, "error", key="eval").kept
+    items = tokenize(held_out, renderer, tokenizer, config.model.num_positions, "error", key="eval").kept[:]
     check_prompts(
         [item.tokens_T[: item.prompt_length].tolist() for item in items],
         max_new_tokens=config.eval.max_new_tokens,
