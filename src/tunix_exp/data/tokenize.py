@@ -1,7 +1,8 @@
 """Examples to token ids, prompt and response apart, with the statistics of what was kept."""
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,13 @@ from tunix_exp.data.config import Learn, TooLong
 from tunix_exp.data.encode import Encoded, Encoder
 from tunix_exp.data.example import Example
 from tunix_exp.data.render import Renderer
+from tunix_exp.data.sources import ExampleSet
 from tunix_exp.data.tokenizer import Tokenizer
-from tunix_exp.data.tokens import TokenizedExample, Tokens, tokens_of
+from tunix_exp.data.tokens import Tokens, TokensWriter
 from tunix_exp.errors import UserError
 
 _MOST_SHOWN = 10
+_CHUNK = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +91,20 @@ def tokenize(
     that errors name: held-out items (`eval`) are limited by the model, not by a key. `positions` are the
     model's, which no longer row can help. `learn` says which of an example's tokens are learnt.
     """
-    encoder = Encoder(renderer, tokenizer)
-    kept: list[TokenizedExample] = []
+    encoder, writer, misfits = Encoder(renderer, tokenizer), TokensWriter(), _Misfits()
     shortened: list[str] = []
     dropped: list[str] = []
-    misfits: list[tuple[Example, int]] = []
     names: Counter[str] = Counter()
     rows_with_names = 0
-    for example, encoded in zip(examples, encoder.encode(examples), strict=True):
-        names += encoded.names
-        rows_with_names += bool(encoded.names)
+    for index, (example, encoded) in enumerate(_encoded(examples, encoder)):
+        if encoded.names:
+            names += encoded.names
+            rows_with_names += 1
         start = encoded.answers[-1][0]
         learnt_T = _learnt(example, encoded, learn)
         ids: list[int] | None = encoded.ids
         if len(ids) > max_tokens:
-            misfits.append((example, len(ids)))
+            misfits.add(len(ids), example.place)
             ids = None
             if too_long == "shorten" and (response := encoder.shortened(example, max_tokens - start)):
                 ids = [*encoded.ids[:start], *response]
@@ -110,19 +112,40 @@ def tokenize(
                 learnt_T = learnt_T[: len(ids)]
             (dropped if ids is None else shortened).append(example.id)
         if ids is not None:
-            kept.append(TokenizedExample(example, np.array(ids, dtype=np.int32), start, learnt_T))
-    if misfits and too_long == "error":
+            writer.append(index, ids, start, learnt_T)
+    if misfits.count and too_long == "error":
         raise _too_long(misfits, len(examples), max_tokens, key, positions)
-    if not kept:
-        longest = max((length for _, length in misfits), default=0)
+    flat = writer.flat()
+    if not len(flat.index_K):
         raise UserError(
-            f"none of the {len(examples)} examples fits {max_tokens} tokens (the longest has {longest})",
+            f"none of the {len(examples)} examples fits {max_tokens} tokens (the longest has "
+            f"{misfits.longest[0][0]})",
             where=f"{key}.max_tokens",
             remedy=f"raise {key}.max_tokens (null: as much as they need and the model has), or check"
             f" {key}.source and {key}.fields",
         )
     found = NamesInText(rows_with_names, dict(sorted(names.items())))
-    return Tokenized(tokens_of(kept), _statistics(kept, len(examples), shortened, dropped, found))
+    kept = Tokens(examples.examples if isinstance(examples, ExampleSet) else examples, flat)
+    return Tokenized(kept, _statistics(kept, len(examples), shortened, dropped, found))
+
+
+def _encoded(examples: Sequence[Example], encoder: Encoder) -> Iterator[tuple[Example, Encoded]]:
+    """Each example and its ids, some thousand at a time: no more of them are held at once."""
+    remaining = iter(examples)
+    while chunk := list(itertools.islice(remaining, _CHUNK)):
+        yield from zip(chunk, encoder.encode(chunk), strict=True)
+
+
+class _Misfits:
+    """How many examples are too long; the lengths and places of the longest."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.longest: list[tuple[int, str]] = []
+
+    def add(self, length: int, place: str) -> None:
+        self.count += 1
+        self.longest = sorted([*self.longest, (length, place)], key=lambda one: -one[0])[:_MOST_SHOWN]
 
 
 def _learnt(example: Example, encoded: Encoded, learn: Learn) -> np.ndarray:
@@ -143,13 +166,11 @@ def _learnt(example: Example, encoded: Encoded, learn: Learn) -> np.ndarray:
     return learnt_T
 
 
-def _too_long(
-    misfits: list[tuple[Example, int]], rows: int, max_tokens: int, key: str, positions: int | None
-) -> UserError:
-    longest = sorted(misfits, key=lambda misfit: -misfit[1])
-    shown = "\n".join(f"  {example.place}: {length} tokens" for example, length in longest[:_MOST_SHOWN])
-    more = f"\n  … and {len(misfits) - _MOST_SHOWN} more" if len(misfits) > _MOST_SHOWN else ""
-    what = f"{len(misfits)} of {rows} examples are longer than {max_tokens} tokens\n{shown}{more}"
+def _too_long(misfits: _Misfits, rows: int, max_tokens: int, key: str, positions: int | None) -> UserError:
+    most = misfits.longest[0][0]
+    shown = "\n".join(f"  {place}: {length} tokens" for length, place in misfits.longest)
+    more = f"\n  … and {misfits.count - _MOST_SHOWN} more" if misfits.count > _MOST_SHOWN else ""
+    what = f"{misfits.count} of {rows} examples are longer than {max_tokens} tokens\n{shown}{more}"
     if key != "data":
         return UserError(
             what,
@@ -157,42 +178,39 @@ def _too_long(
             remedy="no model sees more than its positions: take the longer items out, "
             "or choose a model with more positions",
         )
-    if positions is not None and longest[0][1] > positions:
+    if positions is not None and most > positions:
         return UserError(
             what,
             where=f"data.max_tokens, model.num_positions={positions}",
             remedy="the model sees no more positions: choose one that does (one drawn at random can be given"
-            f" them: model.num_positions={longest[0][1]}); "
+            f" them: model.num_positions={most}); "
             "data.too_long=shorten cuts reasoning, data.too_long=drop leaves them out",
         )
     return UserError(
         what,
         where="data.max_tokens",
-        remedy=f"data.max_tokens={longest[0][1]} holds them all; "
+        remedy=f"data.max_tokens={most} holds them all; "
         "data.too_long=shorten cuts reasoning, data.too_long=drop leaves them out",
     )
 
 
 def _statistics(
-    kept: list[TokenizedExample],
+    kept: Tokens,
     rows_read: int,
     shortened: list[str],
     dropped: list[str],
     names: NamesInText,
 ) -> TokenStatistics:
-    prompt_N = np.array([example.prompt_length for example in kept])
-    total_N = np.array([len(example.tokens_T) for example in kept])
-    response_N = total_N - prompt_N
-    learnt = sum(int(example.learnt_T.sum()) for example in kept)
+    prompt_K, total_K = kept.flat.prompt_K, kept.lengths_K
     return TokenStatistics(
         rows_read=rows_read,
         rows_kept=len(kept),
         rows_shortened=len(shortened),
         rows_dropped=len(dropped),
-        prompt_tokens=_lengths(prompt_N),
-        response_tokens=_lengths(response_N),
-        total_tokens=_lengths(total_N),
-        supervised_share=float(learnt / total_N.sum()),
+        prompt_tokens=_lengths(prompt_K),
+        response_tokens=_lengths(total_K - prompt_K),
+        total_tokens=_lengths(total_K),
+        supervised_share=float(kept.flat.learnt_N.sum() / total_K.sum()),
         shortened_ids=tuple(shortened),
         dropped_ids=tuple(dropped),
         special_names=names,

@@ -134,11 +134,3 @@ class TokensWriter:
         empty = Flat(*(np.zeros(0, kind) for kind in kinds))
         joined = Flat(*map(np.concatenate, zip(*(self._whole or [empty]), strict=True)))
         return joined._replace(ends_K=np.cumsum(joined.ends_K))
-
-
-def tokens_of(examples: Sequence[TokenizedExample]) -> Tokens:
-    """These examples."""
-    writer = TokensWriter()
-    for index, one in enumerate(examples):
-        writer.append(index, one.tokens_T.tolist(), one.prompt_length, one.learnt_T)
-    return Tokens([one.example for one in examples], writer.flat())
