@@ -86,6 +86,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "data.template.response": ("'{reasoning} so {answer}'", ()),
     "data.template.response_without_reasoning": ("'So {answer}'", ("data.fields.reasoning=null",)),
     "data.template.step_separator": ("' '", ()),
+    "data.learn": ("all_tokens", ()),
     "data.max_tokens": ("56", ()),
     "data.too_long": ("drop", ("data.max_tokens=40",)),
     "data.max_rows": ("50", ()),

@@ -81,9 +81,9 @@ def test_the_card_counts_the_labels():
 
 def test_the_example_shows_its_parts_its_mask_and_every_token():
     kept = tokenize([example("Né?", "s", answer="A")], RENDERER, BYTES, 64, "error").kept[0]
-    shown = example_text(kept, BYTES)
+    shown = example_text(kept, BYTES, "response")
     assert "question\n  Né?\nreasoning\n  s\nanswer\n  A\n" in shown
-    assert "tokens    17: prompt 5, response 12" in shown
+    assert "tokens    17: prompt 5, response 12\nlearnt    12 (data.learn=response)\n" in shown
     assert "  Né?⏎\n  ....\n  s⏎\n  ^^\n  Answer: A<|endoftext|>\n  ^^^^^^^^^^^^^^^^^^^^^^\n" in shown
     table = shown.split("place  id")[1].splitlines()[1:]
     assert len(table) == 17
@@ -107,12 +107,12 @@ def test_the_rows_of_a_batch_are_told_by_their_examples():
 
 def test_an_example_without_reasoning_says_so():
     kept = tokenize([example("Q?")], RENDERER, BYTES, 64, "error").kept[0]
-    assert "reasoning\n  (none)\n" in example_text(kept, BYTES)
+    assert "reasoning\n  (none)\n" in example_text(kept, BYTES, "response")
 
 
 def test_long_text_is_broken_into_lines_and_nothing_of_it_is_lost():
     kept = tokenize([example("word " * 60)], RENDERER, BYTES, 999, "error").kept[0]
-    shown = example_text(kept, BYTES).split("learned\n")[1].split("\n\nplace")[0].split("\n")
+    shown = example_text(kept, BYTES, "response").split("learned\n")[1].split("\n\nplace")[0].split("\n")
     assert max(map(len, shown)) <= 100
     assert "".join(line[2:] for line in shown[::2]) == "word " * 60 + "⏎Answer: A<|endoftext|>"
     assert all(len(text) == len(marks) for text, marks in zip(shown[::2], shown[1::2], strict=True))
@@ -122,6 +122,6 @@ def test_the_marks_are_the_mask_s_wherever_it_stands():
     kept = tokenize([example("Q?", answer="A")], RENDERER, BYTES, 64, "error").kept[0]
     learnt_T = np.zeros(len(kept.tokens_T), dtype=bool)
     learnt_T[[1, 4]] = True
-    shown = example_text(replace(kept, learnt_T=learnt_T), BYTES)
+    shown = example_text(replace(kept, learnt_T=learnt_T), BYTES, "response")
     assert "  Q?⏎\n  .^.\n  Answer: A<|endoftext|>\n  .^....................\n" in shown
     assert [line.split()[2] for line in shown.split("place  id")[1].splitlines()[1:]] == [*".^..^", *"." * 8]

@@ -28,6 +28,7 @@ def config(source, form="auto", only=None, limit=None, **named):
         only=only,
         template=TEMPLATE,
         max_tokens=None,
+        learn="response",
         too_long="error",
         max_rows=limit,
         allow_eval_overlap=False,

@@ -278,7 +278,7 @@ def test_the_prompt_of_a_conversation_in_evaluation_is_the_prefix_of_training(ch
 
 
 def test_every_answer_of_a_conversation_is_marked_where_its_tokens_stand(chat):
-    shown = example_text(talked(chat, "assistant_turns"), chat)
+    shown = example_text(talked(chat, "assistant_turns"), chat, "assistant_turns")
     assert (
         "  <start_of_turn>model⏎\n  .....................\n  A1<end_of_turn>⏎\n  ^^^^^^^^^^^^^^^.\n" in shown
     )
@@ -286,4 +286,4 @@ def test_every_answer_of_a_conversation_is_marked_where_its_tokens_stand(chat):
 
 def test_the_example_of_a_chat_shows_where_it_ends(chat):
     kept = tokenize([example("Q?", answer="A")], TALK, chat, 99, "error").kept[0]
-    assert example_text(kept, chat).rstrip().endswith("259     ^     '<end_of_turn>'  (end)")
+    assert example_text(kept, chat, "response").rstrip().endswith("259     ^     '<end_of_turn>'  (end)")

@@ -50,6 +50,7 @@ def data_config(
         only=only,
         fields=RowFieldsConfig(**{**FIELDS, "text": None, **changes}),
         template=TEMPLATE,
+        learn="response",
         max_tokens=64,
         too_long="error",
         max_rows=max_rows,

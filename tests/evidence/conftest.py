@@ -44,6 +44,7 @@ DATA = {
     "template": {"prompt": "{question}"},
     "max_tokens": 48,
     "too_long": "error",
+    "learn": "response",
     "allow_eval_overlap": False,
 }
 
@@ -168,6 +169,7 @@ def fill(run: RunDirectory, *, steps: int = 20, base: int = 1, trained: int = 5,
             "fields": DATA["fields"],
             "template": DATA["template"],
             "limits": {"max_tokens": 48, "too_long": "error"},
+            "learn": "response",
             "overlap": {"allowed": False},
             "tokenizer": {"reference": "bundled:bytes", "digest": digest},
         },

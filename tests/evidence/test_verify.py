@@ -420,6 +420,11 @@ ALTERATIONS = {
         "`template` is {'prompt': 'Q: {question}'}, but config.json (`data.template`) says",
         _edit("data_card.json", lambda card: card["template"].update(prompt="Q: {question}")),
     ),
+    "another choice of what is learnt in the data card": Alteration(
+        "data_card.json",
+        "`learn` is 'all_tokens', but config.json (`data.learn`) says 'response'",
+        _edit("data_card.json", lambda card: card.update(learn="all_tokens")),
+    ),
     "another tokenizer in the data card": Alteration(
         "data_card.json",
         "`tokenizer.digest` is 'b', but the manifest (`model.tokenizer_digest`) says 'aaaa",

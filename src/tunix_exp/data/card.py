@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 from tunix_exp.data.batches import Batch, BatchStatistics
-from tunix_exp.data.config import DataConfig
+from tunix_exp.data.config import DataConfig, Learn
 from tunix_exp.data.example import Example
 from tunix_exp.data.sources import SourceFacts
 from tunix_exp.data.tokenize import TokenStatistics
@@ -49,6 +49,7 @@ def data_card(
         },
         "fields": config.fields.model_dump(),
         "template": config.template.model_dump(),
+        "learn": config.learn,
         "tokenizer": {
             "reference": tokenizer.reference,
             "revision": tokenizer.revision,
@@ -71,13 +72,14 @@ def composition(examples: Sequence[Example]) -> dict[str, dict[str, int]]:
     return found
 
 
-def example_text(tokenized: TokenizedExample, tokenizer: Tokenizer) -> str:
+def example_text(tokenized: TokenizedExample, tokenizer: Tokenizer, learn: Learn) -> str:
     """The example as the model sees it: its parts, its text over the loss mask, and every token."""
     example = tokenized.example
     ids = [int(token) for token in tokenized.tokens_T]
     lines = [
         f"example   {example.id} ({example.place})",
         f"tokens    {len(ids)}: prompt {tokenized.prompt_length}, response {tokenized.response_length}",
+        f"learnt    {int(tokenized.learnt_T.sum())} (data.learn={learn})",
         "",
         "question",
         *_indented(example.question),

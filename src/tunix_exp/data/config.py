@@ -10,6 +10,7 @@ from tunix_exp.schema import MOST_TOKENS, Config, Name, Rows, Text, contradictio
 
 ItemFormat = Literal["auto", "question-answer", "prompt-response", "alpaca", "messages", "sharegpt"]
 Format = ItemFormat | Literal["text"]
+# The one answer; every message of the assistant; the last of them; every token.
 Learn = Literal["response", "assistant_turns", "last_turn", "all_tokens"]
 TooLong = Literal["error", "drop", "shorten"]
 
@@ -108,6 +109,7 @@ class DataConfig(Config):
     fields: RowFieldsConfig
     only: Only | None
     template: TemplateConfig
+    learn: Learn
     max_tokens: (
         Annotated[int, Field(ge=8, le=MOST_TOKENS)] | None
     )  # null: what the data needs and the model allows

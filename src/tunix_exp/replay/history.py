@@ -46,6 +46,7 @@ ADDED = (
     Added("data.fields.messages", None, _always),
     Added("data.fields.text", None, _always),
     Added("data.only", None, _always),
+    Added("data.learn", "response", _always),
     Added("eval.format", "question-answer", _has_items),
     Added("eval.fields.input", None, _has_items),
     Added("eval.fields.messages", None, _has_items),

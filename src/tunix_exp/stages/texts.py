@@ -72,7 +72,7 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
     examples = read(data)
     positions, widths = config.model.num_positions, config.training.bucket_widths
     most = most_tokens(data.max_tokens, positions=positions, bucket_widths=widths)
-    rows = tokenize(examples, renderer, tokenizer, most, data.too_long, positions=positions)
+    rows = tokenize(examples, renderer, tokenizer, most, data.too_long, positions=positions, learn=data.learn)
     row = limit(data.max_tokens, most=most, longest=rows.statistics.total_tokens.max)
     held_out = _held_out(config, examples, renderer, tokenizer)
     tasks = None
@@ -104,7 +104,7 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
         overlap_count=held_out.overlap if held_out else None,
     )
     evidence.write(card_kind.KIND, card)
-    example = f"{example_text(rows.kept[0], tokenizer)}\n{batches.text(0)}"
+    example = f"{example_text(rows.kept[0], tokenizer, data.learn)}\n{batches.text(0)}"
     evidence.write_text(pages.EXAMPLE.path, example)
     for file, lines in batches.lines().items():
         evidence.write(objective.kind(file), lines)
@@ -191,7 +191,8 @@ def _say(
     say, facts = evidence.log.say, examples.facts
     say(
         f"data: {len(texts.rows.kept)} of {facts.rows} rows of {config.data.name},"
-        f" {len(texts.items)} held-out items"
+        f" {len(texts.items)} held-out items; learnt: {config.data.learn}"
+        f" ({100 * texts.rows.statistics.supervised_share:.1f} % of the tokens)"
     )
     _say_read(facts, "data", say)
     if held_out is not None:

@@ -27,6 +27,8 @@ _AS_IN_CONFIG = {
     "overlap.allowed": "data.allow_eval_overlap",
     "tokenizer.reference": "model.tokenizer",
 }
+# The same, of keys that an earlier version did not have.
+_SINCE = {"learn": "data.learn"}
 
 
 def _settings(run: OpenedRun) -> Found:
@@ -40,7 +42,8 @@ def _settings(run: OpenedRun) -> Found:
             continue  # the harness's documents are not rendered by the card's template
         found = lookup(card, card_key, KIND.path)
         yield from differs(card_key, found, f"the manifest (`{key}`)", says[section][leaf])
-    for card_key, key in _AS_IN_CONFIG.items():
+    recorded = {card: key for card, key in _SINCE.items() if run.setting_if_any(key) is not None}
+    for card_key, key in (_AS_IN_CONFIG | recorded).items():
         yield from differs(
             card_key, lookup(card, card_key, KIND.path), f"config.json (`{key}`)", run.setting(key)
         )
