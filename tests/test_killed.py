@@ -11,6 +11,7 @@ import pytest
 from tests import killing
 from tests.running import TOY, bits, read_json, read_jsonl, run, run_toy
 from tunix_exp import cli
+from tunix_exp.evidence.claimed import ClaimedManifest
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.verify import verify
 from tunix_exp.stages import export, report, score, training
@@ -49,7 +50,7 @@ LATE: dict[str, tuple[object, str, Callable[[Any], Any]]] = {
     "the curves": (report, "draw_curves", lambda _: die),
     "the page": (report, "run_page", lambda _: die),
     "the verification": (RunDirectory, "complete", lambda _: die),
-    "the seal": (RunDirectory, "_seal", lambda _: die),
+    "the seal": (ClaimedManifest, "seal", lambda _: die),
 }
 
 

@@ -23,8 +23,9 @@ from tunix_exp.evidence import checkout, surroundings
 from tunix_exp.evidence.kinds import source
 from tunix_exp.evidence.kinds.config import KIND as CONFIG
 from tunix_exp.evidence.kinds.pages import FAILURE_ANALYSIS
-from tunix_exp.evidence.manifest import Mode, ReplayOf, RunManifest, config_hash
+from tunix_exp.evidence.manifest import RunManifest, config_hash
 from tunix_exp.evidence.run_directory import RunDirectory
+from tunix_exp.evidence.sections import Mode, ReplayOf
 from tunix_exp.evidence.stages import Stages
 from tunix_exp.evidence.summary import Baseline
 from tunix_exp.exits import COMPLETED, FAILED, INTERRUPTED, REGRESSED

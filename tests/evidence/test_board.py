@@ -3,10 +3,9 @@ from pathlib import Path
 import pytest
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.board import EVENT_FILE, Board, as_float32, flatten, read_board, sample_table
-from tunix_exp.evidence.manifest import Headline
+from tunix_exp.evidence.board import EVENT_FILE, Board, as_float32, flatten, read_board
+from tunix_exp.evidence.sections import Headline
 from tunix_exp.evidence.strict_json import BrokenFile
-from tunix_exp.scoring.scorecard import Prediction
 
 HEADLINE = Headline(base_score=0.25, trained_score=0.75, difference=0.5, n_items=4)
 
@@ -91,26 +90,3 @@ def test_a_closed_board_takes_nothing_more(tmp_path: Path) -> None:
 
 def test_a_config_is_flattened_to_full_keys() -> None:
     assert flatten({"a": {"b": {"c": 1}}, "d": [1, 2]}) == {"a.b.c": 1, "d": [1, 2]}
-
-
-def test_the_sample_table_keeps_its_cells_apart() -> None:
-    def said(output: str, *, correct: bool) -> Prediction:
-        return Prediction(
-            id="i",
-            prompt="a|b\nc",
-            expected_answer="1",
-            output=output,
-            extracted_answer=None,
-            correct=correct,
-            section=None,
-            category=None,
-            difficulty=None,
-            tokens=1,
-            stop_reason="eos",
-        )
-
-    table = sample_table([said("<b>x", correct=False)] * 3, [said("1", correct=True)] * 3, rows=2)
-    lines = table.splitlines()
-    assert lines[0] == "| item | prompt | expected | base | trained |"
-    assert lines[2] == "| i | a\\|b<br>c | 1 | ✗ &lt;b>x | ✓ 1 |"
-    assert len(lines) == 4

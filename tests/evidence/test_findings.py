@@ -12,9 +12,10 @@ from tests.resealing import reseal
 from tunix_exp.evidence import run_directory
 from tunix_exp.evidence.findings import derive
 from tunix_exp.evidence.kinds.registry import kinds_of
-from tunix_exp.evidence.manifest import Finding, parse_manifest
+from tunix_exp.evidence.manifest import parse_manifest
 from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.evidence.run_directory import RunDirectory
+from tunix_exp.evidence.sections import Finding
 from tunix_exp.evidence.verify import Disagreement, verify
 from tunix_exp.verbs import verify as verb
 

@@ -6,16 +6,9 @@ from typing import Any
 import pytest
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.manifest import (
-    LATER_FIELDS,
-    ItemsEval,
-    Mode,
-    NoEval,
-    RunManifest,
-    config_hash,
-    parse_manifest,
-)
+from tunix_exp.evidence.manifest import LATER_FIELDS, RunManifest, config_hash, parse_manifest
 from tunix_exp.evidence.rules import NULL_BY_MODE, NULL_BY_NATURE, rule_breaches
+from tunix_exp.evidence.sections import ItemsEval, Mode, NoEval
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tunix_exp.errors import Interrupted, UserError
-from tunix_exp.evidence import run_directory
+from tunix_exp.evidence import claimed, run_directory
 from tunix_exp.evidence.manifest import RunManifest
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.verify import Disagreement, verify
@@ -52,7 +52,7 @@ def test_a_manifest_is_final_only_once_its_hash_is_in_the_seal(
     tmp_path: Path, opening_manifest: RunManifest, monkeypatch: pytest.MonkeyPatch, dies_at: str
 ) -> None:
     run = RunDirectory.claim(tmp_path / "run", opening_manifest)
-    replace, sealing = run_directory._replace, []
+    replace, sealing = claimed.replace, []
 
     def dying(path: Path, content: bytes) -> None:
         final = path.name == "run_manifest.json" and json.loads(content)["status"] != "running"
@@ -62,7 +62,7 @@ def test_a_manifest_is_final_only_once_its_hash_is_in_the_seal(
                 raise KeyboardInterrupt
         replace(path, content)
 
-    monkeypatch.setattr(run_directory, "_replace", dying)
+    monkeypatch.setattr(claimed, "replace", dying)
     with pytest.raises(KeyboardInterrupt):
         run.fail("training", ValueError("x"), analysis="why")
     assert sealing == ["SHA256SUMS", "run_manifest.json"][: len(sealing)]
@@ -157,7 +157,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(
     def full(_: int) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(run_directory.os, "fsync", full)
+    monkeypatch.setattr(claimed.os, "fsync", full)
     with pytest.raises(OSError, match="no space left"):
         run.write_text("README.md", "second")
     assert (run.root / "README.md").read_text() == "first"

@@ -1,8 +1,9 @@
 import pytest
 
 from tests.report.run_files import summary
-from tunix_exp.report.result import result_line, sentences, table
+from tunix_exp.report.result import result_line, sample_table, sentences, table
 from tunix_exp.report.table import as_markdown, as_text
+from tunix_exp.scoring.scorecard import Prediction
 
 
 def cells(text, name):
@@ -85,3 +86,26 @@ def test_too_few_items_for_an_interval_are_said():
     shown = summary()
     shown["comparison"]["heldout_loss"]["interval_95"] = None
     assert table(shown).rows[-1][5] == "too few items"
+
+
+def test_the_sample_table_keeps_its_cells_apart() -> None:
+    def said(output: str, *, correct: bool) -> Prediction:
+        return Prediction(
+            id="i",
+            prompt="a|b\nc",
+            expected_answer="1",
+            output=output,
+            extracted_answer=None,
+            correct=correct,
+            section=None,
+            category=None,
+            difficulty=None,
+            tokens=1,
+            stop_reason="eos",
+        )
+
+    table = sample_table([said("<b>x", correct=False)] * 3, [said("1", correct=True)] * 3, rows=2)
+    lines = table.splitlines()
+    assert lines[0] == "| item | prompt | expected | base | trained |"
+    assert lines[2] == "| i | a\\|b<br>c | 1 | ✗ &lt;b>x | ✓ 1 |"
+    assert len(lines) == 4

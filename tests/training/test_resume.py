@@ -3,7 +3,8 @@ import json
 import pytest
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.manifest import Code, Kaggle, Machine, RunManifest, parse_manifest
+from tunix_exp.evidence.manifest import RunManifest, parse_manifest
+from tunix_exp.evidence.sections import Code, Kaggle, Machine
 from tunix_exp.training.resume import Parent, check_same, differences, find
 
 PLAIN = {

@@ -8,8 +8,8 @@ from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.kinds import predictions
 from tunix_exp.evidence.kinds.read import read_rows
-from tunix_exp.evidence.manifest import BaselineRecord, ItemsEval
 from tunix_exp.evidence.pack import opened, refuse_other_contents
+from tunix_exp.evidence.sections import BaselineRecord, ItemsEval
 from tunix_exp.evidence.summary import Baseline
 from tunix_exp.evidence.verified import VerifiedRun, verified_run
 from tunix_exp.scoring.scorecard import Prediction, score

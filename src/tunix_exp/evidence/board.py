@@ -7,26 +7,22 @@ thread, names its file by host and time, and puts hyperparameters into a second 
 import importlib
 import itertools
 import json
-import re
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunix_exp import interruption
 from tunix_exp.evidence.kinds.config import flatten
-from tunix_exp.evidence.manifest import Headline
+from tunix_exp.evidence.sections import Headline
 from tunix_exp.evidence.strict_json import BrokenFile, refuse_non_finite
-from tunix_exp.scoring.scorecard import Prediction
 
 FOLDER = "tensorboard"
 EVENT_FILE = "events.out.tfevents.run"
 FINAL = "final/"
 
 _FLUSH_EVERY_S = 5.0
-_SAMPLE_CHARACTERS = 300
-_SAMPLE_LINES = 8
 
 
 class Board:
@@ -48,7 +44,9 @@ class Board:
     def scalars(self, step: int, figures: Mapping[str, float]) -> None:
         """Each figure is a point of its curve at `step`; a number that is not finite is refused."""
         refuse_non_finite(dict(figures), file=f"{FOLDER}/{EVENT_FILE}")
-        self._write(step=step, summary=_scalars(figures))
+        summary = _proto("summary").Summary
+        values = [summary.Value(tag=tag, simple_value=value) for tag, value in figures.items()]
+        self._write(step=step, summary=summary(value=values))
 
     def hyperparameters(self, config: Mapping[str, Any], *, started_at_s: float) -> None:
         """The run stands in the HParams tab with every leaf of `config` under its full key.
@@ -57,29 +55,21 @@ class Board:
         a run with other keys would lose its own; without one it reads keys and metrics off every run.
         """
         start = _proto("plugin_hparams").SessionStartInfo(start_time_secs=started_at_s)
+        fields = {bool: "bool_value", float: "number_value", str: "string_value"}
         for key, value in hyperparameters(config).items():
-            if isinstance(value, bool):
-                start.hparams[key].bool_value = value
-            elif isinstance(value, float):
-                start.hparams[key].number_value = value
-            else:
-                start.hparams[key].string_value = value
-        self._hparams("_hparams_/session_start_info", session_start_info=start)
+            setattr(start.hparams[key], fields[type(value)], value)
+        data = _proto("plugin_hparams").HParamsPluginData(version=0, session_start_info=start)
+        self._write_plugin("hparams", data, "_hparams_/session_start_info")
 
     def text(self, tag: str, markdown: str, *, step: int) -> None:
         """`markdown` is in the Text tab under `tag`."""
-        summary, shape = _proto("summary"), _proto("tensor_shape").TensorShapeProto
-        plugin = summary.SummaryMetadata.PluginData(
-            plugin_name="text", content=_proto("plugin_text").TextPluginData(version=0).SerializeToString()
-        )
+        shape = _proto("tensor_shape").TensorShapeProto
         tensor = _proto("tensor").TensorProto(
-            dtype="DT_STRING",
-            string_val=[markdown.encode()],
-            tensor_shape=shape(dim=[shape.Dim(size=1)]),
+            dtype="DT_STRING", string_val=[markdown.encode()], tensor_shape=shape(dim=[shape.Dim(size=1)])
         )
-        metadata = summary.SummaryMetadata(plugin_data=plugin)
-        value = summary.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
-        self._write(step=step, summary=summary.Summary(value=[value]))
+        self._write_plugin(
+            "text", _proto("plugin_text").TextPluginData(version=0), tag, step=step, tensor=tensor
+        )
 
     def finish(self, headline: Headline | None, *, step: int) -> None:
         """The headline's figures, where there is one, are the run's final metrics.
@@ -96,12 +86,15 @@ class Board:
             self._records.close()
             self._is_open = False
 
-    def _hparams(self, tag: str, **data: Any) -> None:
-        content = _proto("plugin_hparams").HParamsPluginData(version=0, **data).SerializeToString()
+    def _write_plugin(self, plugin: str, data: Any, tag: str, *, step: int = 0, **value: Any) -> None:
+        """One value with what a plugin of TensorBoard needs to know of it."""
         summary = _proto("summary")
-        plugin = summary.SummaryMetadata.PluginData(plugin_name="hparams", content=content)
-        value = summary.Summary.Value(tag=tag, metadata=summary.SummaryMetadata(plugin_data=plugin))
-        self._write(summary=summary.Summary(value=[value]))
+        content = summary.SummaryMetadata.PluginData(plugin_name=plugin, content=data.SerializeToString())
+        metadata = summary.SummaryMetadata(plugin_data=content)
+        self._write(
+            step=step,
+            summary=summary.Summary(value=[summary.Summary.Value(tag=tag, metadata=metadata, **value)]),
+        )
 
     def _write(self, **fields: Any) -> None:
         if not self._is_open:
@@ -116,12 +109,8 @@ class Board:
 
 def final_figures(headline: Headline) -> dict[str, float]:
     """The headline's numbers by the tags that they have on the board."""
-    figures = {
-        "base_score": headline.base_score,
-        "trained_score": headline.trained_score,
-        "difference": headline.difference,
-    }
-    return {FINAL + name: value for name, value in figures.items() if value is not None}
+    scores = headline.model_dump(exclude={"n_items"})
+    return {FINAL + name: value for name, value in scores.items() if value is not None}
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
@@ -133,19 +122,6 @@ def _hyperparameter(value: Any) -> str | float | bool:
     if isinstance(value, bool | str):
         return value
     return float(value) if isinstance(value, int | float) else json.dumps(value)
-
-
-def sample_table(base: Sequence[Prediction], trained: Sequence[Prediction] | None, *, rows: int) -> str:
-    """A Markdown table of the first `rows` items with what each model said."""
-    after = list(base) if trained is None else list(trained)
-    names = ["base"] if trained is None else ["base", "trained"]
-    lines = ["| item | prompt | expected | " + " | ".join(names) + " |", "|---" * (3 + len(names)) + "|"]
-    for old, new in list(zip(base, after, strict=True))[:rows]:
-        answers = [old] if trained is None else [old, new]
-        cells = [old.id, old.prompt, old.expected_answer]
-        cells += [f"{'✓' if answer.correct else '✗'} {answer.output}" for answer in answers]
-        lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
 
 
 class BoardContent(NamedTuple):
@@ -162,21 +138,17 @@ def read_board(folder: Path) -> BoardContent:
     """
     content = BoardContent({}, {})
     for path in sorted(folder.glob("*tfevents*")):
-        name = f"{folder.name}/{path.name}"
-        for record in records(path, name):
+        for record in records(path, f"{folder.name}/{path.name}"):
             event = _proto("event").Event.FromString(record)
             for value in event.summary.value:
-                _add(content, event.step, value)
+                plugin = value.metadata.plugin_data
+                if value.WhichOneof("value") == "simple_value":
+                    content.scalars.setdefault(value.tag, []).append((event.step, value.simple_value))
+                elif plugin.plugin_name == "hparams":
+                    data = _proto("plugin_hparams").HParamsPluginData.FromString(plugin.content)
+                    for key, entry in data.session_start_info.hparams.items():
+                        content.hyperparameters[key] = getattr(entry, entry.WhichOneof("kind"))
     return content
-
-
-def _add(content: BoardContent, step: int, value: Any) -> None:
-    if value.WhichOneof("value") == "simple_value":
-        content.scalars.setdefault(value.tag, []).append((step, value.simple_value))
-    elif value.metadata.plugin_data.plugin_name == "hparams":
-        data = _proto("plugin_hparams").HParamsPluginData.FromString(value.metadata.plugin_data.content)
-        for key, entry in data.session_start_info.hparams.items():
-            content.hyperparameters[key] = getattr(entry, entry.WhichOneof("kind"))
 
 
 def as_float32(value: float) -> float:
@@ -210,18 +182,3 @@ def records(path: Path, name: str) -> Iterator[bytes]:
 def _proto(name: str) -> Any:
     # on use: the import takes longer than all else that a config check or `verify` of a small run does
     return importlib.import_module(f"tensorboardX.proto.{name}_pb2")
-
-
-def _scalars(figures: Mapping[str, float]) -> Any:
-    summary = _proto("summary").Summary
-    return summary(value=[summary.Value(tag=tag, simple_value=value) for tag, value in figures.items()])
-
-
-def _cell(text: str) -> str:
-    # an untrained model may answer with line ends alone
-    lines = text.split("\n")
-    text = text if len(lines) <= _SAMPLE_LINES else "\n".join([*lines[:_SAMPLE_LINES], "…"])
-    short = text if len(text) <= _SAMPLE_CHARACTERS else text[:_SAMPLE_CHARACTERS] + " …"
-    # `&` and `<` are HTML's; what means something in a line of Markdown has a backslash before it.
-    escaped = re.sub(r"([\\`*_{}\[\]|])", r"\\\1", short.replace("&", "&amp;").replace("<", "&lt;"))
-    return escaped.replace("\r", "").replace("\n", "<br>")

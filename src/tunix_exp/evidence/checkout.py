@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.manifest import Code
+from tunix_exp.evidence.sections import Code
 
 PACKAGE = "tunix-exp"
 MOST_PATCH_BYTES = 5 * 2**20

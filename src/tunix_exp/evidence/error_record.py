@@ -4,7 +4,7 @@ import traceback
 from pathlib import Path
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.manifest import ErrorRecord
+from tunix_exp.evidence.sections import ErrorRecord
 from tunix_exp.evidence.surroundings import without_home
 
 

@@ -8,8 +8,8 @@ run. That the manifest's findings are those which the evidence gives, is integri
 
 from collections.abc import Sequence
 
-from tunix_exp.evidence.manifest import Finding
 from tunix_exp.evidence.opened import OpenedRun
+from tunix_exp.evidence.sections import Finding
 
 # Of one code so many are told one by one.
 _MOST_OF_A_CODE = 20

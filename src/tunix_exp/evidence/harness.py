@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.manifest import Headline
+from tunix_exp.evidence.sections import Headline
 
 
 def documents_hash(documents: Iterable[tuple[str, int, str]]) -> str:

@@ -11,7 +11,8 @@ from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.kinds.kind import Facts, Kind
 from tunix_exp.evidence.kinds.read import read_lines, read_object, read_rows
-from tunix_exp.evidence.manifest import RunManifest, Status
+from tunix_exp.evidence.manifest import RunManifest
+from tunix_exp.evidence.sections import Status
 from tunix_exp.evidence.strict_json import BrokenFile, canonical_json, read_json_object, read_text
 
 _Read = TypeVar("_Read")

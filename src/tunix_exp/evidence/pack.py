@@ -19,16 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.kinds import source
-from tunix_exp.evidence.manifest import Code, RunManifest, Sha256, Status, Word
+from tunix_exp.evidence.manifest import RunManifest
+from tunix_exp.evidence.sections import Code, Sha256, Status, Word
 from tunix_exp.evidence.strict_json import json_text, read_text
 from tunix_exp.evidence.unpack import unpack
 from tunix_exp.evidence.verified import VerifiedRun
 from tunix_exp.evidence.verify import Disagreement, Inspection, inspect
+from tunix_exp.schema import Config
 
 LISTING = "PACK.json"
 RUN, INPUTS, README = "run", "inputs", "README.md"
@@ -36,13 +38,11 @@ PACKED_KEYS = ("data.source", "eval.source")
 SUFFIXES = (".tar.gz", ".tar")
 
 
-class Listing(BaseModel):
+class Listing(Config):
     """The whole of `PACK.json`: which run, by which code, and the sha256 of every other file.
 
     `patch` and `lock` are where the archive has what `code` has the hashes of; `inputs` go by config keys.
     """
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     format: Literal[1]
     run_id: Word

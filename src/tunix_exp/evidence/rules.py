@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tunix_exp.evidence.manifest import LATER_FIELDS, Mode, NoEval, RunManifest, Status
+from tunix_exp.evidence.manifest import LATER_FIELDS, RunManifest
+from tunix_exp.evidence.sections import Mode, NoEval, Status
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunix_exp.evidence.manifest import BaselineRecord, Headline, Verdict
+from tunix_exp.evidence.sections import BaselineRecord, Headline, Verdict
 from tunix_exp.scoring.extract import EXTRACTOR_VERSION
 from tunix_exp.scoring.paired import STATISTICS_VERSION, Evaluation, compare, compare_losses, mean_loss
 from tunix_exp.scoring.scorecard import Prediction, scorecard

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from tunix_exp.evidence.checkout import PACKAGE
-from tunix_exp.evidence.manifest import Kaggle, Machine
+from tunix_exp.evidence.sections import Kaggle, Machine
 
 # Which of these are installed decides what a run computes; accelerator plugins are there or not.
 _VERSIONED = (

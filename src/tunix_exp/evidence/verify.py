@@ -14,8 +14,9 @@ from tunix_exp.evidence import layout
 from tunix_exp.evidence.findings import derive
 from tunix_exp.evidence.kinds.kind import Disagreement, Kind, Line
 from tunix_exp.evidence.kinds.registry import kinds_of
-from tunix_exp.evidence.manifest import Finding, RunManifest, Status, read_manifest
+from tunix_exp.evidence.manifest import RunManifest, read_manifest
 from tunix_exp.evidence.opened import OpenedRun
+from tunix_exp.evidence.sections import Finding, Status
 from tunix_exp.evidence.strict_json import BrokenFile
 
 __all__ = ["Disagreement", "inspect", "runs_below", "verify"]

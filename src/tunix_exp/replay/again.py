@@ -15,9 +15,9 @@ from tunix_exp.evidence.kinds import composed, folders
 from tunix_exp.evidence.kinds import config as config_kind
 from tunix_exp.evidence.kinds import replay as comparison
 from tunix_exp.evidence.likeness import Likeness, Pair, compare
-from tunix_exp.evidence.manifest import ReplayOf
 from tunix_exp.evidence.pack import opened, packed_inputs, refuse_other_contents
 from tunix_exp.evidence.run_directory import RunDirectory
+from tunix_exp.evidence.sections import ReplayOf
 from tunix_exp.evidence.strict_json import json_text, read_text
 from tunix_exp.evidence.verified import VerifiedRun
 from tunix_exp.exits import COMPLETED, DIFFERS, INTERRUPTED

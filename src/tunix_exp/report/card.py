@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from tunix_exp.evidence.kinds import config as config_kind
 from tunix_exp.evidence.kinds.read import read_object
-from tunix_exp.evidence.manifest import LoRA, RunManifest, read_manifest
+from tunix_exp.evidence.manifest import RunManifest, read_manifest
+from tunix_exp.evidence.sections import LoRA
 from tunix_exp.numbers import counted
 from tunix_exp.report import facts
 from tunix_exp.report.markdown import verbatim

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tunix_exp.evidence.kinds import source
-from tunix_exp.evidence.manifest import Code, HarnessEval, ItemsEval, LoRA, Model, RunManifest
+from tunix_exp.evidence.manifest import RunManifest
+from tunix_exp.evidence.sections import Code, HarnessEval, ItemsEval, LoRA, Model
 from tunix_exp.numbers import counted, duration, figure, percent, size
 from tunix_exp.report.markdown import table, verbatim
 

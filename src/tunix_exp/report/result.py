@@ -1,6 +1,7 @@
 """What a run showed: the sentences and the table that console, README, model card and pages share."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 from tunix_exp.numbers import percent, points
 from tunix_exp.report.comparison import (
@@ -14,11 +15,15 @@ from tunix_exp.report.comparison import (
     how_computed,
 )
 from tunix_exp.report.harness import harness_line, harness_table, measures
+from tunix_exp.report.markdown import table as markdown_table
 from tunix_exp.report.table import Table
 from tunix_exp.scoring.paired import GROUPS
+from tunix_exp.scoring.scorecard import Prediction
 
 _WITHOUT_TRAINED = 3
 _LOSS = "held-out nats/token"
+_SAMPLE_CHARACTERS = 300
+_SAMPLE_LINES = 8
 
 
 def sentences(summary: Summary) -> list[str]:
@@ -97,3 +102,26 @@ def loss_row(summary: Summary) -> Row:
     ends = None if loss["interval_95"] is None else (loss["interval_95"][0], loss["interval_95"][1])
     before, after, change = (loss[key] for key in ("base_nats", "trained_nats", "difference_nats"))
     return Row("", ALL, loss["n_items"], before, after, change, ends, is_loss=True)
+
+
+def sample_table(base: Sequence[Prediction], trained: Sequence[Prediction] | None, *, rows: int) -> str:
+    """A Markdown table of the first `rows` items with what each model said."""
+    models = {"base": base} if trained is None else {"base": base, "trained": trained}
+    cells = [
+        [one.id, one.prompt, one.expected_answer]
+        + [f"{'✓' if said[place].correct else '✗'} {said[place].output}" for said in models.values()]
+        for place, one in enumerate(base[:rows])
+    ]
+    return (
+        markdown_table(["item", "prompt", "expected", *models], [[*map(_shortened, row)] for row in cells])
+        + "\n"
+    )
+
+
+def _shortened(text: str) -> str:
+    # an untrained model may answer with line ends alone
+    lines = text.split("\n")
+    text = text if len(lines) <= _SAMPLE_LINES else "\n".join([*lines[:_SAMPLE_LINES], "…"])
+    short = text if len(text) <= _SAMPLE_CHARACTERS else text[:_SAMPLE_CHARACTERS] + " …"
+    # `&` and `<` are HTML's; what means something in a line of Markdown has a backslash before it.
+    return re.sub(r"([\\`*_{}\[\]])", r"\\\1", short.replace("&", "&amp;").replace("<", "&lt;"))

@@ -2,13 +2,12 @@
 
 from tunix_exp.config import RunConfig
 from tunix_exp.evaluation.config import HarnessEvalConfig, ItemsEvalConfig
-from tunix_exp.evidence import manifest as records
-from tunix_exp.evidence.board import sample_table
+from tunix_exp.evidence import sections as records
 from tunix_exp.evidence.kinds import eval_summary as kind_of_summary
 from tunix_exp.evidence.kinds import predictions
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.summary import Baseline, eval_summary, headline
-from tunix_exp.report.result import sentences, table
+from tunix_exp.report.result import sample_table, sentences, table
 from tunix_exp.report.table import as_text
 from tunix_exp.scoring.harness import Outcome
 from tunix_exp.scoring.paired import Evaluation

@@ -2,7 +2,7 @@
 
 from tunix_exp.config import RunConfig
 from tunix_exp.device.check import peak_memory
-from tunix_exp.evidence import manifest as records
+from tunix_exp.evidence import sections as records
 from tunix_exp.evidence.kinds import pages as kinds
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages

@@ -2,7 +2,7 @@
 
 from tunix_exp.config import RunConfig
 from tunix_exp.evidence import layout
-from tunix_exp.evidence import manifest as records
+from tunix_exp.evidence import sections as records
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.strict_json import read_json_object
 from tunix_exp.training import resume

@@ -16,7 +16,7 @@ from tunix_exp.data.tokens import TokenizedExample
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import EvalConfig, HarnessEvalConfig, ItemsEvalConfig
 from tunix_exp.evaluation.generate import check_prompts
-from tunix_exp.evidence import manifest as records
+from tunix_exp.evidence import sections as records
 from tunix_exp.evidence.kinds import data_card as card_kind
 from tunix_exp.evidence.kinds import pages
 from tunix_exp.evidence.run_directory import RunDirectory

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tunix_exp.config import RunConfig
 from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.evaluate import heldout_loss
-from tunix_exp.evidence import manifest as records
+from tunix_exp.evidence import sections as records
 from tunix_exp.evidence.kinds import folders, heldout, metrics
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.host_memory import give_back

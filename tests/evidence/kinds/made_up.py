@@ -6,8 +6,8 @@ from typing import Annotated
 from pydantic import Field
 
 from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Kind, Line, when_trained
-from tunix_exp.evidence.manifest import Finding
 from tunix_exp.evidence.opened import OpenedRun
+from tunix_exp.evidence.sections import Finding
 
 
 class Epoch(Line):

@@ -5,7 +5,7 @@ import pytest
 
 from tunix_exp.evidence.kinds.kind import Due, EvalKind, Facts
 from tunix_exp.evidence.kinds.registry import KINDS, described
-from tunix_exp.evidence.manifest import Mode, Status
+from tunix_exp.evidence.sections import Mode, Status
 
 
 def files(

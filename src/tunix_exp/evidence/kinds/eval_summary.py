@@ -6,8 +6,8 @@ from typing import Any
 from tunix_exp.evidence.kinds import config, item_losses, predictions
 from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Found, Kind, when_evaluated
 from tunix_exp.evidence.layout import MANIFEST
-from tunix_exp.evidence.manifest import Finding, Headline, ItemsEval
 from tunix_exp.evidence.opened import OpenedRun, differs, same_figures
+from tunix_exp.evidence.sections import Finding, Headline, ItemsEval
 from tunix_exp.evidence.strict_json import BrokenFile
 from tunix_exp.evidence.summary import Baseline, eval_summary, headline
 from tunix_exp.scoring.extract import EXTRACTOR_VERSION

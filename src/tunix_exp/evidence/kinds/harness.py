@@ -6,8 +6,8 @@ from tunix_exp.evidence.harness import documents_hash, harness_headline
 from tunix_exp.evidence.kinds import config
 from tunix_exp.evidence.kinds.eval_summary import draws, not_recomputed
 from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Found, Kind, when_evaluated
-from tunix_exp.evidence.manifest import HarnessEval
 from tunix_exp.evidence.opened import OpenedRun, lookup, same_figures
+from tunix_exp.evidence.sections import HarnessEval
 from tunix_exp.scoring.harness import Outcome, Sample, aggregated, harness_summary
 
 

@@ -9,8 +9,8 @@ from pydantic import Field
 from tunix_exp.evidence.kinds import config, item_losses
 from tunix_exp.evidence.kinds.kind import Check, Compared, Due, Facts, Found, Kind, Line
 from tunix_exp.evidence.kinds.steps import every_nth, wrong_steps
-from tunix_exp.evidence.manifest import Finding
 from tunix_exp.evidence.opened import OpenedRun
+from tunix_exp.evidence.sections import Finding
 from tunix_exp.scoring.paired import mean_loss
 
 # One program computes both losses, but not every device adds up in one order: beyond that they must agree.

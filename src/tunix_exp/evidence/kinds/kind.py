@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
-from tunix_exp.evidence.manifest import Finding, Mode, Status
+from tunix_exp.evidence.sections import Finding, Mode, Status
+from tunix_exp.schema import Config
 
 if TYPE_CHECKING:
     from tunix_exp.evidence.opened import OpenedRun
@@ -45,12 +46,8 @@ class Facts:
         return self.mode != "preflight"
 
 
-class Line(BaseModel):
+class Line(Config):
     """A line of numbers by step; a kind may allow more keys than it names, numbers all of them."""
-
-    model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
-    )
 
 
 class FromDict(Protocol):

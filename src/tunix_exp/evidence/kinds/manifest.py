@@ -8,9 +8,9 @@ from tunix_exp.evidence.findings import derive
 from tunix_exp.evidence.kinds import plan
 from tunix_exp.evidence.kinds.kind import ANY_END, Check, Compared, Disagreement, Found, Kind, always
 from tunix_exp.evidence.layout import MANIFEST, hash_differences
-from tunix_exp.evidence.manifest import Finding
 from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.evidence.rules import rule_breaches
+from tunix_exp.evidence.sections import Finding
 
 # The system's clock and the run's own may differ by a second, and by what setting the time gently makes.
 _DRIFT_S = 1.0

@@ -11,8 +11,8 @@ from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Found, 
 from tunix_exp.evidence.kinds.rates import PEAK_KEYS, SLOWEST, UNSEEN, Row, contradictions, rates_disagreement
 from tunix_exp.evidence.kinds.steps import logged_steps, wrong_steps
 from tunix_exp.evidence.layout import MANIFEST
-from tunix_exp.evidence.manifest import Finding
 from tunix_exp.evidence.opened import OpenedRun
+from tunix_exp.evidence.sections import Finding
 from tunix_exp.evidence.strict_json import BrokenFile
 from tunix_exp.objectives import registry
 

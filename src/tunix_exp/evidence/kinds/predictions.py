@@ -12,8 +12,8 @@ from tunix_exp.evidence.kinds.kind import (
     when_evaluated,
 )
 from tunix_exp.evidence.layout import MANIFEST
-from tunix_exp.evidence.manifest import ItemsEval
 from tunix_exp.evidence.opened import OpenedRun, bundled
+from tunix_exp.evidence.sections import ItemsEval
 from tunix_exp.evidence.strict_json import parse_json
 from tunix_exp.scoring.paired import GROUPS
 from tunix_exp.scoring.scorecard import Prediction

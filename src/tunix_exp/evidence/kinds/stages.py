@@ -3,20 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from tunix_exp.evidence.kinds.kind import Check, Disagreement, Due, Facts, Found, Kind
 from tunix_exp.evidence.kinds.read import parsed
 from tunix_exp.evidence.layout import MANIFEST
-from tunix_exp.evidence.manifest import Sha256, Word
 from tunix_exp.evidence.opened import OpenedRun
+from tunix_exp.evidence.sections import Sha256, Word
 from tunix_exp.evidence.strict_json import read_json_object
+from tunix_exp.schema import Config
 
 
-class StageRecord(BaseModel):
+class StageRecord(Config):
     """The files that a stage made, by their hashes, its inputs, and the run that did it."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     stage: Word
     made_by: Word

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.manifest import HarnessEval, ItemsEval
+from tunix_exp.evidence.sections import HarnessEval, ItemsEval
 from tunix_exp.numbers import interval_in_points, percent, points
 from tunix_exp.report.comparison import CONFIDENCE
 from tunix_exp.report.outcomes import outcome
