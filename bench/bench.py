@@ -133,8 +133,9 @@ def fine_tuned(config: Any, work: Workload, timed: int | None) -> tuple[Stopwatc
     from tunix_exp.objectives.sft.batch import BatchArrays
 
     data, training = config.data, config.training
-    tokenizer = load_tokenizer(config.model.tokenizer, chat=data.template.chat)
-    rows = tokenize(read(data), Renderer(data.template), tokenizer, data.max_tokens, data.too_long)
+    tokenizer = load_tokenizer(config.model.tokenizer, chat=data.template.chat, date=data.template.date)
+    renderer = Renderer(data.template, own=tokenizer.own_chat)
+    rows = tokenize(read(data), renderer, tokenizer, data.max_tokens, data.too_long)
     batches = Batches(
         rows,
         seed=config.seed,

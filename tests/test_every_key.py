@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.composing import GROUPS, composed, options
+from tests.data.chat_templates import GEMMA
 from tests.data.toys import TURNS, saved_tokenizer
 from tests.evaluation.harness.toys import write_tasks
 from tests.objectives.registering import registered
@@ -82,6 +83,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "data.fields.difficulty": ("absent", ()),
     "data.template.chat": ("gemma", CHAT),
     "data.template.system": ("'Be brief.'", (*CHAT, "data.template.chat=gemma")),
+    "data.template.date": ("2025-01-31", (*CHAT, "data.template.chat=tokenizer")),
     "data.template.prompt": ("'{question}?'", ()),
     "data.template.response": ("'{reasoning} so {answer}'", ()),
     "data.template.response_without_reasoning": ("'So {answer}'", ("data.fields.reasoning=null",)),
@@ -321,7 +323,10 @@ _BEFORE: dict[tuple[tuple[str, ...], str | None], Seen] = {}
 
 @pytest.fixture(scope="module")
 def chat_tokenizer(tmp_path_factory) -> str:
-    return saved_tokenizer(tmp_path_factory.mktemp("chat") / "tokenizer", *TURNS, eos_token=END_OF_TEXT)
+    folder = tmp_path_factory.mktemp("chat") / "tokenizer"
+    saved_tokenizer(folder, *TURNS, eos_token=END_OF_TEXT)
+    (folder / "chat_template.jinja").write_text("{{ strftime_now('%Y') }}" + GEMMA, encoding="utf-8")
+    return str(folder)
 
 
 @pytest.fixture(scope="module")

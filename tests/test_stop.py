@@ -36,7 +36,7 @@ def test_an_answer_ends_before_the_first_of_the_texts(stop, says):
 )
 def test_the_templates_own_stop_is_what_would_begin_a_next_example(prompt, chat, stop):
     template = TemplateConfig(
-        chat=chat, system=None, prompt=prompt, response="{reasoning}{answer}",
+        chat=chat, system=None, date=None, prompt=prompt, response="{reasoning}{answer}",
         response_without_reasoning="{answer}", step_separator=" ",
     )  # fmt: skip
     assert Renderer(template).next_example() == stop

@@ -30,3 +30,14 @@ def test_a_system_text_needs_the_turns_of_a_chat():
 def test_a_blank_system_text_is_refused():
     with pytest.raises(ValidationError, match="`system` is blank: write a text or null"):
         template(chat="gemma", system=" ")
+
+
+def test_a_date_is_a_day_for_the_tokenizer_s_own_chat_template():
+    assert template(chat="tokenizer", date="2025-01-31").date == "2025-01-31"
+    for wrong in ("31.1.2025", "2025-02-30", ""):
+        with pytest.raises(ValidationError, match="write the day as 2025-01-31"):
+            template(chat="tokenizer", date=wrong)
+    with pytest.raises(ValidationError, match="write the day as 2025-01-31"):
+        template(chat="tokenizer", date="20250131")
+    with pytest.raises(ValidationError, match=r"`date=2025-01-31` and `chat=gemma` cannot be combined: .*"):
+        template(chat="gemma", date="2025-01-31")

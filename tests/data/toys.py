@@ -24,6 +24,7 @@ FIELDS = {
 TEMPLATE = TemplateConfig(
     chat="none",
     system=None,
+    date=None,
     prompt="{question}\n",
     response="{reasoning}\nAnswer: {answer}",
     response_without_reasoning="Answer: {answer}",

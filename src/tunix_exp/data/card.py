@@ -54,6 +54,7 @@ def data_card(
             "reference": tokenizer.reference,
             "revision": tokenizer.revision,
             "digest": tokenizer.digest,
+            "chat_template_sha256": tokenizer.own_chat.sha256 if tokenizer.own_chat else None,
             "vocab_size": tokenizer.vocab_size,
             "bos_ids": list(tokenizer.bos_ids),
             "eos_id": tokenizer.eos_id,

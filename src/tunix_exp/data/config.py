@@ -1,8 +1,9 @@
 """The data group: where training examples come from and how they become text and tokens."""
 
+import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tunix_exp.models.families.registry import chat_templates
 from tunix_exp.references import ReferenceText
@@ -68,17 +69,29 @@ class RowFieldsConfig(FieldsConfig):
 if TYPE_CHECKING:
     Chat = str
 else:
-    Chat = Literal[("none", *chat_templates())]
+    Chat = Literal[("none", "tokenizer", *chat_templates())]
+
+
+def _day(value: str) -> str:
+    try:
+        day = datetime.date.fromisoformat(value)
+    except ValueError:
+        raise ValueError("write the day as 2025-01-31") from None
+    if day.isoformat() != value:
+        raise ValueError(f"write the day as {day.isoformat()}")
+    return value
 
 
 class TemplateConfig(Config):
     """The text of an example; `{question}`, `{reasoning}` and `{answer}` are filled in.
 
-    `chat` names the chat template that an instruction-tuned model knows; `system` is its system text.
+    `chat` names the chat template that an instruction-tuned model knows: a family's, or `tokenizer`, the one
+    in the tokenizer's own files; `system` is its system text, and `date` today to one that writes the date.
     """
 
     chat: Chat
     system: Text | None
+    date: Annotated[str, AfterValidator(_day)] | None
     prompt: Text
     response: Text
     response_without_reasoning: Text
@@ -88,11 +101,19 @@ class TemplateConfig(Config):
     def _a_system_text_has_a_chat_template(self) -> "TemplateConfig":
         if self.system is not None and self.chat == "none":
             both = {"system": self.system, "chat": self.chat}
-            named = " or ".join(f"chat={name}" for name in chat_templates())
+            named = " or ".join(f"chat={name}" for name in ("tokenizer", *chat_templates()))
             says = f"a system text needs a chat template; set {named}, or write the text into `prompt`"
             raise ValueError(contradiction(both, says))
         if self.system is not None and not self.system.strip():
             raise ValueError("`system` is blank: write a text or null")
+        return self
+
+    @model_validator(mode="after")
+    def _a_date_has_a_template_that_may_write_it(self) -> "TemplateConfig":
+        if self.date is not None and self.chat != "tokenizer":
+            both = {"date": self.date, "chat": self.chat}
+            says = "only the tokenizer's own chat template writes a date; set date=null, or chat=tokenizer"
+            raise ValueError(contradiction(both, says))
         return self
 
 

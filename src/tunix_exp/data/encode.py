@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tunix_exp.data import whole
 from tunix_exp.data.example import Example
+from tunix_exp.data.jinja_chat import JinjaChat
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.errors import UserError
@@ -35,20 +37,70 @@ class Reading(NamedTuple):
     is_broken: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Encoder:
-    """Renders and encodes examples, for training as for evaluation."""
+    """Renders and encodes examples, for training as for evaluation.
+
+    Of the tokenizer's own chat template the last answer is looked for alone, unless `every_turn` is needed.
+    """
 
     renderer: Renderer
     tokenizer: Tokenizer
+    every_turn: bool = False
 
     def encode(self, examples: Sequence[Example]) -> list[Encoded]:
-        """Each example's ids; prompts and responses are encoded apart.
+        """Each example's ids.
 
-        So the prompt that evaluation sees is, token for token, training's prefix. Raises UserError where a
-        prompt or a response is empty, or the template writes a begin or end token where none may be.
+        Prompts and responses are encoded apart, so that the prompt which evaluation sees is, token for token,
+        training's prefix; with the tokenizer's own chat template, which is encoded whole, it is compared.
+        Raises UserError where it is not, where a prompt or a response is empty, and where the template
+        writes a begin or end token where none may be.
         """
         readings = [self.read(example) for example in examples]
+        return (
+            self._apart(readings) if self.renderer.own is None else self._whole(readings, self.renderer.own)
+        )
+
+    def prompts(self, examples: Sequence[Example]) -> list[list[int]]:
+        """The ids of each example's prompt, as training and evaluation both see them."""
+        return [encoded.ids[: encoded.answers[-1][0]] for encoded in self.encode(examples)]
+
+    def shortened(self, example: Example, encoded: Encoded, most: int) -> Encoded | None:
+        """The example with its reasoning cut at the end to fit `most`; None where that does not do."""
+        if self.renderer.own is not None:
+            return self._shortened_whole(example, len(encoded.ids), most)
+        reading, start = self.read(example), encoded.answers[-1][0]
+        parts = self._renderer_of(reading).response_parts(reading.example)
+        texts = [(text, reading.is_broken) for text in (parts.before, parts.reasoning, parts.after)]
+        before, reasoning, after = self._ids(texts)
+        left = most - start - len(before) - len(after) - 1
+        if left < 1 or not parts.reasoning:
+            return None
+        reasoning = self._whole_characters(reasoning[:left])
+        ids = [*encoded.ids[:start], *before, *reasoning, *after, self.tokenizer.end_id]
+        return Encoded(ids, ((start, len(ids)),), encoded.names) if reasoning else None
+
+    def _shortened_whole(self, example: Example, length: int, most: int) -> Encoded | None:
+        """The same, rendered again until it fits."""
+        text = self.renderer.response_parts(example).reasoning
+        [reasoning] = self._ids([(self.tokenizer.specials.as_text(text), True)])
+        while length > most and reasoning:
+            reasoning = self._whole_characters(reasoning[: max(0, len(reasoning) - (length - most))])
+            cut = dataclasses.replace(example, steps=(self.tokenizer.decode(reasoning),))
+            if reasoning:
+                [encoded] = self.encode([cut])
+                length = len(encoded.ids)
+                if length <= most:
+                    return encoded
+        return None
+
+    def _whole_characters(self, ids: list[int]) -> list[int]:
+        """Without the last of them where they are a part of a character, which is no text to learn."""
+        while ids and self.tokenizer.decode(ids).endswith("\ufffd"):
+            ids = ids[:-1]
+        return ids
+
+    def _apart(self, readings: Sequence[Reading]) -> list[Encoded]:
         turns = [self._renderer_of(reading).turns(reading.example) for reading in readings]
         texts = [
             (text, reading.is_broken)
@@ -62,24 +114,28 @@ class Encoder:
             for reading, of_example in zip(readings, turns, strict=True)
         ]
 
-    def prompts(self, examples: Sequence[Example]) -> list[list[int]]:
-        """The ids of each example's prompt, as training and evaluation both see them."""
-        return [encoded.ids[: encoded.answers[-1][0]] for encoded in self.encode(examples)]
-
-    def shortened(self, example: Example, room: int) -> list[int] | None:
-        """The response with its reasoning cut at the end to fit `room`; None where that does not do."""
-        reading = self.read(example)
-        parts = self._renderer_of(reading).response_parts(reading.example)
-        texts = [(text, reading.is_broken) for text in (parts.before, parts.reasoning, parts.after)]
-        before, reasoning, after = self._ids(texts)
-        left = room - len(before) - len(after) - 1
-        if left < 1 or not parts.reasoning:
-            return None
-        reasoning = reasoning[:left]
-        # Cut back to a whole character: three bytes of a four-byte character are no text to learn.
-        while reasoning and self.tokenizer.decode(reasoning).endswith("\ufffd"):
-            reasoning.pop()
-        return [*before, *reasoning, *after, self.tokenizer.end_id] if reasoning else None
+    def _whole(self, readings: Sequence[Reading], chat: JinjaChat) -> list[Encoded]:
+        wholes = [
+            whole.rendered(
+                chat,
+                self._renderer_of(reading).messages(reading.example),
+                reading.example,
+                every_turn=self.every_turn,
+            )
+            for reading in readings
+        ]
+        texts = [
+            (text, reading.is_broken)
+            for reading, one in zip(readings, wholes, strict=True)
+            for text in (one.text, *(answer.prompt for answer in one.answers))
+        ]
+        encoded = iter(self._ids(texts))
+        found: list[Encoded] = []
+        for reading, one in zip(readings, wholes, strict=True):
+            ids, prompts = next(encoded), [next(encoded) for _ in one.answers]
+            answers = whole.spans(chat, one, ids, prompts, reading.example)
+            found.append(Encoded(ids, answers, reading.names))
+        return found
 
     def read(self, example: Example) -> Reading:
         """The example, its text safe to render: what names a special token there is text."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from tunix_exp.data.config import TemplateConfig
 from tunix_exp.data.example import Example
+from tunix_exp.data.jinja_chat import JinjaChat
 from tunix_exp.errors import UserError
 from tunix_exp.models.chat import ChatTemplate, Message
 from tunix_exp.models.families.registry import chat_templates
@@ -39,10 +40,14 @@ class ResponseParts:
 
 @dataclass(frozen=True, slots=True)
 class Renderer:
-    """Templates, taken apart once; braces in the data are text like any other."""
+    """Templates, taken apart once; braces in the data are text like any other.
+
+    `own` is the tokenizer's chat template, which `chat=tokenizer` renders with.
+    """
 
     template: TemplateConfig
     key: str = "data.template"
+    own: JinjaChat | None = None
 
     def __post_init__(self) -> None:
         """Refuse a template that names what does not exist, or leaves out what must be there."""
@@ -88,15 +93,19 @@ class Renderer:
             messages = list(example.messages)
         if self._chat is not None and self.template.system is not None and roles[:1] != ["system"]:
             messages.insert(0, ("system", self.template.system))
-        if self._chat is not None:
+        if isinstance(self._chat, ChatTemplate):
             self._refuse_order(messages, example)
         return messages
 
     def turns(self, example: Example) -> list[Turn]:
-        """Each answer of the assistant with what is read before it, for the example's whole text."""
+        """Each answer of the assistant with what is read before it, for the example's whole text.
+
+        Not of the tokenizer's own chat template, which writes a conversation as a whole.
+        """
         chat, messages = self._chat, self.messages(example)
         if chat is None:
             return [Turn(messages[0][1], messages[1][1])]
+        assert isinstance(chat, ChatTemplate)
         found: list[Turn] = []
         before = ""
         for place, (role, content) in enumerate(messages):
@@ -119,7 +128,7 @@ class Renderer:
         word, at the beginning of a line. Where nothing stands before the question there is none.
         """
         if self._chat is not None:
-            return (self._chat.begin,)
+            return () if self._chat.begin is None else (self._chat.begin,)
         pieces = self._pieces("prompt")
         before = _join(pieces[: 1 + [name for _, name in pieces].index("question")], {"question": ""})
         label = next((line.strip() for line in reversed(before.splitlines()) if line.strip()), "")
@@ -149,8 +158,14 @@ class Renderer:
         )
 
     @property
-    def _chat(self) -> ChatTemplate | None:
-        return None if self.template.chat == "none" else chat_templates()[self.template.chat]
+    def _chat(self) -> ChatTemplate | JinjaChat | None:
+        match self.template.chat:
+            case "none":
+                return None
+            case "tokenizer":
+                return self.own
+            case family:
+                return chat_templates()[family]
 
     def _refuse_order(self, messages: list[Message], example: Example) -> None:
         """Refuse roles other than a system text, or none, then user and assistant in turn."""

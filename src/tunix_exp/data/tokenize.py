@@ -91,7 +91,8 @@ def tokenize(
     that errors name: held-out items (`eval`) are limited by the model, not by a key. `positions` are the
     model's, which no longer row can help. `learn` says which of an example's tokens are learnt.
     """
-    encoder, writer, misfits = Encoder(renderer, tokenizer), TokensWriter(), _Misfits()
+    encoder = Encoder(renderer, tokenizer, every_turn=learn == "assistant_turns")
+    writer, misfits = TokensWriter(), _Misfits()
     shortened: list[str] = []
     dropped: list[str] = []
     names: Counter[str] = Counter()
@@ -100,19 +101,14 @@ def tokenize(
         if encoded.names:
             names += encoded.names
             rows_with_names += 1
-        start = encoded.answers[-1][0]
-        learnt_T = _learnt(example, encoded, learn)
-        ids: list[int] | None = encoded.ids
-        if len(ids) > max_tokens:
-            misfits.add(len(ids), example.place)
-            ids = None
-            if too_long == "shorten" and (response := encoder.shortened(example, max_tokens - start)):
-                ids = [*encoded.ids[:start], *response]
-                # What is cut out is within the answer, and so are the tokens taken off its marks.
-                learnt_T = learnt_T[: len(ids)]
-            (dropped if ids is None else shortened).append(example.id)
-        if ids is not None:
-            writer.append(index, ids, start, learnt_T)
+        fitting: Encoded | None = encoded
+        if len(encoded.ids) > max_tokens:
+            misfits.add(len(encoded.ids), example.place)
+            fitting = encoder.shortened(example, encoded, max_tokens) if too_long == "shorten" else None
+            (dropped if fitting is None else shortened).append(example.id)
+        learnt_T = _learnt(example, fitting or encoded, learn)
+        if fitting is not None:
+            writer.append(index, fitting.ids, fitting.answers[-1][0], learnt_T)
     if misfits.count and too_long == "error":
         raise _too_long(misfits, len(examples), max_tokens, key, positions)
     flat = writer.flat()
@@ -150,9 +146,10 @@ class _Misfits:
 
 def _learnt(example: Example, encoded: Encoded, learn: Learn) -> np.ndarray:
     """The marks of the tokens that are learnt; the first token is predicted from nothing, and never is."""
-    if learn == "response" and len(encoded.answers) > 1:
+    answers = sum(role == "assistant" for role, _ in example.messages)
+    if learn == "response" and answers > 1:
         raise UserError(
-            f"{example.id} has {len(encoded.answers)} messages of the assistant, and data.learn=response"
+            f"{example.id} has {answers} messages of the assistant, and data.learn=response"
             " means the only one",
             where=example.place,
             remedy="set data.learn=assistant_turns to learn all of them, or data.learn=last_turn",

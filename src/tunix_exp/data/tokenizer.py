@@ -1,11 +1,12 @@
 """Text to token ids and back, the same way for every tokenizer."""
 
 import dataclasses
+import datetime
 import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any
 import tokenizers
 
 from tunix_exp import references
+from tunix_exp.data import jinja_chat
 from tunix_exp.data.config import Chat
+from tunix_exp.data.jinja_chat import JinjaChat
 from tunix_exp.data.special_tokens import SpecialTokens
 from tunix_exp.errors import Interrupted, UserError
 from tunix_exp.hub import snapshot
@@ -48,7 +51,8 @@ class Tokenizer:
     `bos_ids` is what stands in front of every prompt: one id, or none, as the tokenizer has it. `eos_id` ends
     a text; `end_id` ends a response, and with a chat template that is what ends a message. `vocab_size` is
     the highest id plus one. `digest` is the sha256 of the tokenizer's serialised form, `revision` the Hub's
-    commit, `folder` where its files lie.
+    commit, `folder` where its files lie. `own_template` is the chat template in these files, or several
+    by their names, and `variables` are what it is given.
     """
 
     reference: str
@@ -62,13 +66,20 @@ class Tokenizer:
     folder: Path | None
     backend: tokenizers.Tokenizer
     specials: SpecialTokens
-    chat: ChatTemplate | None = None
+    chat: ChatTemplate | JinjaChat | None = None
+    own_template: Any = None
+    variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     model_end_ids: tuple[int, ...] = ()
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
         """The ids at which an answer ends: of the response, of the text, and those that the model names."""
         return tuple(dict.fromkeys((self.end_id, self.eos_id, *self.model_end_ids)))
+
+    @property
+    def own_chat(self) -> JinjaChat | None:
+        """The chat template of the tokenizer's own files, where the config chose it."""
+        return self.chat if isinstance(self.chat, JinjaChat) else None
 
     def stopping_at(self, model_end_ids: tuple[int, ...]) -> "Tokenizer":
         """The same, with the ids at which the model's own files say that an answer ends."""
@@ -132,11 +143,23 @@ class Tokenizer:
             )
 
 
-def load_tokenizer(reference: str, *, chat: Chat, key: str = _KEY) -> Tokenizer:
-    """The tokenizer that the reference names, ending responses as `chat` does."""
+def load_tokenizer(reference: str, *, chat: Chat, date: str | None = None, key: str = _KEY) -> Tokenizer:
+    """The tokenizer that the reference names, ending responses as `chat` does.
+
+    `date` is today's, in ISO's form, to the tokenizer's own chat template.
+    """
     tokenizer = _loaded(reference, key)
     if chat == "none":
         return tokenizer
+    if chat == "tokenizer":
+        own = JinjaChat(
+            reference,
+            jinja_chat.chosen(tokenizer.own_template, reference),
+            tuple(tokenizer.variables.items()),
+            tokenizer.specials,
+            None if date is None else datetime.date.fromisoformat(date),
+        )
+        return dataclasses.replace(tokenizer, chat=own, end_id=tokenizer.specials.ids[own.ends[0]])
     template = chat_templates()[chat]
     return dataclasses.replace(tokenizer, chat=template, end_id=_end_of_message(tokenizer, template, key))
 
@@ -275,8 +298,11 @@ def _of_pretrained(pretrained: Any, reference: str, revision: str | None, path: 
     backend.no_padding()
     backend.no_truncation()
     bos_ids = (bos_id,) if bos_id is not None and with_specials[:1] == [bos_id] else ()
-    return _wrapped(
+    wrapped = _wrapped(
         backend, reference, revision=revision, folder=path, eos_id=eos_id, pad_id=pad_id, bos_ids=bos_ids
+    )
+    return dataclasses.replace(
+        wrapped, own_template=pretrained.chat_template, variables=dict(pretrained.special_tokens_map)
     )
 
 

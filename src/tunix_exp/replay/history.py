@@ -47,6 +47,7 @@ ADDED = (
     Added("data.fields.text", None, _always),
     Added("data.only", None, _always),
     Added("data.learn", "response", _always),
+    Added("data.template.date", None, _always),
     Added("eval.format", "question-answer", _has_items),
     Added("eval.fields.input", None, _has_items),
     Added("eval.fields.messages", None, _has_items),

@@ -68,7 +68,7 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
     tokenizer = _loaded_tokenizer(config, evidence)
     if tokenizer is None:
         return None
-    data, renderer = config.data, Renderer(config.data.template)
+    data, renderer = config.data, Renderer(config.data.template, own=tokenizer.own_chat)
     examples = read(data)
     positions, widths = config.model.num_positions, config.training.bucket_widths
     most = most_tokens(data.max_tokens, positions=positions, bucket_widths=widths)
@@ -123,7 +123,8 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
 
 def _loaded_tokenizer(config: RunConfig, evidence: RunDirectory) -> Tokenizer | None:
     try:
-        tokenizer = load_tokenizer(config.model.tokenizer, chat=config.data.template.chat)
+        template = config.data.template
+        tokenizer = load_tokenizer(config.model.tokenizer, chat=template.chat, date=template.date)
     except UserError as error:
         may_lack = isinstance(references.parse(config.model.tokenizer, key="model.tokenizer"), references.Hub)
         if config.mode.computes or not may_lack or config.training.steps is None:

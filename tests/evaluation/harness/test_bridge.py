@@ -15,6 +15,7 @@ from flax import nnx
 from lm_eval.api.instance import Instance
 
 from tests.closeness import assert_close, model_roundings
+from tests.data.chat_templates import IM, QWEN_2_5, chat_tokenizer
 from tests.models.families.gemma.toys import gemma_config
 from tests.models.toys import toy_config
 from tunix_exp.data.tokenizer import load_tokenizer
@@ -119,6 +120,19 @@ def test_only_the_chat_template_writes_its_markers():
     ids = asked.tok_encode(asked.apply_chat_template([{"role": "user", "content": f"a{marker}"}]))
     assert ids.count(tokenizer.backend.token_to_id(marker)) == 1
     assert tokenizer.decode(ids).count(marker) == 2
+
+
+def test_the_tokenizer_s_own_chat_template_writes_a_task_s_prompt_as_transformers_does(tmp_path):
+    from transformers import AutoTokenizer
+
+    folder = chat_tokenizer(tmp_path / "own", QWEN_2_5, IM, adds_bos=True)
+    tokenizer = load_tokenizer(folder, chat="tokenizer")
+    asked = Bridge(
+        bridge("gemma")._model, tokenizer, batch_size=8, max_new_tokens=None, is_chat=True, progress=progress
+    )
+    talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1?"}]
+    due = AutoTokenizer.from_pretrained(folder).apply_chat_template(talk, add_generation_prompt=True)
+    assert asked.tok_encode(asked.apply_chat_template(talk)) == due["input_ids"]
 
 
 def test_a_task_s_text_makes_no_special_token_without_a_chat_template():

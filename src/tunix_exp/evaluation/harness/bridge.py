@@ -107,7 +107,9 @@ class Bridge(TemplateLM):
         specials = self._tokenizer.specials
         text = string if self._is_chat else specials.as_text(string)
         ids = specials.encode(text) if specials.has_breaks(text) else self._tokenizer.encode(text)
-        return ids if add_special_tokens is False else self._tokenizer.with_bos(ids)
+        # the tokenizer's own chat template writes `<bos>` where there is to be one
+        is_begun = self._is_chat and self._tokenizer.own_chat is not None
+        return ids if is_begun or add_special_tokens is False else self._tokenizer.with_bos(ids)
 
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True

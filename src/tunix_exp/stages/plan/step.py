@@ -173,6 +173,8 @@ def _unread_width(config: RunConfig, evidence: RunDirectory) -> int:
         return data.max_tokens
     renderer = Renderer(data.template)
     try:
+        if data.template.chat == "tokenizer":
+            raise UserError("the chat template is the tokenizer's, which is unavailable")
         texts = [renderer.prompt(example) + renderer.response(example) for example in read(data)]
     except UserError as error:
         raise UserError(
