@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -24,10 +25,13 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+# A tenth of lowering is to note down from which lines it came.
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -44,8 +48,26 @@ gc.disable()
 
 def pytest_collection_finish() -> None:
     """Garbage is looked for in what the tests make, not in a million objects that stay."""
+    if "jax" in sys.modules:
+        lower_in_one_context()
     gc.freeze()
     gc.enable()
+
+
+def lower_in_one_context() -> None:
+    """Each thread has one MLIR context for the thousands of toy programs, and their end is the process's."""
+    from jax._src import api
+    from jax._src.interpreters import mlir
+
+    make, kept = mlir.make_ir_context, threading.local()
+
+    def context() -> Any:
+        if not hasattr(kept, "context"):
+            kept.context = make()
+        return kept.context
+
+    mlir.make_ir_context = context
+    atexit.unregister(api.clean_up)
 
 
 # An example that takes long is no fault: the machine may be slow, or others' work on it.
