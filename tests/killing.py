@@ -3,13 +3,13 @@
 import itertools
 import random
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.forking import Forked
 from tests.running import TOY, bits, read_json, read_jsonl
 from tunix_exp.evidence.verify import verify
 
@@ -24,7 +24,7 @@ LIMIT_S = 300.0
 
 
 # A moment is so many seconds at most after the run has left a file: then a busy machine moves none.
-STARTS = (("", 6.0),)
+STARTS = (("", 3.0),)
 EARLY = (
     ("data_card.json", 0.5), ("plan.json", 1.0), ("predictions/base.jsonl", 0.3), ("metrics.jsonl", 0.1),
     ("checkpoints/5", 0.05), ("checkpoints/10", 0.03),
@@ -48,20 +48,16 @@ class Outcome:
     faults: tuple[str, ...]
 
 
-def command(folder: Path, *words: str) -> list[str]:
-    """The program as a process of its own, run in `folder`."""
-    return [sys.executable, "-m", "tunix_exp", *WORDS, f"hydra.run.dir={folder}", *words]
-
-
-def start(folder: Path, *words: str) -> "subprocess.Popen[bytes]":
-    """The program under way; what it prints is nobody's."""
-    return subprocess.Popen(command(folder, *words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def start(folder: Path, *words: str) -> Forked:
+    """The program under way in `folder`."""
+    return Forked(*WORDS, f"hydra.run.dir={folder}", *words)
 
 
 def finish(folder: Path, *words: str) -> str | None:
     """Nothing where the program ends well, else the end of what it said."""
-    done = subprocess.run(command(folder, *words), capture_output=True, text=True, check=False)
-    return None if done.returncode == 0 else f"exit {done.returncode}: {(done.stdout + done.stderr)[-800:]}"
+    process = start(folder, *words)
+    status = process.wait()
+    return None if status == 0 else f"exit {status}: {process.said[-800:]}"
 
 
 def is_saved(folder: Path) -> bool:
@@ -104,7 +100,7 @@ def outcomes(place: Path, whole: Path, *, seed: int, before: int, after: int) ->
             return
         is_late = wanted[True] > wanted[False]
         landmark, most_s = draw.choice(LATE if is_late else STARTS + EARLY)
-        delay_s, second_s = draw.random() * most_s, draw.random() * 8
+        delay_s, second_s = draw.random() * most_s, draw.random() * 4
         twice, by_name = draw.random() < 1 / 3, draw.random() < 0.5
         beside = place / f"{number}"
         beside.mkdir(parents=True)

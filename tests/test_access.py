@@ -6,9 +6,6 @@ accounts that accepted the licence, and a token that is none is refused whatever
 
 import json
 import os
-import resource
-import subprocess
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +17,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.data.toys import saved_tokenizer
+from tests.forking import Forked
 from tests.pace import slowness
 from tests.running import TOY, read_json
 from tunix_exp.data.tokenizer import END_OF_TEXT
@@ -130,27 +128,17 @@ class Done(NamedTuple):
     folder: Path
 
 
-def processor_s() -> float:
-    """The seconds that finished children have kept processors busy."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 def command(folder: Path, home: Path, *words: str, **environment: str) -> Done:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS_"))}
     environ = clean | {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", **environment}
-    start = processor_s()
-    done = subprocess.run(
-        [sys.executable, "-m", "tunix_exp", *TOY, "model.vocab_size=258", f"hydra.run.dir={folder}", *words],
-        capture_output=True, text=True, check=False, env=environ, timeout=600,
-    )  # fmt: skip
-    seconds = processor_s() - start
-    said = done.stdout + done.stderr
+    words = (*TOY, "model.vocab_size=258", f"hydra.run.dir={folder}", *words)
+    process = Forked(*words, environ=environ)
+    status, said = process.wait(timeout=600), process.said
     for secret in (ACCEPTED, NOT_ACCEPTED, NO_TOKEN):
         assert secret not in said
         for file in folder.rglob("*"):
             assert not file.is_file() or secret.encode() not in file.read_bytes(), file
-    return Done(done.returncode, said, seconds, read_json(folder / "run_manifest.json"), folder)
+    return Done(status, said, process.processor_s, read_json(folder / "run_manifest.json"), folder)
 
 
 LICENCE = "https://huggingface.co/org/gated"

@@ -3,8 +3,6 @@
 import math
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import tunix_exp.stages.report
 import tunix_exp.stages.training
 from tests.closeness import assert_close, model_roundings
 from tests.composing import composed
+from tests.forking import Forked
 from tests.models.toys import toy_config
 from tests.running import TOY, bits, read_json, read_jsonl, run, run_toy
 from tunix_exp import cli
@@ -241,20 +240,11 @@ def test_evidence_that_does_not_verify_is_a_failure(tmp_path, monkeypatch):
     assert "predictions/trained.jsonl" in manifest["error"]["message"]
 
 
-def started(folder: Path, *words: str) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "tunix_exp",
-        *TOY,
-        "training.steps=100000",
-        f"hydra.run.dir={folder}",
-        *words,
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def started(folder: Path, *words: str) -> Forked:
+    process = Forked(*TOY, "training.steps=100000", f"hydra.run.dir={folder}", *words)
     until = time.monotonic() + 600
     while not (folder / "metrics.jsonl").exists():
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, process.said
         assert time.monotonic() < until
         time.sleep(0.05)
     return process
@@ -276,11 +266,10 @@ def test_kill_leaves_running_and_never_completed(tmp_path):
 def test_ctrl_c_leaves_interrupted_with_a_checkpoint(tmp_path, number):
     process = started(tmp_path / "run")
     os.kill(process.pid, number)
-    said, _ = process.communicate(timeout=600)
-    assert process.returncode == 130
+    assert process.wait(timeout=600) == 130
     assert read_json(tmp_path / "run" / "run_manifest.json")["status"] == "interrupted"
     assert any(path.name.isdigit() for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert "python -m tunix_exp finish " in said
+    assert "python -m tunix_exp finish " in process.said
 
 
 def test_a_preflight_needs_no_text_but_a_run_does(tmp_path):
