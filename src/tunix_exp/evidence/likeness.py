@@ -34,16 +34,9 @@ class Series:
 
     def describe(self) -> str:
         """The series in a line."""
-        if self.is_same:
-            return f"{self.name}: {self.steps} of {self.steps} steps the same"
-        parts = [f"{self.missing} of {self.steps} steps missing"] if self.missing else []
-        if self.differing:
-            parts.append(
-                f"{self.differing} of {self.steps} steps differ, the first is step "
-                f"{self.first_differing_step}; at most by {self.largest_absolute:.3g} "
-                f"({self.largest_relative:.3g} of its size)"
-            )
-        return f"{self.name}: {'; '.join(parts)}"
+        sizes = f"{self.largest_absolute or 0:.3g} ({self.largest_relative or 0:.3g} of its size)"
+        how = f", the first is step {self.first_differing_step}; at most by {sizes}"
+        return _described(self.name, self.steps, " steps", self.missing, self.differing, how)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +56,16 @@ class Answers:
 
     def describe(self) -> str:
         """The items in a line."""
-        if self.is_same:
-            return f"{self.name}: {self.items} of {self.items} the same"
-        parts = [f"{self.missing} of {self.items} missing"] if self.missing else []
-        if self.changed:
-            ids = ", ".join(self.changed_ids[:3])
-            parts.append(f"{self.changed} of {self.items} differ ({ids}{', …' * (self.changed > 3)})")
-        return f"{self.name}: {'; '.join(parts)}"
+        ids = ", ".join([*self.changed_ids[:3], *["…"] * (self.changed > 3)])
+        return _described(self.name, self.items, "", self.missing, self.changed, f" ({ids})")
+
+
+def _described(name: str, count: int, noun: str, missing: int, differing: int, how: str) -> str:
+    if missing == differing == 0:
+        return f"{name}: {count} of {count}{noun} the same"
+    parts = [f"{missing} of {count}{noun} missing"] * bool(missing)
+    parts += [f"{differing} of {count}{noun} differ{how}"] * bool(differing)
+    return f"{name}: {'; '.join(parts)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,21 +150,22 @@ def compare(there: Path, here: Path, *, steps: int | None) -> Likeness:
 
 def surroundings(there: RunManifest, here: RunManifest) -> Iterator[Pair]:
     """What two runs stood on: machine, devices, versions, environment, code; same or not."""
-    a, b = there.model_dump(mode="json"), here.model_dump(mode="json")
-    for key in ("system", "architecture", "processor", "threads"):
-        yield Pair(f"machine.{key}", a["machine"][key], b["machine"][key])
-    flags = [set((part["machine"]["cpu_flags"] or "").split()) for part in (a, b)]
+    a, b = (_stood_on(one) for one in (there, here))
+    flags = [set((one.machine.cpu_flags or "").split()) for one in (there, here)]
     lacking = [" ".join(sorted(one - other)) or _ABSENT for one, other in (flags, flags[::-1])]
     yield Pair("machine.cpu_flags, those that the other lacks", *lacking)
-    for key in ("platform", "devices"):
-        yield Pair(key, a[key], b[key])
-    for section in ("versions", "environment"):
-        parts = [part[section] or {} for part in (a, b)]
-        for name in sorted((parts[0].keys() | parts[1].keys()) - _NO_MATTER):
-            pair = _pair(name, *parts)
-            yield Pair(f"{section}.{name}", pair.there, pair.here)
-    for key in ("version", "git_commit", "git_dirty", "git_diff_sha256", "lock_sha256"):
-        yield Pair(f"code.{key}", a["code"][key], b["code"][key])
+    yield from (_pair(name, a, b) for name in a | b)
+
+
+def _stood_on(run: RunManifest) -> dict[str, Any]:
+    sections = {
+        "machine.": run.machine.model_dump(exclude={"cpu_flags"}),
+        "": {"platform": run.platform, "devices": run.devices and list(run.devices)},
+        "versions.": run.versions or {},
+        "environment.": {key: one for key, one in (run.environment or {}).items() if key not in _NO_MATTER},
+        "code.": run.code.model_dump(),
+    }
+    return {f"{section}{key}": one for section, part in sections.items() for key, one in part.items()}
 
 
 def _series(name: str, there: dict[int, float], here: dict[int, float], *, until: int | None) -> Series:

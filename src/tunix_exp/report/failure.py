@@ -1,16 +1,15 @@
 """`failure_analysis.md`: what failed, why, what was tried, what to do next."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tunix_exp.report.markdown import named
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A failure that XLA tells under a name of its own: how it reads, what it means, the remedy."""
+class _Known(NamedTuple):
+    """A failure that XLA tells under a name of its own: how it reads, what it means, the remedies."""
 
-    pattern: re.Pattern[str]
+    pattern: str
     cause: str
     remedies: tuple[str, ...]
 
@@ -23,10 +22,10 @@ _LESS_MEMORY = (
     "see with `nvidia-smi`, or `tpu-info` on a TPU, whether another process holds the memory",
 )
 
-# The first that fits decides, so the more particular stand first.
+# Whatever the case of letters; the first that fits decides, so the more particular stand first.
 _KNOWN = (
     _Known(
-        re.compile(r"TPU is already in use|libtpu\.so.{0,20}already in use|libtpu_lockfile", re.IGNORECASE),
+        r"TPU is already in use|libtpu\.so.{0,20}already in use|libtpu_lockfile",
         "Another process on this machine holds the TPU, and a TPU serves one process at a time{process}.",
         (
             "end the other process; in a notebook, restart its kernel: a cell that touched JAX holds the TPU",
@@ -34,18 +33,13 @@ _KNOWN = (
         ),
     ),
     _Known(
-        re.compile(
-            r"/dev/(?:accel|vfio)\S*.{0,80}(?:busy|in use)|(?:busy|in use).{0,80}/dev/(?:accel|vfio)", re.I
-        ),
+        r"/dev/(?:accel|vfio)\S*.{0,80}(?:busy|in use)|(?:busy|in use).{0,80}/dev/(?:accel|vfio)",
         "Another process on this machine holds the TPU's device file.",
         ("end the other process (`sudo lsof -w /dev/accel* /dev/vfio/*` names it), then run again",),
     ),
     _Known(
-        re.compile(
-            r"CUDA_ERROR_(?:DEVICE_UNAVAILABLE|NOT_PERMITTED|SYSTEM_NOT_READY)"
-            r"|devices? (?:is|are) busy or unavailable",
-            re.IGNORECASE,
-        ),
+        r"CUDA_ERROR_(?:DEVICE_UNAVAILABLE|NOT_PERMITTED|SYSTEM_NOT_READY)"
+        r"|devices? (?:is|are) busy or unavailable",
         "The GPU is held by another process, perhaps exclusively, or is not ready.",
         (
             "see with `nvidia-smi` who uses the GPU",
@@ -53,7 +47,7 @@ _KNOWN = (
         ),
     ),
     _Known(
-        re.compile(r"No reference output found", re.IGNORECASE),
+        r"No reference output found",
         "The GPU ran out of memory while XLA tried kernels: what JAX reserved left them no room.",
         (
             "set XLA_PYTHON_CLIENT_MEM_FRACTION=0.6 before the command: it leaves room outside the reserve",
@@ -61,18 +55,13 @@ _KNOWN = (
         ),
     ),
     _Known(
-        re.compile(
-            r"RESOURCE_EXHAUSTED|out of memory|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED"
-            r"|exceed\w* (?:the )?(?:hbm|device memory)|failed to allocate|std::bad_alloc|MemoryError",
-            re.IGNORECASE,
-        ),
+        r"RESOURCE_EXHAUSTED|out of memory|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED"
+        r"|exceed\w* (?:the )?(?:hbm|device memory)|failed to allocate|std::bad_alloc|MemoryError",
         "The device ran out of memory{amounts}.",
         _LESS_MEMORY,
     ),
     _Known(
-        re.compile(
-            r"CUDNN_STATUS_(?:INTERNAL_ERROR|NOT_INITIALIZED)|DNN library initialization failed", re.I
-        ),
+        r"CUDNN_STATUS_(?:INTERNAL_ERROR|NOT_INITIALIZED)|DNN library initialization failed",
         "cuDNN could not start: most often the GPU's memory is already taken, else its version does not fit.",
         (
             "see with `nvidia-smi` whether another process holds the GPU's memory",
@@ -80,12 +69,9 @@ _KNOWN = (
         ),
     ),
     _Known(
-        re.compile(
-            r"TPU_WORKER_HOSTNAMES|slice_builder|expected \d+ (?:worker|host|process)\w*"
-            r"|(?:Barrier|coordination service).{0,80}(?:timed out|DEADLINE_EXCEEDED)"
-            r"|DEADLINE_EXCEEDED.{0,80}(?:Barrier|coordination)",
-            re.IGNORECASE | re.DOTALL,
-        ),
+        r"TPU_WORKER_HOSTNAMES|slice_builder|expected \d+ (?:worker|host|process)\w*"
+        r"|(?:Barrier|coordination service).{0,80}(?:timed out|DEADLINE_EXCEEDED)"
+        r"|DEADLINE_EXCEEDED.{0,80}(?:Barrier|coordination)",
         "The processes of a run over several hosts did not all meet, or one host was taken for several.",
         (
             "start the same command on every host of the slice, at about the same time",
@@ -93,10 +79,7 @@ _KNOWN = (
         ),
     ),
     _Known(
-        re.compile(
-            r"Unable to initialize backend|No visible \w+ devices|CUDA_ERROR_NO_DEVICE|Unknown backend",
-            re.IGNORECASE,
-        ),
+        r"Unable to initialize backend|No visible \w+ devices|CUDA_ERROR_NO_DEVICE|Unknown backend",
         "JAX did not find the platform that `device` asks for.",
         (
             "install its support: `uv sync --locked --extra cuda` or `--extra tpu`",
@@ -105,9 +88,17 @@ _KNOWN = (
         ),
     ),
     _Known(
-        re.compile(r"No space left on device|Errno 28", re.IGNORECASE),
+        r"No space left on device|Errno 28",
         "The disk is full.",
         ("free space, or lower `training.keep_checkpoints`; `hydra.run.dir=PATH` writes the run elsewhere",),
+    ),
+)
+_UNKNOWN = _Known(
+    "",
+    "This failure is not among the known ones; the message is the library's own.",
+    (
+        "read the traceback from its end: the last line of this package's own code is where it stopped",
+        "run it small: `mode=smoke` takes two steps through the same code",
     ),
 )
 
@@ -124,27 +115,26 @@ def failure_analysis(
 
     The message itself always stands there verbatim. A failure that is not known is said to be so.
     """
-    known = _known(f"{error_type}: {message}")
+    text = f"{error_type}: {message}"
+    known = _known(text) or (_UNKNOWN if remedy is None else None)
     parts = [f"# The run failed in stage `{stage}`", "## Cause"]
-    if known is not None:
-        parts.append(_with_figures(known.cause, message))
-    elif remedy is None:
-        parts.append("This failure is not among the known ones; the message is the library's own.")
-    if where is not None:
-        parts.append(f"Where: {named(where)}")
-    parts += [_fenced(f"{error_type}: {message}"), "## What was tried"]
+    parts += [] if known is None else [_with_figures(known.cause, message)]
+    parts += [] if where is None else [f"Where: {named(where)}"]
+    parts += [_fenced(text), "## What was tried"]
     parts.append(
         f"The run came as far as stage `{stage}` and stopped there at the first error. Nothing was tried "
         "again, replaced or skipped; what was written until then lies in this directory."
     )
-    parts += ["## What to do next", _steps(remedy, known)]
-    if traceback_text is not None:
-        parts += ["## Traceback", _fenced(traceback_text)]
+    steps = [*([] if remedy is None else [remedy]), *(() if known is None else known.remedies)]
+    numbered = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
+    parts += ["## What to do next", numbered]
+    parts += [] if traceback_text is None else ["## Traceback", _fenced(traceback_text)]
     return "\n\n".join(parts) + "\n"
 
 
 def _known(text: str) -> _Known | None:
-    return next((known for known in _KNOWN if known.pattern.search(text)), None)
+    fits = (known for known in _KNOWN if re.search(known.pattern, text, re.IGNORECASE | re.DOTALL))
+    return next(fits, None)
 
 
 def _with_figures(cause: str, message: str) -> str:
@@ -160,17 +150,6 @@ def _with_figures(cause: str, message: str) -> str:
             amounts = f" when it was asked for {int(asked[1]) / 2**30:.2f} GiB more"
     holder = "" if process is None else f" (here the one with number {process[1]})"
     return cause.format(amounts=amounts, process=holder)
-
-
-def _steps(remedy: str | None, known: _Known | None) -> str:
-    steps = [] if remedy is None else [remedy]
-    steps += [] if known is None else known.remedies
-    if not steps:
-        steps = [
-            "read the traceback from its end: the last line of this package's own code is where it stopped",
-            "run it small: `mode=smoke` takes two steps through the same code",
-        ]
-    return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
 
 
 def _fenced(text: str) -> str:
