@@ -227,8 +227,9 @@ class Door(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Say how each job ended; the sweep fails or regresses when one of them did."""
+        from tunix_exp.evidence.verify import runs_at
         from tunix_exp.report.outcomes import outcomes, table
-        from tunix_exp.report.page.write import runs_at, write_page
+        from tunix_exp.report.page.write import write_page
 
         sweep = Path(config.hydra.sweep.dir)
         rows = outcomes(sweep)

@@ -126,13 +126,13 @@ def test_surroundings_are_told_one_by_one(completed_run: Path) -> None:
     told = [pair.describe() for pair in surroundings(there, here) if not pair.is_same]
     assert told == [
         "machine.cpu_flags, those that the other lacks: original (none), replay avx512f",
+        f"code.lock_sha256: original None, replay {'d' * 64}",
+        "devices: original ['cpu:0'], replay ['TPU_0']",
+        "environment.OMP_NUM_THREADS: original 1, replay (none)",
+        "environment.XLA_FLAGS: original (none), replay --x",
         "machine.processor: original A, replay B",
         "machine.threads: original 2, replay 9",
         "platform: original cpu, replay tpu",
-        "devices: original ['cpu:0'], replay ['TPU_0']",
-        "versions.python: original 3.11, replay 3.12",
         "versions.jax: original (none), replay 0.10.2",
-        "environment.OMP_NUM_THREADS: original 1, replay (none)",
-        "environment.XLA_FLAGS: original (none), replay --x",
-        f"code.lock_sha256: original None, replay {'d' * 64}",
+        "versions.python: original 3.11, replay 3.12",
     ]

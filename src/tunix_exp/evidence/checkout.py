@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 
 from tunix_exp.errors import UserError
+from tunix_exp.evidence.layout import file_digest
 from tunix_exp.evidence.sections import Code
 
 PACKAGE = "tunix-exp"
@@ -117,7 +119,7 @@ def _patch(root: Path, untracked: Sequence[str]) -> bytes:
         return _told(root, "diff", "HEAD", *_PLAIN, environ=environment)
 
 
-def _told(root: Path, *words: str, environ: Mapping[str, str] | None = None) -> bytes:
+def _told(root: Path, *words: str, environ: Mapping[str, str] = MappingProxyType({})) -> bytes:
     """What git answers; in a checkout that has a commit it must, or the code would go unrecorded."""
     said = _git(root, *words, environ=environ)
     if said is None:
@@ -129,26 +131,23 @@ def _told(root: Path, *words: str, environ: Mapping[str, str] | None = None) -> 
     return said
 
 
-def _git(root: Path, *words: str, environ: Mapping[str, str] | None = None) -> bytes | None:
+def _git(root: Path, *words: str, environ: Mapping[str, str] = MappingProxyType({})) -> bytes | None:
     # the lock is for commands that write; taking it could disturb the user's own git
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **(environ or {})}
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **environ}
+    command = ["git", "-C", str(root), *words]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *words],
-            capture_output=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-            env=environment,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return subprocess.run(
+            command, capture_output=True, timeout=_TIMEOUT_S, check=True, env=environment
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout if done.returncode == 0 else None
 
 
 def _untracked(path: Path, name: str) -> str:
     if path.is_symlink() or not path.is_file():
-        return f"untracked {'-' * 64} {name}\n"
-    if path.stat().st_size > _MOST_HASHED_BYTES:
-        return f"untracked {f'{path.stat().st_size} bytes':-^64} {name}\n"
-    with path.open("rb") as stream:
-        return f"untracked {hashlib.file_digest(stream, 'sha256').hexdigest()} {name}\n"
+        mark = "-" * 64
+    elif path.stat().st_size > _MOST_HASHED_BYTES:
+        mark = f"{path.stat().st_size} bytes".center(64, "-")
+    else:
+        mark = file_digest(path)
+    return f"untracked {mark} {name}\n"

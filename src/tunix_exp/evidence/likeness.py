@@ -154,7 +154,7 @@ def surroundings(there: RunManifest, here: RunManifest) -> Iterator[Pair]:
     flags = [set((one.machine.cpu_flags or "").split()) for one in (there, here)]
     lacking = [" ".join(sorted(one - other)) or _ABSENT for one, other in (flags, flags[::-1])]
     yield Pair("machine.cpu_flags, those that the other lacks", *lacking)
-    yield from (_pair(name, a, b) for name in a | b)
+    yield from (_pair(name, a, b) for name in sorted(a | b))
 
 
 def _stood_on(run: RunManifest) -> dict[str, Any]:

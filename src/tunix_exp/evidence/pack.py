@@ -89,27 +89,30 @@ def pack(run: VerifiedRun, out: Path | None, *, inputs: Mapping[str, Path], read
         )
     # a run that a failing disk ended has no seal
     ends = [name for name in (layout.MANIFEST, layout.SUMS) if (run.root / name).exists()]
-    files = {f"{RUN}/{name}": run.root / name for name in [*layout.files_of(run.root), *ends]}
+    contents: dict[str, Path | bytes] = {
+        f"{RUN}/{name}": run.root / name for name in [*layout.files_of(run.root), *ends]
+    }
     places = {key: f"{INPUTS}/{key}/{path.name}" for key, path in inputs.items()}
-    files |= {places[key]: path for key, path in inputs.items()}
-    hashes = {name: layout.file_digest(path) for name, path in files.items()}
-    texts = {} if readme is None else {README: readme.encode("utf-8")}
-    hashes |= {name: hashlib.sha256(content).hexdigest() for name, content in texts.items()}
+    contents |= {places[key]: path for key, path in inputs.items()}
+    contents |= {} if readme is None else {README: readme.encode("utf-8")}
+    patch, lock = (
+        name if name in contents else None
+        for name in (f"{RUN}/{source.PATCH.path}", f"{RUN}/{source.LOCK.path}")
+    )
     listing = Listing(
         format=1,
         run_id=manifest.run_id,
         name=manifest.name,
         status=manifest.status,
         code=manifest.code,
-        patch=_there(f"{RUN}/{source.PATCH.path}", hashes),
-        lock=_there(f"{RUN}/{source.LOCK.path}", hashes),
+        patch=patch,
+        lock=lock,
         inputs=dict(sorted(places.items())),
-        files=dict(sorted(hashes.items())),
+        files={name: _digest(contents[name]) for name in sorted(contents)},
     )
-    texts[LISTING] = json_text(listing.model_dump(mode="json"), file=LISTING).encode("utf-8")
-    _write(target, stem(manifest), files, texts)
-    digest = layout.file_digest(target)
-    return Packed(target, digest, len(files) + len(texts), target.stat().st_size)
+    contents[LISTING] = json_text(listing.model_dump(mode="json"), file=LISTING).encode("utf-8")
+    _write(target, stem(manifest), contents)
+    return Packed(target, layout.file_digest(target), len(contents), target.stat().st_size)
 
 
 def is_pack(path: Path) -> bool:
@@ -188,22 +191,18 @@ def _listed(folder: Path) -> Iterator[Disagreement]:
     except UserError as broken:
         yield Disagreement(LISTING, broken.what)
         return
-    every = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    present = every - {LISTING}
-    for name in sorted(files.keys() - present):
-        yield Disagreement(name, f"is missing: {LISTING} has its hash")
-    for name in sorted(present - files.keys()):
-        yield Disagreement(name, f"is not in {LISTING}")
-    for name in sorted(present & files.keys()):
-        if layout.file_digest(folder / name) != files[name]:
-            yield Disagreement(name, f"differs from its hash in {LISTING}")
+    every = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    found = {name: layout.file_digest(path) for name, path in every.items() if name != LISTING}
+    for name, what in layout.hash_differences(files, found, by=LISTING):
+        yield Disagreement(name, what)
 
 
-def _there(name: str, files: Mapping[str, str]) -> str | None:
-    return name if name in files else None
+def _digest(content: Path | bytes) -> str:
+    is_file = isinstance(content, Path)
+    return layout.file_digest(content) if is_file else hashlib.sha256(content).hexdigest()
 
 
-def _write(target: Path, top: str, files: Mapping[str, Path], texts: Mapping[str, bytes]) -> None:
+def _write(target: Path, top: str, contents: Mapping[str, Path | bytes]) -> None:
     """`target` holds the files in order of their names; it was not there, or held the same."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -213,12 +212,11 @@ def _write(target: Path, top: str, files: Mapping[str, Path], texts: Mapping[str
             _compressed(raw, target) as stream,
             tarfile.open(fileobj=stream, mode="w") as tar,
         ):
-            for name in sorted([*files, *texts]):
-                if name in texts:
-                    tar.addfile(_member(f"{top}/{name}", len(texts[name])), io.BytesIO(texts[name]))
-                else:
-                    with files[name].open("rb") as content:
-                        tar.addfile(_member(f"{top}/{name}", files[name].stat().st_size), content)
+            for name, content in sorted(contents.items()):
+                with content.open("rb") if isinstance(content, Path) else io.BytesIO(content) as stored:
+                    member = _member(f"{top}/{name}", stored.seek(0, os.SEEK_END))
+                    stored.seek(0)
+                    tar.addfile(member, stored)
         if target.exists() and layout.file_digest(target) != layout.file_digest(temporary):
             raise UserError(
                 "there is another file already", where=str(target), remedy="name another one with --out"

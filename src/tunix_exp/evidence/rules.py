@@ -1,27 +1,10 @@
 """Which fields of a manifest must be known, and which may be null, by status, mode and nature."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from tunix_exp.evidence.manifest import LATER_FIELDS, RunManifest
 from tunix_exp.evidence.sections import Mode, NoEval, Status
-
-
-@dataclass(frozen=True, slots=True)
-class StatusRule:
-    """Which fields must be known, and which must be null, once a run has a status."""
-
-    known: frozenset[str] | Literal["all"]
-    null: frozenset[str]
-
-
-STATUS_RULES: dict[Status, StatusRule] = {
-    "running": StatusRule(known=frozenset(), null=frozenset({"error"})),
-    "completed": StatusRule(known="all", null=frozenset({"error"})),
-    "failed": StatusRule(known=frozenset({"error", "finished_at"}), null=frozenset()),
-    "interrupted": StatusRule(known=frozenset({"error", "finished_at"}), null=frozenset()),
-}
 
 # What a completed run may leave null, with the reason. Everything else must be known.
 NULL_BY_NATURE: dict[str, str] = {
@@ -81,16 +64,15 @@ NULL_WITHOUT_STEPS = frozenset({"tokens_per_s"})
 
 def rule_breaches(manifest: RunManifest, *, status: Status) -> list[str]:
     """Every way in which `manifest` breaks the rules that a run of `status` must meet."""
-    rule = STATUS_RULES[status]
-    plain = manifest.model_dump(mode="json")
-    nulls = {key for key in _null_keys(plain, "") if key in rule.null or key.split(".")[0] not in rule.null}
-    unknown = nulls - _allowed_nulls(manifest) if rule.known == "all" else nulls & rule.known
+    ended_early = status in ("failed", "interrupted")
+    nulls = set(_null_keys(manifest.model_dump(mode="json"), ""))
+    if status == "completed":
+        unknown = {key for key in nulls - _allowed_nulls(manifest) if not key.startswith("error.")}
+    else:
+        unknown = nulls & {"error", "finished_at"} if ended_early else set()
     breaches = [f"`{key}` is null, but the run is `{status}`" for key in sorted(unknown)]
-    breaches += [
-        f"`{key}` is not null, but the run is `{status}`"
-        for key in sorted(rule.null)
-        if plain[key] is not None
-    ]
+    if not ended_early and manifest.error is not None:
+        breaches.append(f"`error` is not null, but the run is `{status}`")
     return breaches + list(_contradictions(manifest))
 
 

@@ -19,7 +19,11 @@ def unpack(archive: Path, folder: Path) -> Path:
                     "there is no room to unpack it", where=str(folder), remedy="set TMPDIR to a larger disk"
                 )
             for member in members:
-                _copy_out(tar, member, folder / member.name)
+                target, content = folder / member.name, tar.extractfile(member)
+                assert content is not None  # it is a plain file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with content, target.open("xb") as out:
+                    shutil.copyfileobj(content, out)
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise UserError(
             f"the archive cannot be read: {error}",
@@ -27,15 +31,6 @@ def unpack(archive: Path, folder: Path) -> Path:
             remedy="name a run directory, or a file that `python -m tunix_exp pack` has made, whole",
         ) from error
     return folder / top
-
-
-def _copy_out(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
-    """The member's bytes, and nothing else of it, lie at `target`, where nothing lay."""
-    content = tar.extractfile(member)
-    assert content is not None  # it is a plain file
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with content, target.open("xb") as out:
-        shutil.copyfileobj(content, out)
 
 
 def _one_folder(archive: Path, members: list[tarfile.TarInfo]) -> str:

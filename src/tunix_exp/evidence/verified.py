@@ -8,7 +8,7 @@ from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.manifest import RunManifest
 from tunix_exp.evidence.strict_json import read_json_object
-from tunix_exp.evidence.verify import inspect, runs_below
+from tunix_exp.evidence.verify import inspect, runs_at
 from tunix_exp.objectives import registry
 
 
@@ -27,15 +27,14 @@ class VerifiedRun:
 
 def verified_run(path: Path) -> VerifiedRun:
     """The one run at or below `path`; a `UserError` names the files that disagree."""
-    runs = list(runs_below(path)) if path.is_dir() else []
-    if len(runs) != 1:
-        several = f"{len(runs)} runs: {', '.join(run.name for run in runs[:8])}"
+    root, *others = runs_at(path)
+    if others:
+        names = ", ".join(run.name for run in (root, *others)[:8])
         raise UserError(
-            f"there {'is no run' if not runs else f'are {several}'}",
+            f"there are {len(others) + 1} runs: {names}",
             where=str(path),
             remedy="name one run directory, such as outputs/NAME/DATE",
         )
-    root = runs[0]
     seen = inspect(root)
     if seen.disagreements or seen.manifest is None:
         listed = "\n".join(f"  {one.file}: {one.what}" for one in seen.disagreements)

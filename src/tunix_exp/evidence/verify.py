@@ -19,8 +19,6 @@ from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.evidence.sections import Finding, Status
 from tunix_exp.evidence.strict_json import BrokenFile
 
-__all__ = ["Disagreement", "inspect", "runs_below", "verify"]
-
 _TEXT_SUFFIXES = (".txt", ".md", ".html", ".yaml", ".json", ".jsonl")
 
 
@@ -69,6 +67,18 @@ def runs_below(path: Path) -> Iterator[Path]:
         if layout.MANIFEST in found or ".hydra" in names:
             names.clear()
             yield Path(folder)
+
+
+def runs_at(path: Path) -> list[Path]:
+    """The run at `path`, or the runs below it, job 10 after job 9; a `UserError` where there is none."""
+    runs = list(runs_below(path)) if path.is_dir() else []
+    if not runs:
+        raise UserError(
+            "there is no run directory at or below the path",
+            where=str(path),
+            remedy="name a run directory, or a directory of runs such as outputs/NAME or multirun/NAME",
+        )
+    return sorted(runs, key=lambda run: (len(str(run)), str(run)))
 
 
 def _odd(run: OpenedRun) -> tuple[Finding, ...]:

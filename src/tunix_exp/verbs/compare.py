@@ -1,16 +1,17 @@
 """`python -m tunix_exp compare PATH PATH…`: several runs on one page, best first."""
 
-import argparse
 from pathlib import Path
 
 from tunix_exp.errors import UserError
+from tunix_exp.evidence.verify import runs_at
 from tunix_exp.exits import COMPLETED
-from tunix_exp.report.page.write import runs_at, write_page
+from tunix_exp.report.page.write import write_page
+from tunix_exp.verbs.words import Words
 
 
 def main(words: list[str]) -> int:
     """Completed when the page is written, by default to `compare.html` where the command was typed."""
-    parser = argparse.ArgumentParser(prog="python -m tunix_exp compare", description=__doc__)
+    parser = Words("compare", "Draw several runs on one page, best first.")
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a run, or a directory of runs")
     parser.add_argument("--to", type=Path, metavar="FILE", default=Path("compare.html"))
     asked = parser.parse_args(words)

@@ -1,18 +1,19 @@
 """`python -m tunix_exp report PATH…`: a page for each run, and one for each sweep, that works off line."""
 
-import argparse
 from pathlib import Path
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.kinds.pages import REPORT
 from tunix_exp.evidence.layout import MANIFEST
+from tunix_exp.evidence.verify import runs_at
 from tunix_exp.exits import COMPLETED
-from tunix_exp.report.page.write import runs_at, write_page
+from tunix_exp.report.page.write import write_page
+from tunix_exp.verbs.words import Words
 
 
 def main(words: list[str]) -> int:
     """Completed when every page is written: a run's beside its directory, a sweep's into it."""
-    parser = argparse.ArgumentParser(prog="python -m tunix_exp report", description=__doc__)
+    parser = Words("report", "Draw a page for each run, and one for each sweep.")
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a run, or a directory of runs")
     parser.add_argument("--to", type=Path, metavar="FILE", help="where to write the page of a single PATH")
     asked = parser.parse_args(words)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.pack import inspect_pack, is_pack
-from tunix_exp.evidence.verify import Inspection, inspect, runs_below
+from tunix_exp.evidence.verify import Inspection, inspect, runs_at
 from tunix_exp.exits import COMPLETED, FAILED
 
 
@@ -26,22 +26,14 @@ def main(words: list[str]) -> int:
 
 
 def _inspected(path: Path) -> Iterator[tuple[Path, Inspection]]:
-    """Every run at or below `path`, in order of their paths.
+    """Every run at or below `path`, or the one in an archive.
 
     A folder in which Hydra started a job that never claimed it counts as a run, and disagrees.
     """
     if is_pack(path):
         yield path, inspect_pack(path)
-        return
-    runs = list(runs_below(path)) if path.is_dir() else []
-    if not runs:
-        raise UserError(
-            "there is no run directory at or below the path",
-            where=str(path),
-            remedy="name a run directory, or a directory of runs such as outputs/NAME or multirun/NAME",
-        )
-    for run in runs:
-        yield run, inspect(run)
+    else:
+        yield from ((run, inspect(run)) for run in runs_at(path))
 
 
 def _verdict(seen: Inspection) -> str:

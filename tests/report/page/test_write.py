@@ -2,8 +2,9 @@ import pytest
 
 from tests.report.page.run_folder import write_folder
 from tunix_exp.errors import UserError
+from tunix_exp.evidence.verify import runs_at
 from tunix_exp.report.page.run import run_page
-from tunix_exp.report.page.write import runs_at, write_page
+from tunix_exp.report.page.write import write_page
 
 
 def test_runs_come_in_order_of_their_numbers(tmp_path):

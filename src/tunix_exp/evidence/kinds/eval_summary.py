@@ -164,7 +164,7 @@ KIND = Kind(
     path=_PATH,
     name="summary of the evaluation",
     holds="the scores of base and trained model, and their comparison",
-    when=when_evaluated("items", trained=False),
+    when=when_evaluated("items", "base"),
     integrity=(
         Check(_scored_again, (config.KIND.path, predictions.BASE.path)),
         Check(_recomputed, _NEEDS),

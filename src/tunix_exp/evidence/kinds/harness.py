@@ -93,40 +93,32 @@ def _is_misjudged(one: Sample) -> bool:
 _BASE = ("harness/base.json", "harness/base.jsonl")
 _TRAINED = ("harness/trained.json", "harness/trained.jsonl")
 _SUMMARY = "harness_summary.json"
-BASE = Kind(
-    path=_BASE[0],
-    name="base results of the harness",
-    holds="the harness's own results for the base model",
-    when=when_evaluated("harness", trained=False),
-    integrity=(Check(_base, _BASE),),
+_CHECKS = {"base": Check(_base, _BASE), "trained": Check(_trained, (*_BASE, *_TRAINED))}
+BASE, TRAINED = (
+    Kind(
+        path=f"harness/{which}.json",
+        name=f"{which} results of the harness",
+        holds=f"the harness's own results for the {which} model",
+        when=when_evaluated("harness", which),
+        integrity=(check,),
+    )
+    for which, check in _CHECKS.items()
 )
-TRAINED = Kind(
-    path=_TRAINED[0],
-    name="trained results of the harness",
-    holds="the harness's own results for the trained model",
-    when=when_evaluated("harness", trained=True),
-    integrity=(Check(_trained, (*_BASE, *_TRAINED)),),
-)
-BASE_SAMPLES = Kind(
-    path=_BASE[1],
-    name="base answers to the harness",
-    holds="every item of the tasks as the base model met it, and what it scored",
-    when=when_evaluated("harness", trained=False),
-    schema=Sample,
-    compared=(Compared("id"),),
-)
-TRAINED_SAMPLES = Kind(
-    path=_TRAINED[1],
-    name="trained answers to the harness",
-    holds="every item of the tasks as the trained model met it, and what it scored",
-    when=when_evaluated("harness", trained=True),
-    schema=Sample,
-    compared=(Compared("id", of_the_end=True),),
+BASE_SAMPLES, TRAINED_SAMPLES = (
+    Kind(
+        path=f"harness/{which}.jsonl",
+        name=f"{which} answers to the harness",
+        holds=f"every item of the tasks as the {which} model met it, and what it scored",
+        when=when_evaluated("harness", which),
+        schema=Sample,
+        compared=(Compared("id", of_the_end=which == "trained"),),
+    )
+    for which in _CHECKS
 )
 SUMMARY = Kind(
     path=_SUMMARY,
     name="summary of the harness",
     holds="every metric of the harness's tasks for both models, and their comparison",
-    when=when_evaluated("harness", trained=False),
+    when=when_evaluated("harness", "base"),
     integrity=(Check(_recomputed, (config.KIND.path, _SUMMARY, *_BASE)),),
 )

@@ -18,21 +18,19 @@ def _trained(run: OpenedRun) -> Found:
     yield from unlike_lines(run, BASE, TRAINED, "tokens")
 
 
-BASE = Kind(
-    path="heldout/base.jsonl",
-    name="base held-out losses",
-    holds="the base model's loss on each held-out item",
-    when=when_evaluated("items", trained=False),
-    schema=ItemLoss,
-    integrity=(Check(_base, ("heldout/base.jsonl", predictions.BASE.path)),),
-    compared=(Compared("id"),),
-)
-TRAINED = Kind(
-    path="heldout/trained.jsonl",
-    name="trained held-out losses",
-    holds="the trained model's loss on each held-out item",
-    when=when_evaluated("items", trained=True),
-    schema=ItemLoss,
-    integrity=(Check(_trained, (BASE.path, "heldout/trained.jsonl", predictions.TRAINED.path)),),
-    compared=(Compared("id", of_the_end=True),),
+_CHECKS = {
+    "base": Check(_base, ("heldout/base.jsonl", predictions.BASE.path)),
+    "trained": Check(_trained, ("heldout/base.jsonl", "heldout/trained.jsonl", predictions.TRAINED.path)),
+}
+BASE, TRAINED = (
+    Kind(
+        path=f"heldout/{which}.jsonl",
+        name=f"{which} held-out losses",
+        holds=f"the {which} model's loss on each held-out item",
+        when=when_evaluated("items", which),
+        schema=ItemLoss,
+        integrity=(check,),
+        compared=(Compared("id", of_the_end=which == "trained"),),
+    )
+    for which, check in _CHECKS.items()
 )

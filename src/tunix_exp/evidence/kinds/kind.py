@@ -168,11 +168,11 @@ def when_computed(facts: Facts) -> Due:
     return "must" if facts.computes else "may"
 
 
-def when_evaluated(kind: EvalKind, *, trained: bool) -> Callable[[Facts], Due]:
-    """A completed run has it when the base model, or the `trained` one, is evaluated on `kind`."""
+def when_evaluated(kind: EvalKind, which: str) -> Callable[[Facts], Due]:
+    """A completed run has it when the model, `base` or `trained`, is evaluated on `kind`."""
 
     def when(facts: Facts) -> Due:
-        is_evaluated = facts.eval_kind == kind and (facts.trains if trained else facts.computes)
-        return "must" if is_evaluated else "never"
+        has_model = facts.trains if which == "trained" else facts.computes
+        return "must" if facts.eval_kind == kind and has_model else "never"
 
     return when

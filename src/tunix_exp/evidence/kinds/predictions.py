@@ -97,21 +97,19 @@ BASELINE = Kind(
     schema=Prediction,
     integrity=(Check(_baseline, (config.KIND.path, _BASE)),),
 )
-BASE = Kind(
-    path=_BASE,
-    name="base predictions",
-    holds="every answer of the base model, as it was scored",
-    when=when_evaluated("items", trained=False),
-    schema=Prediction,
-    integrity=(Check(_base, (_BASE,)), Check(_bundled, (config.KIND.path, _BASE))),
-    compared=(Compared("id"),),
-)
-TRAINED = Kind(
-    path=_TRAINED,
-    name="trained predictions",
-    holds="every answer of the trained model, as it was scored",
-    when=when_evaluated("items", trained=True),
-    schema=Prediction,
-    integrity=(Check(_trained, (_BASE, _TRAINED)),),
-    compared=(Compared("id", of_the_end=True),),
+_CHECKS = {
+    "base": (Check(_base, (_BASE,)), Check(_bundled, (config.KIND.path, _BASE))),
+    "trained": (Check(_trained, (_BASE, _TRAINED)),),
+}
+BASE, TRAINED = (
+    Kind(
+        path=f"predictions/{which}.jsonl",
+        name=f"{which} predictions",
+        holds=f"every answer of the {which} model, as it was scored",
+        when=when_evaluated("items", which),
+        schema=Prediction,
+        integrity=checks,
+        compared=(Compared("id", of_the_end=which == "trained"),),
+    )
+    for which, checks in _CHECKS.items()
 )

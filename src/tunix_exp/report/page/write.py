@@ -1,23 +1,10 @@
-"""From paths on a command line to pages on disk: which runs are meant, and where a page may lie."""
+"""Pages on disk, and where one may lie."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.layout import MANIFEST
-from tunix_exp.evidence.verify import runs_below
-
-
-def runs_at(path: Path) -> list[Path]:
-    """The run at `path`, or the runs below it, job 10 after job 9."""
-    runs = list(runs_below(path)) if path.is_dir() else []
-    if not runs:
-        raise UserError(
-            "there is no run directory at or below the path",
-            where=str(path),
-            remedy="name a run directory, or a directory of runs such as multirun/NAME/DATE",
-        )
-    return sorted(runs, key=lambda run: (len(str(run)), str(run)))
 
 
 def write_page(runs: Sequence[Path], target: Path, *, title: str | None) -> None:
