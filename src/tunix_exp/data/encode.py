@@ -13,6 +13,7 @@ from tunix_exp.data.jinja_chat import JinjaChat
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.errors import UserError
+from tunix_exp.models.chat import Message
 
 # Stands for a part of an example where the template's own text alone matters; no name of a token has it.
 _BLANK = "\ufdd0"
@@ -33,6 +34,7 @@ class Reading(NamedTuple):
     """An example as it is rendered: with the names of special tokens broken where its text has some."""
 
     example: Example
+    messages: list[Message]
     names: Counter[str]
     is_broken: bool
 
@@ -70,7 +72,7 @@ class Encoder:
         if self.renderer.own is not None:
             return self._shortened_whole(example, len(encoded.ids), most)
         reading, start = self.read(example), encoded.answers[-1][0]
-        parts = self._renderer_of(reading).response_parts(reading.example)
+        parts = self.renderer.response_parts(reading.example)
         texts = [(text, reading.is_broken) for text in (parts.before, parts.reasoning, parts.after)]
         before, reasoning, after = self._ids(texts)
         left = most - start - len(before) - len(after) - 1
@@ -101,7 +103,7 @@ class Encoder:
         return ids
 
     def _apart(self, readings: Sequence[Reading]) -> list[Encoded]:
-        turns = [self._renderer_of(reading).turns(reading.example) for reading in readings]
+        turns = [self.renderer.turns_of(reading.messages, reading.example) for reading in readings]
         texts = [
             (text, reading.is_broken)
             for reading, of_example in zip(readings, turns, strict=True)
@@ -116,12 +118,7 @@ class Encoder:
 
     def _whole(self, readings: Sequence[Reading], chat: JinjaChat) -> list[Encoded]:
         wholes = [
-            whole.rendered(
-                chat,
-                self._renderer_of(reading).messages(reading.example),
-                reading.example,
-                every_turn=self.every_turn,
-            )
+            whole.rendered(chat, reading.messages, reading.example, every_turn=self.every_turn)
             for reading in readings
         ]
         texts = [
@@ -139,28 +136,25 @@ class Encoder:
 
     def read(self, example: Example) -> Reading:
         """The example, its text safe to render: what names a special token there is text."""
-        specials = self.tokenizer.specials
-        contents = self._contents(example)
+        specials, messages = self.tokenizer.specials, self.renderer.messages(example)
         own = self._template_names(len(example.steps), bool(example.messages))
-        if specials.count(contents) == own:
-            return Reading(example, Counter(), False)
-        is_chat = self.renderer.template.chat != "none"
+        contents = [content for _, content in messages]
+        if not own and not specials.is_in(contents):
+            return Reading(example, messages, own, False)
+        names = specials.count(contents)
+        if names == own:
+            return Reading(example, messages, Counter(), False)
         # A chat template may look at how a message begins, and takes white space off its ends.
+        is_chat = self.renderer.template.chat != "none"
         broken = specials.as_text if is_chat else specials.fenced
-        return Reading(
-            dataclasses.replace(
-                example,
-                question=broken(example.question),
-                steps=tuple(map(broken, example.steps)),
-                answer=broken(example.answer),
-                messages=tuple((role, broken(content)) for role, content in example.messages),
-            ),
-            specials.count(contents) - own,
-            True,
+        safe = dataclasses.replace(
+            example,
+            question=broken(example.question),
+            steps=tuple(map(broken, example.steps)),
+            answer=broken(example.answer),
+            messages=tuple((role, broken(content)) for role, content in example.messages),
         )
-
-    def _contents(self, example: Example) -> list[str]:
-        return [content for _, content in self.renderer.messages(example)]
+        return Reading(safe, self._broken_renderer.messages(safe), names - own, True)
 
     @functools.cache  # noqa: B019 - as long as the encoder, which lives as long as the set that it encodes
     def _template_names(self, steps: int, has_messages: bool) -> Counter[str]:
@@ -179,9 +173,6 @@ class Encoder:
             return self.renderer
         system = self.tokenizer.specials.as_text(template.system)
         return dataclasses.replace(self.renderer, template=template.model_copy(update={"system": system}))
-
-    def _renderer_of(self, reading: Reading) -> Renderer:
-        return self._broken_renderer if reading.is_broken else self.renderer
 
     def _ids(self, texts: Sequence[tuple[str, bool]]) -> list[list[int]]:
         """The ids of each text, those with breaks one by one."""

@@ -1,6 +1,8 @@
 """The only place that makes text of an example: training and evaluation both render here."""
 
+import functools
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from string import Formatter
 from typing import NamedTuple
@@ -102,7 +104,11 @@ class Renderer:
 
         Not of the tokenizer's own chat template, which writes a conversation as a whole.
         """
-        chat, messages = self._chat, self.messages(example)
+        return self.turns_of(self.messages(example), example)
+
+    def turns_of(self, messages: list[Message], example: Example) -> list[Turn]:
+        """The same, of the example's `messages`."""
+        chat = self._chat
         if chat is None:
             return [Turn(messages[0][1], messages[1][1])]
         assert isinstance(chat, ChatTemplate)
@@ -183,43 +189,45 @@ class Renderer:
     def _fill(self, name: str, values: dict[str, str]) -> str:
         return _join(self._pieces(name), values)
 
-    def _pieces(self, name: str) -> list[Piece]:
-        """The template `name` as literal text and placeholders, alternating, each placeholder seen once."""
-        text: str = getattr(self.template, name)
-        where = f"{self.key}.{name}"
-        needed = _NEEDED[name]
-        placeholders = " and ".join(f"{{{field}}}" for field in needed)
-        try:
-            parsed = list(Formatter().parse(text))
-        except ValueError as error:
+    def _pieces(self, name: str) -> tuple[Piece, ...]:
+        return _taken_apart(getattr(self.template, name), f"{self.key}.{name}", _NEEDED[name])
+
+
+@functools.cache
+def _taken_apart(text: str, where: str, needed: tuple[str, ...]) -> tuple[Piece, ...]:
+    """The template as literal text and placeholders, alternating, each placeholder seen once."""
+    placeholders = " and ".join(f"{{{field}}}" for field in needed)
+    try:
+        parsed = list(Formatter().parse(text))
+    except ValueError as error:
+        raise UserError(
+            f"the template {shown(text)} has a brace without its partner",
+            where=where,
+            remedy="write a literal brace twice: {{ or }}",
+        ) from error
+    pieces: list[Piece] = []
+    found: list[str] = []
+    for literal, field, spec, conversion in parsed:
+        pieces.append((literal, field))
+        if field is None:
+            continue
+        if field not in needed or spec or conversion:
+            placeholder = field + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
             raise UserError(
-                f"the template {shown(text)} has a brace without its partner",
+                f"the template {shown(text)} has an unknown placeholder {{{placeholder}}}",
                 where=where,
-                remedy="write a literal brace twice: {{ or }}",
-            ) from error
-        pieces: list[Piece] = []
-        found: list[str] = []
-        for literal, field, spec, conversion in parsed:
-            pieces.append((literal, field))
-            if field is None:
-                continue
-            if field not in needed or spec or conversion:
-                placeholder = field + (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
-                raise UserError(
-                    f"the template {shown(text)} has an unknown placeholder {{{placeholder}}}",
-                    where=where,
-                    remedy=f"use {placeholders} and no other; write a literal brace twice: {{{{ or }}}}",
-                )
-            found.append(field)
-        for field in needed:
-            if found.count(field) != 1:
-                how_often = "lacks" if field not in found else "repeats"
-                raise UserError(
-                    f"the template {shown(text)} {how_often} {{{field}}}",
-                    where=where,
-                    remedy=f"put {placeholders} into it, once",
-                )
-        return pieces
+                remedy=f"use {placeholders} and no other; write a literal brace twice: {{{{ or }}}}",
+            )
+        found.append(field)
+    for field in needed:
+        if found.count(field) != 1:
+            how_often = "lacks" if field not in found else "repeats"
+            raise UserError(
+                f"the template {shown(text)} {how_often} {{{field}}}",
+                where=where,
+                remedy=f"put {placeholders} into it, once",
+            )
+    return tuple(pieces)
 
 
 def _counted(roles: list[str]) -> str:
@@ -227,5 +235,5 @@ def _counted(roles: list[str]) -> str:
     return ", ".join(f"{number} of {role}" for role, number in count.items())
 
 
-def _join(pieces: list[Piece], values: dict[str, str]) -> str:
+def _join(pieces: Sequence[Piece], values: dict[str, str]) -> str:
     return "".join(literal + ("" if field is None else values[field]) for literal, field in pieces)

@@ -57,6 +57,10 @@ class SpecialTokens:
         """Whether the text must be read by `encode`: `as_text` changed a part of it."""
         return _MARK in text
 
+    def is_in(self, texts: Iterable[str]) -> bool:
+        """Whether one of the texts contains the name of a special token."""
+        return any(self._pattern.search(text) for text in texts)
+
     def count(self, texts: Iterable[str]) -> Counter[str]:
         """How often each special token's name is in the texts."""
         return Counter(name for text in texts for name in self._pattern.findall(text))
