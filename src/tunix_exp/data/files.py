@@ -3,7 +3,7 @@
 import glob
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -155,6 +155,11 @@ def _part(path: Path, stem: str, where: str) -> Part:
         begin = stream.read(4096)
     if begin.startswith(received.LFS_POINTER):
         raise received.lfs_pointer(path)
+    return replace(_part_of(path, kind, begin, stem, where), file=path)
+
+
+def _part_of(path: Path, kind: str, begin: bytes, stem: str, where: str) -> Part:
+    name = str(path)
     if kind in _ARROW_KINDS:
         if path.suffix in text.COMPRESSED:
             raise UserError(

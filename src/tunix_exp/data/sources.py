@@ -4,10 +4,13 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+from pydantic import TypeAdapter
 
+from tunix_exp.data import cache
 from tunix_exp.data.config import DataConfig, FieldsConfig, Format
 from tunix_exp.data.example import Example
 from tunix_exp.data.files import Opened, open_source
@@ -15,7 +18,7 @@ from tunix_exp.data.formats import resolve
 from tunix_exp.data.reading.part import BadRow, Part, Seen, digest_of
 from tunix_exp.data.reading.values import kind_of
 from tunix_exp.data.rows import RowReader, is_missing, value_at
-from tunix_exp.data.table import ExampleTable, TableWriter
+from tunix_exp.data.table import ExampleTable, TableWriter, mapped
 from tunix_exp.errors import UserError
 from tunix_exp.json_text import printable
 
@@ -50,12 +53,20 @@ class SourceFacts:
     counts: Mapping[str, int]
 
 
+_TABLE, _FACTS = "examples.arrow", "facts.json"
+_FACTS_OF = TypeAdapter(SourceFacts)
+
+
 @dataclass(frozen=True, slots=True)
 class ExampleSet(Sequence[Example]):
-    """The examples in the order of their source, and the facts of that source."""
+    """The examples in the order of their source, and the facts of that source.
+
+    `kept_in` is the folder of the cache that they are read from, where they are.
+    """
 
     examples: ExampleTable
     facts: SourceFacts
+    kept_in: Path | None = None
 
     def __len__(self) -> int:
         """The number of examples."""
@@ -156,7 +167,24 @@ class _Reading:
     def done(self, *, questions_distinct: bool) -> ExampleSet:
         """The examples, once all rows were read."""
         opened = open_source(self._source, self._where)
-        writer, equals = TableWriter(), _Equals()
+        files = [part.file for part in opened.parts if part.file is not None]
+        fields = self._fields.model_dump()
+        settings = [self._form, fields, dict(self._only), self._limit, questions_distinct, self._source]
+        folder = cache.folder_for(files, "examples", *settings)
+        if folder is None:
+            table, facts = self._read_all(opened, TableWriter(), questions_distinct)
+            return ExampleSet(table, facts)
+        if not cache.is_whole(folder):
+            with cache.building(folder) as made:
+                _, facts = self._read_all(opened, TableWriter(str(made / _TABLE)), questions_distinct)
+                (made / _FACTS).write_bytes(_FACTS_OF.dump_json(facts))
+        facts = _FACTS_OF.validate_json((folder / _FACTS).read_bytes())
+        return ExampleSet(mapped(str(folder / _TABLE)), facts, folder)
+
+    def _read_all(
+        self, opened: Opened, writer: TableWriter, questions_distinct: bool
+    ) -> tuple[ExampleTable, SourceFacts]:
+        equals = _Equals()
         ids: dict[str, str] | None = None if self._fields.id is None else {}
         questions: dict[str, str] | None = {} if questions_distinct else None
         seen: list[tuple[Part, Seen]] = []
@@ -189,7 +217,7 @@ class _Reading:
                 where=f"{self._key}.only",
                 remedy="check the names and the values, as they stand in the file",
             )
-        return ExampleSet(table, self._facts(opened, seen, len(table), equals))
+        return table, self._facts(opened, seen, len(table), equals)
 
     def _examples(self, part: Part, seen: Seen) -> Iterator[Example]:
         """Those of the rows that are asked for and sound; the others are noted."""

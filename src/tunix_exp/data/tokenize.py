@@ -3,18 +3,20 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
+from tunix_exp.data import cache
 from tunix_exp.data.config import Learn, TooLong
 from tunix_exp.data.encode import Encoded, Encoder
 from tunix_exp.data.example import Example
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.sources import ExampleSet
 from tunix_exp.data.tokenizer import Tokenizer
-from tunix_exp.data.tokens import Tokens, TokensWriter
+from tunix_exp.data.tokens import Flat, Tokens, TokensWriter, mapped_flat
 from tunix_exp.errors import UserError
 
 _MOST_SHOWN = 10
@@ -92,7 +94,60 @@ def tokenize(
     model's, which no longer row can help. `learn` says which of an example's tokens are learnt.
     """
     encoder = Encoder(renderer, tokenizer, every_turn=learn == "assistant_turns")
-    writer, misfits = TokensWriter(), _Misfits()
+    bound = _Bound(max_tokens, too_long, key, positions)
+    folder, table = None, examples
+    if isinstance(examples, ExampleSet):
+        table = examples.examples
+        special = [tokenizer.digest, tokenizer.bos_ids, tokenizer.end_id, tokenizer.stop_ids]
+        own = None if renderer.own is None else [renderer.own.text, renderer.own.variables]
+        settings = [own, renderer.template.model_dump(mode="json"), max_tokens, too_long, learn]
+        folder = cache.folder_within(examples.kept_in, "tokens", *special, *settings)
+    if folder is None:
+        writer = TokensWriter()
+        fate = _write(table, encoder, bound, learn, writer)
+        return _tokenized(table, writer.flat(), fate)
+    if not cache.is_whole(folder):
+        with cache.building(folder) as made:
+            writer = TokensWriter(made)
+            fate = _write(table, encoder, bound, learn, writer)
+            writer.flat()
+            (made / _FATE).write_bytes(_FATE_OF.dump_json(fate))
+    fate = _FATE_OF.validate_json((folder / _FATE).read_bytes())
+    return _tokenized(table, mapped_flat(folder), fate)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fate:
+    """What became of the rows that were not kept as they are."""
+
+    shortened_ids: tuple[str, ...]
+    dropped_ids: tuple[str, ...]
+    special_names: NamesInText
+
+
+_FATE, _FATE_OF = "fate.json", TypeAdapter(_Fate)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """The most tokens of an example, what is done with those that have more, and where that is set."""
+
+    max_tokens: int
+    too_long: TooLong
+    key: str
+    positions: int | None
+
+
+def _tokenized(examples: Sequence[Example], flat: Flat, fate: _Fate) -> Tokenized:
+    kept = Tokens(examples, flat)
+    return Tokenized(kept, _statistics(kept, len(examples), fate))
+
+
+def _write(
+    examples: Sequence[Example], encoder: Encoder, bound: _Bound, learn: Learn, writer: TokensWriter
+) -> _Fate:
+    max_tokens, too_long, key, positions = astuple(bound)
+    misfits = _Misfits()
     shortened: list[str] = []
     dropped: list[str] = []
     names: Counter[str] = Counter()
@@ -111,8 +166,7 @@ def tokenize(
             writer.append(index, fitting.ids, fitting.answers[-1][0], learnt_T)
     if misfits.count and too_long == "error":
         raise _too_long(misfits, len(examples), max_tokens, key, positions)
-    flat = writer.flat()
-    if not len(flat.index_K):
+    if len(examples) == len(dropped):
         raise UserError(
             f"none of the {len(examples)} examples fits {max_tokens} tokens (the longest has "
             f"{misfits.longest[0][0]})",
@@ -120,9 +174,7 @@ def tokenize(
             remedy=f"raise {key}.max_tokens (null: as much as they need and the model has), or check"
             f" {key}.source and {key}.fields",
         )
-    found = NamesInText(rows_with_names, dict(sorted(names.items())))
-    kept = Tokens(examples.examples if isinstance(examples, ExampleSet) else examples, flat)
-    return Tokenized(kept, _statistics(kept, len(examples), shortened, dropped, found))
+    return _Fate(tuple(shortened), tuple(dropped), NamesInText(rows_with_names, dict(sorted(names.items()))))
 
 
 def _encoded(examples: Sequence[Example], encoder: Encoder) -> Iterator[tuple[Example, Encoded]]:
@@ -191,26 +243,20 @@ def _too_long(misfits: _Misfits, rows: int, max_tokens: int, key: str, positions
     )
 
 
-def _statistics(
-    kept: Tokens,
-    rows_read: int,
-    shortened: list[str],
-    dropped: list[str],
-    names: NamesInText,
-) -> TokenStatistics:
+def _statistics(kept: Tokens, rows_read: int, fate: _Fate) -> TokenStatistics:
     prompt_K, total_K = kept.flat.prompt_K, kept.lengths_K
     return TokenStatistics(
         rows_read=rows_read,
         rows_kept=len(kept),
-        rows_shortened=len(shortened),
-        rows_dropped=len(dropped),
+        rows_shortened=len(fate.shortened_ids),
+        rows_dropped=len(fate.dropped_ids),
         prompt_tokens=_lengths(prompt_K),
         response_tokens=_lengths(total_K - prompt_K),
         total_tokens=_lengths(total_K),
         supervised_share=float(kept.flat.learnt_N.sum() / total_K.sum()),
-        shortened_ids=tuple(shortened),
-        dropped_ids=tuple(dropped),
-        special_names=names,
+        shortened_ids=fate.shortened_ids,
+        dropped_ids=fate.dropped_ids,
+        special_names=fate.special_names,
     )
 
 

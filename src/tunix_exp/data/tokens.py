@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, overload
 
 import numpy as np
@@ -50,6 +51,9 @@ class Flat(NamedTuple):
     learnt_N: np.ndarray
 
 
+_KINDS = (np.int64, np.int64, np.int32, np.int32, np.bool_)
+
+
 class Tokens(Sequence[TokenizedExample]):
     """The examples that were kept, each put together when it is asked for."""
 
@@ -94,9 +98,11 @@ class Tokens(Sequence[TokenizedExample]):
 class TokensWriter:
     """Arrays that grow by an example at a time."""
 
-    def __init__(self) -> None:
-        """Of no example yet."""
+    def __init__(self, folder: Path | None = None) -> None:
+        """Of no example yet; in memory, or in files of a folder."""
         self._whole: list[Flat] = []
+        self._files = None if folder is None else [(folder / name).open("wb") for name in Flat._fields]
+        self._end = 0
         self._index: list[int] = []
         self._prompt: list[int] = []
         self._tokens: list[Sequence[int]] = []
@@ -116,21 +122,33 @@ class TokensWriter:
             return
         lengths = [len(tokens) for tokens in self._tokens]
         tokens_N = np.fromiter((token for tokens in self._tokens for token in tokens), np.int32, sum(lengths))
-        self._whole.append(
-            Flat(
-                np.array(self._index, np.int64),
-                np.array(lengths, np.int64),
-                np.array(self._prompt, np.int32),
-                tokens_N,
-                np.concatenate(self._learnt),
-            )
+        ends_K = self._end + np.cumsum(lengths, dtype=np.int64)
+        self._end = int(ends_K[-1])
+        flat = Flat(
+            np.array(self._index, np.int64),
+            ends_K,
+            np.array(self._prompt, np.int32),
+            tokens_N,
+            np.concatenate(self._learnt),
         )
+        if self._files is None:
+            self._whole.append(flat)
+        else:
+            for file, array in zip(self._files, flat, strict=True):
+                array.tofile(file)
         self._index, self._prompt, self._tokens, self._learnt = [], [], [], []
 
     def flat(self) -> Flat:
-        """All that was appended; nothing more can be."""
+        """All that was appended, where it is in memory; nothing more can be."""
         self._flush()
-        kinds = (np.int64, np.int64, np.int32, np.int32, np.bool_)
-        empty = Flat(*(np.zeros(0, kind) for kind in kinds))
-        joined = Flat(*map(np.concatenate, zip(*(self._whole or [empty]), strict=True)))
-        return joined._replace(ends_K=np.cumsum(joined.ends_K))
+        if self._files is not None:
+            for file in self._files:
+                file.close()
+        empty = Flat(*(np.zeros(0, kind) for kind in _KINDS))
+        return Flat(*map(np.concatenate, zip(*(self._whole or [empty]), strict=True)))
+
+
+def mapped_flat(folder: Path) -> Flat:
+    """The arrays that a `TokensWriter` wrote into the folder, read from disk where they are asked for."""
+    files = [folder / name for name in Flat._fields]
+    return Flat(*(np.memmap(file, kind, "r") for file, kind in zip(files, _KINDS, strict=True)))

@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 Raw = tuple[int, int, Any]
@@ -37,7 +38,7 @@ class Part:
     """One file of a source.
 
     `rows` goes through the file from its beginning; `parse` makes a record of a row, or raises BadRow; `kind`
-    names the form of the file, `hashed` what the digest is of.
+    names the form of the file, `hashed` what the digest is of. `file` is where it lies on this machine.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Part:
     rows: Callable[[Seen], Iterator[Raw]]
     parse: Callable[[Any], Any]
     is_array: bool = False
+    file: Path | None = None
 
     def place(self, number: int, line: int) -> str:
         """Where the row stands; elements of an array may share a line, and have their number."""
