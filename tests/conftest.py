@@ -28,6 +28,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 # A tenth of lowering is to note down from which lines it came.
 os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TUNIX_EXP_CACHE"] = ""  # rows are read again in every test
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 import ctypes
+import gc
 import mmap
 import os
 import subprocess
@@ -95,3 +96,10 @@ def test_who_has_switched_huge_pages_off_keeps_them_off():
         assert switch(host_memory._IS_WITHOUT_HUGE_PAGES, 0, 0, 0, 0) == 1
     finally:
         switch(host_memory._WITHOUT_HUGE_PAGES, 0, 0, 0, 0)
+
+
+def test_the_search_for_garbage_is_as_it_was_after_a_block_without_it():
+    assert gc.isenabled()
+    with host_memory.no_garbage_sought():
+        assert not gc.isenabled()
+    assert gc.isenabled()

@@ -20,6 +20,7 @@ from tunix_exp.data.reading.values import kind_of
 from tunix_exp.data.rows import RowReader, is_missing, value_at
 from tunix_exp.data.table import ExampleTable, TableWriter, mapped
 from tunix_exp.errors import UserError
+from tunix_exp.host_memory import no_garbage_sought
 from tunix_exp.json_text import printable
 
 _MOST_SHOWN = 10
@@ -181,6 +182,7 @@ class _Reading:
         facts = _FACTS_OF.validate_json((folder / _FACTS).read_bytes())
         return ExampleSet(mapped(str(folder / _TABLE)), facts, folder)
 
+    @no_garbage_sought()
     def _read_all(
         self, opened: Opened, writer: TableWriter, questions_distinct: bool
     ) -> tuple[ExampleTable, SourceFacts]:

@@ -55,7 +55,9 @@ class ExampleTable(Sequence[Example]):
     def __iter__(self) -> Iterator[Example]:
         """The examples in order."""
         for batch in self._table.to_batches(max_chunksize=_BATCH):
-            yield from map(_example, batch.to_pylist())
+            ids, questions, steps, *others, roles, texts = map(_values, batch.columns)
+            messages = (tuple(zip(*pair, strict=True)) for pair in zip(roles, texts, strict=True))
+            yield from map(Example, ids, questions, map(tuple, steps), *others, messages)
 
     def column(self, name: str) -> Iterator[Any]:
         """The values of one column, in order."""
@@ -116,6 +118,13 @@ def table_of(examples: Sequence[Example]) -> ExampleTable:
     for example in examples:
         writer.append(example)
     return writer.table()
+
+
+def _values(column: pa.Array) -> Sequence[Any]:
+    """The column's values; of lists that are all empty without a look at each."""
+    if pa.types.is_list(column.type) and not len(column.flatten()):
+        return ((),) * len(column)
+    return column.to_pylist()
 
 
 def _example(row: dict[str, Any]) -> Example:

@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from tunix_exp.data.sources import ExampleSet
 from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.data.tokens import Flat, Tokens, TokensWriter, mapped_flat
 from tunix_exp.errors import UserError
+from tunix_exp.host_memory import no_garbage_sought
 
 _MOST_SHOWN = 10
 _CHUNK = 4096
@@ -143,6 +145,7 @@ def _tokenized(examples: Sequence[Example], flat: Flat, fate: _Fate) -> Tokenize
     return Tokenized(kept, _statistics(kept, len(examples), fate))
 
 
+@no_garbage_sought()
 def _write(
     examples: Sequence[Example], encoder: Encoder, bound: _Bound, learn: Learn, writer: TokensWriter
 ) -> _Fate:
@@ -178,10 +181,19 @@ def _write(
 
 
 def _encoded(examples: Sequence[Example], encoder: Encoder) -> Iterator[tuple[Example, Encoded]]:
-    """Each example and its ids, some thousand at a time: no more of them are held at once."""
+    """Each example and its ids, some thousand at a time, of which the next are encoded meanwhile."""
     remaining = iter(examples)
-    while chunk := list(itertools.islice(remaining, _CHUNK)):
-        yield from zip(chunk, encoder.encode(chunk), strict=True)
+    with ThreadPoolExecutor(1) as pool:
+
+        def ahead() -> tuple[list[Example], Future[list[Encoded]]]:
+            chunk = list(itertools.islice(remaining, _CHUNK))
+            return chunk, pool.submit(encoder.encode, chunk)
+
+        coming = ahead()
+        while coming[0]:
+            chunk, encoded = coming
+            coming = ahead()
+            yield from zip(chunk, encoded.result(), strict=True)
 
 
 class _Misfits:

@@ -1,0 +1,32 @@
+import pytest
+
+from tests.data.toys import example
+from tunix_exp.data.example import Example
+from tunix_exp.data.table import TableWriter, mapped, table_of
+
+TALK = (("user", "1?"), ("assistant", "x"), ("user", "2?"), ("assistant", "y"))
+EXAMPLES = [
+    example("1?", "a", "b", name="x-1"),
+    Example("x-2", "2?", (), "y", "core", None, "hard", "toy.jsonl:2", TALK),
+    example("3?", name="x-3"),
+]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8192])
+def test_examples_come_out_of_their_columns_as_they_went_in(batch, tmp_path, monkeypatch):
+    monkeypatch.setattr("tunix_exp.data.table._BATCH", batch)
+    writer = TableWriter(str(tmp_path / "examples.arrow"))
+    for one in EXAMPLES:
+        writer.append(one)
+    for table in (table_of(EXAMPLES), writer.table(), mapped(str(tmp_path / "examples.arrow"))):
+        assert list(table) == EXAMPLES == [table[place] for place in range(3)]
+        assert table[-1] == EXAMPLES[-1]
+        assert list(table[1:]) == EXAMPLES[1:]
+        assert list(table[::-2]) == EXAMPLES[::-2]
+        assert list(table.column("question")) == ["1?", "2?", "3?"]
+
+
+def test_no_examples_are_none():
+    assert list(table_of([])) == []
+    with pytest.raises(IndexError, match="there are 0 examples, and none at 0"):
+        table_of([])[0]
