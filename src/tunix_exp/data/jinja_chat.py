@@ -4,7 +4,7 @@ import datetime
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,9 +195,9 @@ class JinjaChat:
         self._complete_roles.add(roles)
 
 
-def chosen(template: Any, reference: str) -> str:
+def chosen(template: str | Mapping[str, str] | None, reference: str) -> str:
     """The text of the tokenizer's chat template, the one named `default` where it has several."""
-    if isinstance(template, dict):
+    if isinstance(template, Mapping):
         if "default" not in template:
             raise UserError(
                 f"the tokenizer `{reference}` has the chat templates {', '.join(sorted(template))} and no"

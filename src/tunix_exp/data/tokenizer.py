@@ -4,10 +4,8 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,30 +16,15 @@ from tunix_exp import references
 from tunix_exp.data import jinja_chat
 from tunix_exp.data.config import Chat
 from tunix_exp.data.jinja_chat import JinjaChat
+from tunix_exp.data.pretrained import FILES, Parts, from_folder, told_plainly
 from tunix_exp.data.special_tokens import SpecialTokens
-from tunix_exp.errors import Interrupted, UserError
+from tunix_exp.errors import UserError
 from tunix_exp.hub import snapshot
-from tunix_exp.json_text import printable
 from tunix_exp.models.chat import ChatTemplate
 from tunix_exp.models.families.registry import chat_templates
-from tunix_exp.received import file_in, read_object, unreadable
 
 END_OF_TEXT = "<|endoftext|>"
-# What transformers may save of a tokenizer, and load it from.
-FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-)
-# Those of them that are small, and the model's own, by whose type transformers chooses a tokenizer's class.
-_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json")
 _KEY = "model.tokenizer"
-_NEEDLESS_NOTICE = "PyTorch was not found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +50,7 @@ class Tokenizer:
     backend: tokenizers.Tokenizer
     specials: SpecialTokens
     chat: ChatTemplate | JinjaChat | None = None
-    own_template: Any = None
+    own_template: str | Mapping[str, str] | None = None
     variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     model_end_ids: tuple[int, ...] = ()
 
@@ -97,12 +80,12 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of the text, nothing added in front or behind."""
-        with _told_plainly(self.reference, _KEY, does="encode a text"):
+        with told_plainly(self.reference, _KEY, does="encode a text"):
             return self.backend.encode(text, add_special_tokens=False).ids
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, as `encode` gives them, on all cores."""
-        with _told_plainly(self.reference, _KEY, does="encode a text"):
+        with told_plainly(self.reference, _KEY, does="encode a text"):
             encoded = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encoded]
 
@@ -117,7 +100,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], *, special: bool = True) -> str:
         """The text of the ids; special tokens written out, or left out with `special=False`."""
-        with _told_plainly(self.reference, _KEY, does="decode what it encoded"):
+        with told_plainly(self.reference, _KEY, does="decode what it encoded"):
             return self.backend.decode(list(ids), skip_special_tokens=not special)
 
     def save(self, folder: Path) -> None:
@@ -188,10 +171,10 @@ def _loaded(reference: str, key: str) -> Tokenizer:
                 f"no tokenizer named `{name}` is bundled", where=key, remedy="bundled is one: bundled:bytes"
             )
         case references.Local(path):
-            return _from_folder(path, reference, key)
+            return _wrapped(from_folder(path, reference, key), reference, folder=path)
         case references.Hub() as pinned:
             commit, folder = snapshot.resolve(pinned, part="tokenizer")
-            return _from_folder(folder, reference, key, revision=commit)
+            return _wrapped(from_folder(folder, reference, key), reference, revision=commit, folder=folder)
         case references.Random():
             raise UserError(
                 "a tokenizer cannot be drawn at random",
@@ -208,7 +191,8 @@ def _byte_tokenizer(reference: str) -> Tokenizer:
     backend.decoder = tokenizers.decoders.ByteLevel()
     backend.add_special_tokens([tokenizers.AddedToken(END_OF_TEXT, special=True, normalized=False)])
     end = len(vocabulary)
-    return _wrapped(backend, reference, revision=None, folder=None, eos_id=end, pad_id=end, bos_ids=())
+    parts = Parts(backend, eos_id=end, pad_id=end, bos_ids=(), own_template=None, variables={})
+    return _wrapped(parts, reference)
 
 
 def _byte_characters() -> list[str]:
@@ -222,126 +206,22 @@ def _byte_characters() -> list[str]:
     return [chr(byte) if byte in printable else chr(next(substitutes)) for byte in range(256)]
 
 
-def _from_folder(path: Path, reference: str, key: str, *, revision: str | None = None) -> Tokenizer:
-    _check_files(path, reference, key)
-    auto_tokenizer = _auto_tokenizer()
-    with _told_plainly(reference, key):
-        pretrained: Any = auto_tokenizer.from_pretrained(
-            str(path), use_fast=True, local_files_only=True, trust_remote_code=False
-        )
-        return _of_pretrained(pretrained, reference, revision, path, key)
-
-
-def _check_files(path: Path, reference: str, key: str) -> None:
-    """The folder holds tokenizer.json, and small files that are JSON; else UserError with file and line."""
-    try:
-        is_there, is_folder = path.exists(), path.is_dir()
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if not is_folder:
-        raise UserError(
-            f"`{path}` is not a folder" if is_there else f"the folder `{path}` does not exist",
-            where=key,
-            remedy="name the folder that holds tokenizer.json, or bundled:bytes",
-        )
-    if file_in(path, "tokenizer.json") is None:
-        # From other files transformers builds something close, which may encode tabs differently.
-        raise UserError(
-            f"`{reference}` holds no tokenizer.json",
-            where=key,
-            remedy="load it once with transformers, and name the folder that its save_pretrained() writes",
-        )
-    for name in FILES[1:]:
-        file_in(path, name)
-    for name in _SETTINGS:
-        file = file_in(path, name)
-        if file is not None:
-            read_object(file)
-
-
-@contextmanager
-def _told_plainly(reference: str, key: str, *, does: str = "be loaded") -> Iterator[None]:
-    """What the libraries raise inside is a UserError: each of it means that the files are no tokenizer's."""
-    try:
-        yield
-    # Errors of a dozen packages, and the panic of the one in Rust, which is no Exception.
-    except BaseException as error:
-        is_panic = type(error).__name__ == "PanicException"
-        if isinstance(error, UserError | Interrupted) or not (isinstance(error, Exception) or is_panic):
-            raise
-        said = printable((str(error).strip().splitlines() or [""])[0])
-        raise UserError(
-            f"the tokenizer `{reference}` cannot {does}: {type(error).__name__}: {said}",
-            where=key,
-            remedy="its files are damaged, or no tokenizer's: save them again with save_pretrained()",
-        ) from error
-
-
-def _of_pretrained(pretrained: Any, reference: str, revision: str | None, path: Path, key: str) -> Tokenizer:
-    if not pretrained.is_fast:
-        raise UserError(
-            f"the tokenizer `{reference}` has no tokenizer.json form",
-            where=key,
-            remedy="convert it once with transformers and name the saved folder",
-        )
-    if pretrained.eos_token_id is None:
-        raise UserError(
-            f"the tokenizer `{reference}` has no end-of-sequence token: nothing would teach stopping",
-            where=key,
-            remedy="set eos_token in its tokenizer_config.json",
-        )
-    eos_id: int = pretrained.eos_token_id
-    pad_id = eos_id if pretrained.pad_token_id is None else pretrained.pad_token_id
-    with_specials: list[int] = pretrained("a", add_special_tokens=True)["input_ids"]
-    bos_id: int | None = pretrained.bos_token_id
-    backend: tokenizers.Tokenizer = pretrained.backend_tokenizer
-    backend.no_padding()
-    backend.no_truncation()
-    bos_ids = (bos_id,) if bos_id is not None and with_specials[:1] == [bos_id] else ()
-    wrapped = _wrapped(
-        backend, reference, revision=revision, folder=path, eos_id=eos_id, pad_id=pad_id, bos_ids=bos_ids
-    )
-    return dataclasses.replace(
-        wrapped, own_template=pretrained.chat_template, variables=dict(pretrained.special_tokens_map)
-    )
-
-
 def _wrapped(
-    backend: tokenizers.Tokenizer,
-    reference: str,
-    *,
-    revision: str | None,
-    folder: Path | None,
-    eos_id: int,
-    pad_id: int,
-    bos_ids: tuple[int, ...],
+    parts: Parts, reference: str, *, revision: str | None = None, folder: Path | None = None
 ) -> Tokenizer:
-    highest = max(backend.get_vocab(with_added_tokens=True).values())
+    highest = max(parts.backend.get_vocab(with_added_tokens=True).values())
     return Tokenizer(
         reference=reference,
         revision=revision,
-        eos_id=eos_id,
-        end_id=eos_id,
-        pad_id=pad_id,
-        bos_ids=bos_ids,
+        eos_id=parts.eos_id,
+        end_id=parts.eos_id,
+        pad_id=parts.pad_id,
+        bos_ids=parts.bos_ids,
         vocab_size=highest + 1,
-        digest=hashlib.sha256(backend.to_str().encode()).hexdigest(),
+        digest=hashlib.sha256(parts.backend.to_str().encode()).hexdigest(),
         folder=folder,
-        backend=backend,
-        specials=SpecialTokens(backend),
+        backend=parts.backend,
+        specials=SpecialTokens(parts.backend),
+        own_template=parts.own_template,
+        variables=parts.variables,
     )
-
-
-def _auto_tokenizer() -> Any:
-    """AutoTokenizer of transformers; its notice that PyTorch is absent, which is meant, stays unsaid."""
-
-    def is_needed(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(_NEEDLESS_NOTICE)
-
-    logger = logging.getLogger("transformers")
-    logger.addFilter(is_needed)
-    try:
-        from transformers import AutoTokenizer
-    finally:
-        logger.removeFilter(is_needed)
-    return AutoTokenizer
