@@ -98,14 +98,18 @@ class Likeness:
     surroundings: tuple[Pair, ...]
 
     @property
+    def parts(self) -> list[Series | Answers | Pair]:
+        """All that was compared, what differs first."""
+        return sorted((*self.series, *self.answers, *self.values), key=lambda part: part.is_same)
+
+    @property
     def is_identical(self) -> bool:
         """Whether all numbers are the same to the bit, whatever the surroundings."""
-        return all(part.is_same for part in (*self.series, *self.answers, *self.values))
+        return all(part.is_same for part in self.parts)
 
     def describe(self) -> list[str]:
-        """All of it in lines, what differs first."""
-        parts = sorted((*self.series, *self.answers, *self.values), key=lambda part: part.is_same)
-        return [part.describe() for part in parts]
+        """All of it in lines."""
+        return [part.describe() for part in self.parts]
 
     def to_json(self) -> dict[str, Any]:
         """The same, ready for JSON."""

@@ -56,3 +56,11 @@ def at(plain: dict[str, Any], key: str) -> Any:
             return None
         value = value[part]
     return value
+
+
+def put(plain: dict[str, Any], key: str, value: Any) -> None:
+    """The value stands under the dotted key, whose group is there."""
+    *path, leaf = key.split(".")
+    for part in path:
+        plain = plain[part]
+    plain[leaf] = value

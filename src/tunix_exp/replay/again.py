@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -112,7 +112,8 @@ def verdict(again: Replay, target: Path) -> list[str]:
     if likeness.is_identical:
         lines = [f"identical: the replay has the numbers of {name}{extent} to the bit"]
     else:
-        lines = [f"different: the replay has other numbers than {name}{extent}", *_differing(likeness)]
+        differing = [f"  {part.describe()}" for part in likeness.parts if not part.is_same]
+        lines = [f"different: the replay has other numbers than {name}{extent}", *differing]
     if found:
         lines += ["the environments differ:", *(f"  {pair.describe()}" for pair in found)]
     elif likeness.is_identical:
@@ -120,12 +121,6 @@ def verdict(again: Replay, target: Path) -> list[str]:
     else:
         lines.append("although machine, versions, environment and code are recorded as the same")
     return [*lines, f"the replay and its comparison: {target / comparison.KIND.path}"]
-
-
-def _differing(likeness: Likeness) -> Iterator[str]:
-    for part in (*likeness.series, *likeness.answers, *likeness.values):
-        if not part.is_same:
-            yield f"  {part.describe()}"
 
 
 def _reached(target: Path) -> int | None:

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from tunix_exp import config as configs
 from tunix_exp import references
@@ -14,7 +13,7 @@ from tunix_exp.evidence import layout
 from tunix_exp.evidence.kinds import data_card
 from tunix_exp.evidence.kinds.read import read_object
 from tunix_exp.evidence.pack import PACKED_KEYS
-from tunix_exp.evidence.verified import VerifiedRun, at
+from tunix_exp.evidence.verified import VerifiedRun, at, put
 
 # Where an input lies may be said anew; what it holds must be what the run read.
 PLACES = (
@@ -35,31 +34,36 @@ def replayed_config(
     A resumed run has the bits of one that never stopped, so that its parent is not needed.
     """
     plain = copy.deepcopy(config)
-    _set(plain, "training.resume", "never")
-    _set(plain, "training.stop_at_step", steps)
+    changes: Plain = {"training.resume": "never", "training.stop_at_step": steps}
     if original.setting("eval.baseline") is not None:
         # how the run did against another stands in its own evidence; the other may not be here
-        _set(plain, "eval.baseline", None)
-        _set(plain, "eval.baseline_tolerance_points", None)
+        changes |= {"eval.baseline": None, "eval.baseline_tolerance_points": None}
     for key, revision in _revisions(original):
         if revision is not None:
-            _set(plain, key, _pinned(str(original.setting(key)), revision, key))
+            changes[key] = _pinned(str(original.setting(key)), revision, key)
     for key, place in places.items():
-        if key not in PLACES:
-            raise UserError(
-                f"`{key}` is not for a replay to choose",
-                where=f"{key}={place}",
-                remedy=f"a replay may be told where its inputs lie now: {', '.join(PLACES)}",
-            )
-        before = original.setting(key)
-        if not isinstance(before, str) or isinstance(references.parse(before, key=key), references.Random):
-            raise UserError(
-                f"the run's `{key}` is {before}: it lies nowhere",
-                where=f"{key}={place}",
-                remedy="leave the word away",
-            )
-        _set(plain, key, place)
+        _refuse_placeless(original, key, place)
+        changes[key] = place
+    for key, value in changes.items():
+        put(plain, key, value)
     return plain
+
+
+def _refuse_placeless(original: VerifiedRun, key: str, place: str) -> None:
+    """The key is one of an input, and the run's own lies somewhere."""
+    if key not in PLACES:
+        raise UserError(
+            f"`{key}` is not for a replay to choose",
+            where=f"{key}={place}",
+            remedy=f"a replay may be told where its inputs lie now: {', '.join(PLACES)}",
+        )
+    before = original.setting(key)
+    if not isinstance(before, str) or isinstance(references.parse(before, key=key), references.Random):
+        raise UserError(
+            f"the run's `{key}` is {before}: it lies nowhere",
+            where=f"{key}={place}",
+            remedy="leave the word away",
+        )
 
 
 def _revisions(original: VerifiedRun) -> Iterator[tuple[str, str | None]]:
@@ -158,10 +162,3 @@ def refuse_invalid(original: VerifiedRun, plain: Plain) -> None:
             where=str(original.root / layout.CONFIG),
             remedy=f"repeat it with the code that made it: version {code.version}, commit {code.git_commit}",
         ) from None
-
-
-def _set(plain: Plain, key: str, value: Any) -> None:
-    *path, leaf = key.split(".")
-    for part in path:
-        plain = plain[part]
-    plain[leaf] = value

@@ -37,18 +37,14 @@ def outcomes(directory: Path) -> list[Outcome]:
 
 def table(rows: Sequence[Outcome]) -> str:
     """The rows as aligned text under a heading; overrides that all rows share are left out."""
-    heading = ("run", "overrides", "status", "result")
     shared = set.intersection(*(set(row.overrides) for row in rows)) if len(rows) > 1 else set()
-    cells: list[tuple[str, str, str, str]] = [heading]
+    cells = [("run", "overrides", "status", "result")]
     for row in rows:
         own = " ".join(word for word in row.overrides if word not in shared)
-        status = f"{row.status}, regressed" if row.is_regressed else row.status
-        cells.append((row.run, own, status, row.says))
-    widths = [max(len(row[column]) for row in cells) for column in range(3)]
-    return "\n".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip()
-        for row in cells
-    )
+        cells.append((row.run, own, row.status + ", regressed" * row.is_regressed, row.says))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
+    return "\n".join(lines)
 
 
 def outcome(run: Path, name: str) -> Outcome:

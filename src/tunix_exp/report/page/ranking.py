@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.sections import HarnessEval, ItemsEval
 from tunix_exp.numbers import interval_in_points, percent, points
 from tunix_exp.report.comparison import CONFIDENCE
-from tunix_exp.report.outcomes import outcome
+from tunix_exp.report.outcomes import Outcome, outcome
 from tunix_exp.report.page.record import Record, read_record
 from tunix_exp.scoring.paired import LEVEL, Flips, accuracy_interval, mcnemar_p
 
@@ -19,18 +19,21 @@ _MOST_NAMED = 6
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """A run under the name that tells it from the others; `record` is `None` where it cannot be read."""
+    """A run, how it ended under the name that tells it from the others, and its files if they can be read."""
 
-    name: str
     root: Path
-    status: str
-    says: str
+    ended: Outcome
     record: Record | None
+
+    @property
+    def name(self) -> str:
+        """The name that tells it from the others."""
+        return self.ended.run
 
     @property
     def score(self) -> float | None:
         """The primary score of a completed run."""
-        return None if self.status != "completed" or self.record is None else self.record.score
+        return self.record.score if self.record is not None and self.ended.status == "completed" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +107,9 @@ def _items(record: Record) -> tuple[str, int] | None:
 def _entrant(root: Path, name: str) -> Entrant:
     ended = outcome(root, name)
     try:
-        record = read_record(root)
+        return Entrant(root, ended, read_record(root))
     except UserError as error:
-        return Entrant(name, root, ended.status, ended.says or error.what, None)
-    return Entrant(name, root, ended.status, ended.says, record)
+        return Entrant(root, replace(ended, says=ended.says or error.what), None)
 
 
 def _names(runs: Sequence[Path]) -> list[str]:

@@ -68,7 +68,7 @@ def runs_page(runs: Sequence[Path], *, target: Path, title: str) -> str:
         "sweep.html",
         data=_data(columns, {name: tones[name] for name in drawn}),
         title=title,
-        n_completed=sum(one.status == "completed" for one in entrants),
+        n_completed=sum(one.ended.status == "completed" for one in entrants),
         verdict=verdict(entrants, {key: value for key, value in best.items() if value is not None}),
         warning=not_comparable(entrants),
         shared=_shared([record for _, record in readable]),
@@ -89,13 +89,13 @@ def _row(
     one: Entrant, best: Entrant, tone: str, keys: list[str], own: Mapping[str, str | None], target: Path
 ) -> Row:
     record, page = one.record, one.root / REPORT.path
-    is_regressed = record is not None and record.manifest.verdict == "regressed"
+    regressed = "regressed against its baseline" * one.ended.is_regressed
     return Row(
         name=one.name,
         tone=tone,
         link=quote(os.path.relpath(page, target.parent)) if page.is_file() else None,
-        status=one.status,
-        says=one.says if one.status != "completed" else "regressed against its baseline" * is_regressed,
+        status=one.ended.status,
+        says=regressed if one.ended.status == "completed" else one.ended.says,
         keys=tuple(Cell(own[key] or "–", own[key] or "") if key in own else Cell() for key in keys),
         figures=(Cell(),) * len(_COLUMNS) if record is None else tuple(_figures_of(one, record, best)),
     )
