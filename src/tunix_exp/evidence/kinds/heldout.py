@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from tunix_exp.evidence.kinds import config, item_losses
-from tunix_exp.evidence.kinds.kind import Check, Compared, Due, Facts, Found, Kind, Line
+from tunix_exp.evidence.kinds.kind import Check, Compared, Found, Kind, Line, only
 from tunix_exp.evidence.kinds.steps import every_nth, wrong_steps
 from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.evidence.sections import Finding
@@ -29,10 +29,6 @@ class HeldoutLine(Line):
 def described(row: Mapping[str, Any]) -> str:
     """What the log says of a line."""
     return f"step {row['step']}: held-out loss {row['loss_nats']:.4f} nats per token"
-
-
-def _when(facts: Facts) -> Due:
-    return "may" if facts.trains and facts.eval_kind == "items" else "never"
 
 
 def _steps(run: OpenedRun) -> Found:
@@ -79,7 +75,7 @@ KIND = Kind(
     path="heldout.jsonl",
     name="held-out losses in training",
     holds="the loss on the held-out items during the training",
-    when=_when,
+    when=only("may", lambda facts: facts.trains and facts.eval_kind == "items"),
     schema=HeldoutLine,
     is_appended=True,
     curves="heldout/",

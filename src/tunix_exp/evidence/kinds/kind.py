@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, Literal
 
 from tunix_exp.evidence.sections import Finding, Mode, Status
 from tunix_exp.schema import Config
@@ -50,15 +48,7 @@ class Line(Config):
     """A line of numbers by step; a kind may allow more keys than it names, numbers all of them."""
 
 
-class FromDict(Protocol):
-    """A dataclass that reads itself from an object of JSON, or raises a `UserError`."""
-
-    @classmethod
-    def from_dict(cls, row: Any, *, where: str) -> Any:
-        """The value; `where` is named when there is none."""
-        ...
-
-
+When = Callable[[Facts], Due]
 # What a check finds: in the kind's own file, in words; in another file, by its name.
 Found = Iterator[Disagreement | str]
 
@@ -106,7 +96,7 @@ class Kind:
     holds       one sentence for readers
     when        whether a completed run must, may or may never have it
     also_at     other ends at which a run must have it: any run may, where it did not complete
-    schema      of the object in a `.json`, of each line in a `.jsonl`
+    schema      of the object in a `.json`, of each line in a `.jsonl`: a model of pydantic, or a `from_dict`
     is_appended whether lines come one by one while the run goes on, else it is written whole
     curves      the prefix of its figures on TensorBoard, which has them too; none without
     is_open     whether it is still written to when the pages are drawn
@@ -118,10 +108,10 @@ class Kind:
     path: str
     name: str
     holds: str
-    when: Callable[[Facts], Due]
+    when: When
     parts: tuple[str, ...] = ()
     also_at: frozenset[Status] = frozenset()
-    schema: type[BaseModel] | type[FromDict] | None = None
+    schema: type[Any] | None = None
     is_appended: bool = False
     curves: str | None = None
     is_open: bool = False
@@ -148,31 +138,18 @@ class Kind:
 ANY_END: frozenset[Status] = frozenset({"running", "failed", "interrupted"})
 
 
-def always(facts: Facts) -> Due:
-    """Every completed run has it."""
-    return "must"
+def only(due: Due, fits: Callable[[Facts], bool], *, otherwise: Due = "never") -> When:
+    """`due` for a completed run of such facts, `otherwise` for any other."""
+    return lambda facts: due if fits(facts) else otherwise
 
 
-def at_times(facts: Facts) -> Due:
-    """A completed run may have it; a check knows when it must."""
-    return "may"
+always = only("must", lambda facts: True)
+at_times = only("may", lambda facts: True)  # a check knows when it must
+when_trained = only("must", lambda facts: facts.trains)
+when_computed = only("must", lambda facts: facts.computes, otherwise="may")
 
 
-def when_trained(facts: Facts) -> Due:
-    """A completed run has it when the mode trains."""
-    return "must" if facts.trains else "never"
-
-
-def when_computed(facts: Facts) -> Due:
-    """A completed run has it unless it was a preflight."""
-    return "must" if facts.computes else "may"
-
-
-def when_evaluated(kind: EvalKind, which: str) -> Callable[[Facts], Due]:
+def when_evaluated(kind: EvalKind, which: str) -> When:
     """A completed run has it when the model, `base` or `trained`, is evaluated on `kind`."""
-
-    def when(facts: Facts) -> Due:
-        has_model = facts.trains if which == "trained" else facts.computes
-        return "must" if facts.eval_kind == kind and has_model else "never"
-
-    return when
+    trained = which == "trained"
+    return only("must", lambda run: run.eval_kind == kind and (run.trains if trained else run.computes))

@@ -1,16 +1,7 @@
 """What a person reads: drawn from the other files, so that it holds no fact of its own."""
 
-from tunix_exp.evidence.kinds.kind import ANY_END, Due, Facts, Kind, always, when_computed
+from tunix_exp.evidence.kinds.kind import ANY_END, Kind, always, only, when_computed
 from tunix_exp.evidence.layout import LOG
-
-
-def _when_stepped(facts: Facts) -> Due:
-    return "must" if facts.trains and not facts.took_no_step else "never"
-
-
-def _never(facts: Facts) -> Due:
-    return "never"
-
 
 README = Kind(
     path="README.md",
@@ -29,7 +20,7 @@ CURVES = Kind(
     path="curves.png",
     name="curves",
     holds="loss, learning rate, gradient norm and throughput over the steps",
-    when=_when_stepped,
+    when=only("must", lambda facts: facts.trains and not facts.took_no_step),
 )
 EXAMPLE = Kind(
     path="example.txt",
@@ -56,6 +47,6 @@ FAILURE_ANALYSIS = Kind(
     path="failure_analysis.md",
     name="failure analysis",
     holds="why the run failed, and what to do",
-    when=_never,
+    when=only("may", lambda facts: False),
     also_at=frozenset({"failed"}),
 )

@@ -1,16 +1,7 @@
 """`predictions/*.jsonl`: every answer to the held-out items, as it was scored."""
 
 from tunix_exp.evidence.kinds import config
-from tunix_exp.evidence.kinds.kind import (
-    Check,
-    Compared,
-    Disagreement,
-    Due,
-    Facts,
-    Found,
-    Kind,
-    when_evaluated,
-)
+from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Found, Kind, only, when_evaluated
 from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.opened import OpenedRun, bundled
 from tunix_exp.evidence.sections import ItemsEval
@@ -84,16 +75,12 @@ def _baseline(run: OpenedRun) -> Found:
             yield f"is of other items than {BASE.path}"
 
 
-def _when_measured(facts: Facts) -> Due:
-    return "may" if facts.eval_kind == "items" and facts.computes else "never"
-
-
 _BASE, _TRAINED = "predictions/base.jsonl", "predictions/trained.jsonl"
 BASELINE = Kind(
     path="predictions/baseline.jsonl",
     name="the baseline's predictions",
     holds="every answer of the run that this one is measured against",
-    when=_when_measured,
+    when=only("may", lambda facts: facts.computes and facts.eval_kind == "items"),
     schema=Prediction,
     integrity=(Check(_baseline, (config.KIND.path, _BASE)),),
 )

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.kinds.kind import FromDict, Kind, Line
+from tunix_exp.evidence.kinds.kind import Kind, Line
 from tunix_exp.evidence.strict_json import BrokenFile, read_json_object, read_jsonl
 
 
@@ -50,7 +50,7 @@ def validated(kind: Kind, row: dict[str, Any], *, line: int | None = None) -> An
     return row if kind.schema is None else parsed(kind.schema, row, file=kind.path, line=line)
 
 
-def parsed(schema: type[BaseModel] | type[FromDict], row: Any, *, file: str, line: int | None = None) -> Any:
+def parsed(schema: type[Any], row: Any, *, file: str, line: int | None = None) -> Any:
     """`row`, which stands in `file`, as a value of `schema`; a `BrokenFile` names every key that is wrong."""
     try:
         if issubclass(schema, BaseModel):

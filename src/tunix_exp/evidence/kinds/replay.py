@@ -1,11 +1,7 @@
 """`replay.json`: how the numbers of a run compare with those of the run that it repeats."""
 
-from tunix_exp.evidence.kinds.kind import Check, Due, Facts, Found, Kind
+from tunix_exp.evidence.kinds.kind import Check, Found, Kind, only
 from tunix_exp.evidence.opened import OpenedRun, differs, lookup
-
-
-def _when(facts: Facts) -> Due:
-    return "must" if facts.is_replay else "never"
 
 
 def _same_run(run: OpenedRun) -> Found:
@@ -18,6 +14,6 @@ KIND = Kind(
     path="replay.json",
     name="comparison with the run that is repeated",
     holds="how this run's numbers compare with those of the run that it repeats",
-    when=_when,
+    when=only("must", lambda facts: facts.is_replay),
     integrity=(Check(_same_run, ("replay.json",), at_any_end=True),),
 )

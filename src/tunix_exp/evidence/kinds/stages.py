@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tunix_exp.evidence.kinds.kind import Check, Disagreement, Due, Facts, Found, Kind
+from tunix_exp.evidence.kinds.kind import Check, Disagreement, Found, Kind, only
 from tunix_exp.evidence.kinds.read import parsed
 from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.opened import OpenedRun
@@ -31,10 +31,6 @@ def read_record(root: Path, name: str) -> StageRecord:
     return parsed(StageRecord, read_json_object(root / name, file=name), file=name)
 
 
-def _when(facts: Facts) -> Due:
-    return "may" if facts.computes and facts.eval_kind != "none" else "never"
-
-
 def _integrity(run: OpenedRun) -> Found:
     """The files are those of the record, and whoever made them is this run or one that it went on from."""
     for name in sorted(file for file in run.files if KIND.has(file)):
@@ -51,6 +47,6 @@ KIND = Kind(
     path=_FOLDER,
     name="records of stages",
     holds="what each evaluation made, and from what: a run that goes on from this one need not repeat it",
-    when=_when,
+    when=only("may", lambda facts: facts.computes and facts.eval_kind != "none"),
     integrity=(Check(_integrity, (_FOLDER,)),),
 )
