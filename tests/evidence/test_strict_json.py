@@ -10,7 +10,7 @@ from tunix_exp.evidence.strict_json import (
     canonical_json,
     json_line,
     json_text,
-    read_json,
+    parse_json,
     read_json_object,
     read_jsonl,
     read_text,
@@ -69,7 +69,7 @@ def test_a_line_separator_inside_a_text_does_not_end_the_line(tmp_path: Path) ->
 
 def test_a_json_file_that_is_no_object_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("[1]")
-    assert read_json(tmp_path / "config.json", file="config.json") == [1]
+    assert parse_json("[1]", file="config.json") == [1]
     with pytest.raises(BrokenFile, match="is not a JSON object"):
         read_json_object(tmp_path / "config.json", file="config.json")
 

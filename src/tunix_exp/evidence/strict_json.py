@@ -32,20 +32,22 @@ class BrokenFile(UserError):
 
 def json_text(value: object, *, file: str) -> str:
     """`value` as indented JSON in its own key order; a number that is not finite is refused by its key."""
-    refuse_non_finite(value, file=file)
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return _dumped(value, file, indent=2) + "\n"
 
 
 def json_line(value: object, *, file: str) -> str:
     """`value` as one line of JSON Lines; a number that is not finite is refused by its key."""
-    refuse_non_finite(value, file=file)
-    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+    return _dumped(value, file) + "\n"
 
 
 def canonical_json(value: object, *, file: str) -> str:
     """The one form of `value` that hashes are taken of: sorted keys, no spaces."""
+    return _dumped(value, file, sort_keys=True, separators=(",", ":"))
+
+
+def _dumped(value: object, file: str, **form: Any) -> str:
     refuse_non_finite(value, file=file)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, **form)
 
 
 def refuse_non_finite(value: object, *, file: str) -> None:
@@ -70,22 +72,17 @@ def read_text(path: Path, *, file: str) -> str:
     return text
 
 
-def read_json(path: Path, *, file: str) -> Any:
-    """The value in a JSON file; NaN, a key twice and broken JSON are a `BrokenFile`."""
-    return parse_json(read_text(path, file=file), file=file)
-
-
-def parse_json(text: str, *, file: str) -> Any:
-    """The value that `text`, which stands in `file`, holds as JSON; else a `BrokenFile`."""
-    return _parse(text, file, None)
+def parse_json(text: str, *, file: str, line: int | None = None) -> Any:
+    """The value that `text`, which stands in `file`, holds as JSON; NaN, a key twice are a `BrokenFile`."""
+    try:
+        return strict.parse(text)
+    except BadJSON as fault:
+        raise BrokenFile(file, fault.what, line=line) from fault
 
 
 def read_json_object(path: Path, *, file: str) -> dict[str, Any]:
     """The object in a JSON file; any other value is a `BrokenFile`."""
-    value = read_json(path, file=file)
-    if not isinstance(value, dict):
-        raise BrokenFile(file, "is not a JSON object")
-    return value
+    return _object(read_text(path, file=file), file)
 
 
 def read_jsonl(path: Path, *, file: str) -> list[dict[str, Any]]:
@@ -93,21 +90,15 @@ def read_jsonl(path: Path, *, file: str) -> list[dict[str, Any]]:
     text = read_text(path, file=file)
     if text and not text.endswith("\n"):
         raise BrokenFile(file, "the last line is cut", line=text.count("\n") + 1)
-    rows = []
     # not splitlines(): a text field may hold U+2028 or a form feed, which JSON leaves as they are
-    for line, part in enumerate(text.split("\n")[:-1], start=1):
-        row = _parse(part, file, line)
-        if not isinstance(row, dict):
-            raise BrokenFile(file, "is not a JSON object", line=line)
-        rows.append(row)
-    return rows
+    return [_object(part, file, line) for line, part in enumerate(text.split("\n")[:-1], start=1)]
 
 
-def _parse(text: str, file: str, line: int | None) -> Any:
-    try:
-        return strict.parse(text)
-    except BadJSON as fault:
-        raise BrokenFile(file, fault.what, line=line) from fault
+def _object(text: str, file: str, line: int | None = None) -> dict[str, Any]:
+    value = parse_json(text, file=file, line=line)
+    if not isinstance(value, dict):
+        raise BrokenFile(file, "is not a JSON object", line=line)
+    return value
 
 
 def _non_finite(value: object, key: str) -> Iterable[tuple[str, float]]:

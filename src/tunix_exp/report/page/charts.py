@@ -24,20 +24,21 @@ FIGURES = {
 HELDOUT = "heldout"
 
 _TEXT = {"labelColor": "var(--muted)", "titleColor": "var(--muted)", "labelFontSize": 12, "titleFontSize": 12}
+_AXIS = {"titleFontWeight": "normal", "gridColor": "var(--line)", "domain": False, "ticks": False}
 _CONFIG: Plain = {
     "background": "transparent",
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
-    "axis": _TEXT
-    | {
-        "titleFontWeight": "normal",
-        "gridColor": "var(--line)",
-        "domain": False,
-        "ticks": False,
-        "labelPadding": 6,
-    },
+    "axis": _TEXT | _AXIS | {"labelPadding": 6},
     "axisX": {"grid": False, "domain": True, "domainColor": "var(--rule)", "titlePadding": 6},
 }
+# a label such as 0.00005 would push the axis to the right of its neighbours
+_LABELS = (
+    "abs(datum.value) >= 1e4 ? format(datum.value, '~s') : "
+    "datum.value !== 0 && abs(datum.value) < 1e-3 ? format(datum.value, '~e') : format(datum.value, '~g')"
+)
+_AT_CURSOR: Plain = {"transform": [{"filter": "datum.step === cursor"}]}
+_CURSOR_RULE: Plain = _AT_CURSOR | {"mark": {"type": "rule", "stroke": "var(--rule)", "strokeWidth": 1}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,47 +114,36 @@ def overlaid(key: str, *, tones: dict[str, str], last: int, values: Sequence[flo
     `tones` has the colour of each run, `values` are all that is drawn.
     """
     scale = {"domain": list(tones), "range": list(tones.values())}
-    color = {"field": "run", "type": "nominal", "legend": None, "scale": scale}
-    faint = {"condition": {"test": "picked === '' || datum.run === picked", "value": 1}, "value": 0.2}
-    line = {
-        "mark": {"type": "line", "strokeWidth": 1.8},
-        "encoding": {"y": _y(key, _extent(key, values)), "color": color, "opacity": faint},
+    encoding = {
+        "y": _y(key, _extent(key, values)),
+        "color": {"field": "run", "type": "nominal", "legend": None, "scale": scale},
+        "opacity": {"condition": {"test": "picked === '' || datum.run === picked", "value": 1}, "value": 0.2},
     }
-    return _frame((0, last)) | {
-        "height": 340,
-        "params": [{"name": "cursor", "value": last}, {"name": "picked", "value": ""}],
-        "layer": [line, _cursor_rule()],
-    }
+    line = {"mark": {"type": "line", "strokeWidth": 1.8}, "encoding": encoding}
+    return _frame((0, last), 340, [line, _CURSOR_RULE], {"picked": ""})
 
 
 def _spec(key: str, lines: Sequence[Line], steps: tuple[float, float], extent: "_Extent") -> Plain:
-    layers = [_cursor_rule()]
+    layers = [_CURSOR_RULE]
     for line in lines:
         mark: Plain = {"type": "line", "stroke": f"var(--{line.tone})", "strokeWidth": 1.8}
         if line.is_faint:
             mark |= {"strokeWidth": 1, "opacity": 0.35}
         if line.is_dashed:
             mark |= {"strokeWidth": 1.5, "strokeDash": [4, 3]}
-        y = {"y": _y(line.key, extent)}
-        layer: Plain = {"mark": mark, "encoding": y}
+        # held-out points lie beside the rows
+        shared: Plain = {"encoding": {"y": _y(line.key, extent)}}
+        shared |= {"data": {"name": HELDOUT}} if line.key == HELDOUT else {}
         dot: Plain = {"type": "point", "filled": True, "fill": f"var(--{line.tone})", "opacity": 1}
-        at_cursor: Plain = {
-            "transform": [{"filter": "datum.step === cursor"}],
-            "mark": dot | {"size": 50, "stroke": "var(--paper)", "strokeWidth": 1.5},
-            "encoding": y,
-        }
+        at_cursor = dot | {"size": 50, "stroke": "var(--paper)", "strokeWidth": 1.5}
         if line.key == HELDOUT:
-            layer["data"] = at_cursor["data"] = {"name": HELDOUT}
-            layers.append({"data": {"name": HELDOUT}, "mark": dot | {"size": 28}, "encoding": y})
-        layers += [layer, at_cursor]
-    return _frame(steps) | {
-        "height": 260 if key == "loss" else 170,
-        "params": [{"name": "cursor", "value": steps[1]}],
-        "layer": layers,
-    }
+            layers.append(shared | {"mark": dot | {"size": 28}})
+        layers += [shared | {"mark": mark}, shared | _AT_CURSOR | {"mark": at_cursor}]
+    return _frame(steps, 260 if key == "loss" else 170, layers, {})
 
 
-def _frame(steps: tuple[float, float]) -> Plain:
+def _frame(steps: tuple[float, float], height: int, layers: list[Plain], params: Plain) -> Plain:
+    """What all charts share: the axis of steps, the size, the parameter `cursor` and others beside it."""
     x = {
         "field": "step",
         "type": "quantitative",
@@ -167,16 +157,14 @@ def _frame(steps: tuple[float, float]) -> Plain:
         "config": _CONFIG,
         "data": {"name": "rows"},
         "encoding": {"x": x},
+        "height": height,
+        "params": [{"name": name, "value": value} for name, value in ({"cursor": steps[1]} | params).items()],
+        "layer": layers,
     }
 
 
 def _y(key: str, extent: "_Extent") -> Plain:
-    axis: Plain = {"title": None, "tickCount": 4, "minExtent": 44}
-    # a label such as 0.00005 would push the axis to the right of its neighbours
-    axis["labelExpr"] = (
-        "abs(datum.value) >= 1e4 ? format(datum.value, '~s') : "
-        "datum.value !== 0 && abs(datum.value) < 1e-3 ? format(datum.value, '~e') : format(datum.value, '~g')"
-    )
+    axis: Plain = {"title": None, "tickCount": 4, "minExtent": 44, "labelExpr": _LABELS}
     scale: Plain = {"domain": [extent.low, extent.high], "nice": not extent.is_log}
     if extent.is_log:
         scale |= {"type": "log"}
@@ -207,13 +195,6 @@ def _log_ticks(low: float, high: float) -> list[float]:
     if len(tens) >= 3:
         return tens
     return [part * 10.0**e for e in exponents for part in (1, 2, 5) if low <= part * 10.0**e <= high]
-
-
-def _cursor_rule() -> Plain:
-    return {
-        "transform": [{"filter": "datum.step === cursor"}],
-        "mark": {"type": "rule", "stroke": "var(--rule)", "strokeWidth": 1},
-    }
 
 
 def rounded(value: float) -> float:
