@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -45,6 +46,12 @@ sys.dont_write_bytecode = False
 
 # What is imported and collected stays for the session: garbage is first looked for when that is done.
 gc.disable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the most slow tests come first: then no worker is long alone with its last one."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def pytest_collection_finish() -> None:
