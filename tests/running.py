@@ -36,7 +36,6 @@ def alike_is_drawn_once() -> None:
     Drawing takes a quarter of a toy run. Rates and times differ from run to run and count for nothing here.
     """
     from tunix_exp.evidence.kinds.metrics import _OF_THE_MACHINE
-    from tunix_exp.report.series import heldout_losses
     from tunix_exp.stages import report
 
     draw, pictures = report.draw_curves, {}
@@ -44,7 +43,9 @@ def alike_is_drawn_once() -> None:
     def draw_curves(run: Path, target: Path) -> None:
         rows = read_jsonl(run / "metrics.jsonl")
         figures = [{key: row[key] for key in row.keys() - _OF_THE_MACHINE} for row in rows]
-        drawn = json.dumps([figures, heldout_losses(run, rows)], sort_keys=True)
+        held_out = [file.read_text() for file in sorted(run.glob("heldout/*.jsonl"))]
+        held_out += [file.read_text() for file in run.glob("heldout.jsonl")]
+        drawn = json.dumps([figures, held_out], sort_keys=True)
         if drawn not in pictures:
             draw(run, target)
             pictures[drawn] = target.read_bytes()
