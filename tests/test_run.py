@@ -13,11 +13,13 @@ import tunix_exp.stages.report
 import tunix_exp.stages.training
 from tests.closeness import assert_close, model_roundings
 from tests.composing import composed
+from tests.data.toys import saved_tokenizer
 from tests.forking import Forked
 from tests.models.toys import toy_config
 from tests.running import TOY, bits, read_json, read_jsonl, run, run_toy
 from tunix_exp import cli
 from tunix_exp.evidence.verify import verify
+from tunix_exp.hub import snapshot
 from tunix_exp.models.kernels import Choice
 from tunix_exp.models.layers import decoder
 from tunix_exp.report.page.run import run_page
@@ -278,6 +280,21 @@ def test_a_preflight_needs_no_text_but_a_run_does(tmp_path):
     assert "data: not checked" in (tmp_path / "plan" / "training_log.txt").read_text()
     assert run_toy(tmp_path / "run", absent) == 1
     assert read_json(tmp_path / "run" / "run_manifest.json")["error"]["stage"] == "data"
+    own = ("mode=preflight", absent, "data.template.chat=tokenizer", "data.max_tokens=null")
+    assert run_toy(tmp_path / "chat", *own) == 1
+    error = read_json(tmp_path / "chat" / "run_manifest.json")["error"]
+    assert "the chat template is the tokenizer's, which is unavailable" in error["message"]
+    assert "as data.max_tokens=512" in error["remedy"]
+
+
+def test_a_preflight_refuses_a_tokenizer_that_is_there_and_lacks_the_chat_template(tmp_path, monkeypatch):
+    folder = Path(saved_tokenizer(tmp_path / "tokenizer", eos_token="<bos>"))
+    monkeypatch.setattr(snapshot, "resolve", lambda *_, **__: snapshot.Snapshot("0" * 40, folder))
+    there = f"model.tokenizer=hub:some/body@{'0' * 40}"
+    words = ("mode=preflight", there, "data.template.chat=tokenizer", "model.vocab_size=258")
+    assert run_toy(tmp_path / "run", *words) == 1
+    error = read_json(tmp_path / "run" / "run_manifest.json")["error"]
+    assert "has no chat template" in error["message"]
 
 
 @pytest.mark.slow

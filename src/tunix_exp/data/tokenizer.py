@@ -131,13 +131,17 @@ def load_tokenizer(reference: str, *, chat: Chat, date: str | None = None, key: 
 
     `date` is today's, in ISO's form, to the tokenizer's own chat template.
     """
-    tokenizer = _loaded(reference, key)
+    return with_chat(_loaded(reference, key), chat=chat, date=date, key=key)
+
+
+def with_chat(tokenizer: Tokenizer, *, chat: Chat, date: str | None, key: str = _KEY) -> Tokenizer:
+    """The tokenizer, ending responses as `chat` does; UserError where it lacks what that needs."""
     if chat == "none":
         return tokenizer
     if chat == "tokenizer":
         own = JinjaChat(
-            reference,
-            jinja_chat.chosen(tokenizer.own_template, reference),
+            tokenizer.reference,
+            jinja_chat.chosen(tokenizer.own_template, tokenizer.reference),
             tuple(tokenizer.variables.items()),
             tokenizer.specials,
             None if date is None else datetime.date.fromisoformat(date),

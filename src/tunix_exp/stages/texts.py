@@ -11,7 +11,7 @@ from tunix_exp.data.limit import Limit, limit, most_tokens
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.sources import ExampleSet, SourceFacts, overlap, read, read_items
 from tunix_exp.data.tokenize import Tokenized, tokenize
-from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer
+from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer, with_chat
 from tunix_exp.data.tokens import TokenizedExample
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import EvalConfig, HarnessEvalConfig, ItemsEvalConfig
@@ -123,14 +123,15 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
 
 def _loaded_tokenizer(config: RunConfig, evidence: RunDirectory) -> Tokenizer | None:
     try:
-        template = config.data.template
-        tokenizer = load_tokenizer(config.model.tokenizer, chat=template.chat, date=template.date)
+        loaded = load_tokenizer(config.model.tokenizer, chat="none")
     except UserError as error:
         may_lack = isinstance(references.parse(config.model.tokenizer, key="model.tokenizer"), references.Hub)
         if config.mode.computes or not may_lack or config.training.steps is None:
             raise
         evidence.log.say(f"data: not checked, the tokenizer is unavailable: {error.what}")
         return None
+    template = config.data.template
+    tokenizer = with_chat(loaded, chat=template.chat, date=template.date)
     tokenizer.check_fits(config.model.vocab_size)
     return tokenizer
 
