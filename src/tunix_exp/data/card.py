@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from operator import itemgetter
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 from tunix_exp.data.batches import Batch, BatchStatistics
 from tunix_exp.data.config import DataConfig, Learn
 from tunix_exp.data.example import Example
-from tunix_exp.data.sources import SourceFacts
-from tunix_exp.data.tokenize import TokenStatistics
+from tunix_exp.data.sources import ExampleSet, SourceFacts
+from tunix_exp.data.statistics import TokenStatistics
 from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.data.tokens import TokenizedExample
 
@@ -68,7 +68,8 @@ def composition(examples: Sequence[Example]) -> dict[str, dict[str, int]]:
     """How many examples have each label, the commonest first; a label that none has is an empty mapping."""
     found = {}
     for label in ("section", "category", "difficulty"):
-        named = [getattr(example, label) for example in examples]
+        is_set = isinstance(examples, ExampleSet)
+        named = examples.examples.column(label) if is_set else (getattr(one, label) for one in examples)
         found[label] = dict(Counter(name for name in named if name is not None).most_common())
     return found
 
@@ -82,13 +83,7 @@ def example_text(tokenized: TokenizedExample, tokenizer: Tokenizer, learn: Learn
         f"tokens    {len(ids)}: prompt {tokenized.prompt_length}, response {tokenized.response_length}",
         f"learnt    {int(tokenized.learnt_T.sum())} (data.learn={learn})",
         "",
-        "question",
-        *_indented(example.question),
-        "reasoning",
-        *(line for step in example.steps for line in _indented(step)),
-        *([] if example.steps else ["  (none)"]),
-        "answer",
-        *_indented(example.answer),
+        *_parts(example),
         "",
         "as the model sees it;  . is read only   ^ is learned",
         *_masked(ids, tokenized.learnt_T.tolist(), tokenizer),
@@ -100,6 +95,18 @@ def example_text(tokenized: TokenizedExample, tokenizer: Tokenizer, learn: Learn
         shown = repr(tokenizer.decode([token]))
         lines.append(f"{place:<6} {token:<7} {'^' if is_learned else '.'}     {shown}{ends}")
     return "\n".join(lines) + "\n"
+
+
+def _parts(example: Example) -> Iterator[str]:
+    if not example.question:
+        yield from ("document", *_indented(example.answer))
+        return
+    yield from ("question", *_indented(example.question), "reasoning")
+    for step in example.steps:
+        yield from _indented(step)
+    if not example.steps:
+        yield "  (none)"
+    yield from ("answer", *_indented(example.answer))
 
 
 def rows_text(batch: Batch) -> str:

@@ -5,17 +5,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass
-from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
 
 from tunix_exp.data import cache
 from tunix_exp.data.config import Learn, TooLong
+from tunix_exp.data.documents import DocumentEncoder, pieces
 from tunix_exp.data.encode import Encoded, Encoder
 from tunix_exp.data.example import Example
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.sources import ExampleSet
+from tunix_exp.data.statistics import Fate, NamesInText, TokenStatistics, token_statistics
 from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.data.tokens import Flat, Tokens, TokensWriter, mapped_flat
 from tunix_exp.errors import UserError
@@ -23,50 +24,6 @@ from tunix_exp.host_memory import no_garbage_sought
 
 _MOST_SHOWN = 10
 _CHUNK = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Lengths:
-    """Token counts over the kept examples."""
-
-    min: int
-    mean: float
-    p50: float
-    p95: float
-    max: int
-
-
-@dataclass(frozen=True, slots=True)
-class NamesInText:
-    """How many rows' texts contain names of special tokens, which are read as text, and how often each."""
-
-    rows: int
-    names: dict[str, int]
-
-    def describe(self) -> str:
-        """The same in a line; empty where there are none."""
-        if not self.rows:
-            return ""
-        counted = ", ".join(f"{name} {count}" for name, count in self.names.items())
-        rows = f"{self.rows} row{'s hold' if self.rows > 1 else ' holds'}"
-        return f"{rows} the text of special tokens, read as text: {counted}"
-
-
-@dataclass(frozen=True, slots=True)
-class TokenStatistics:
-    """What became of the rows, and how long the kept ones are; the `_ids` name the others."""
-
-    rows_read: int
-    rows_kept: int
-    rows_shortened: int
-    rows_dropped: int
-    prompt_tokens: Lengths
-    response_tokens: Lengths
-    total_tokens: Lengths
-    supervised_share: float
-    shortened_ids: tuple[str, ...]
-    dropped_ids: tuple[str, ...]
-    special_names: NamesInText
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +52,13 @@ def tokenize(
     that errors name: held-out items (`eval`) are limited by the model, not by a key. `positions` are the
     model's, which no longer row can help. `learn` says which of an example's tokens are learnt.
     """
-    encoder = Encoder(renderer, tokenizer, every_turn=learn == "assistant_turns")
+    encoder: Encoder | DocumentEncoder = Encoder(renderer, tokenizer, every_turn=learn == "assistant_turns")
     bound = _Bound(max_tokens, too_long, key, positions)
     folder, table = None, examples
     if isinstance(examples, ExampleSet):
         table = examples.examples
+        if "text" in examples.facts.fields:
+            encoder = DocumentEncoder(tokenizer)
         special = [tokenizer.digest, tokenizer.bos_ids, tokenizer.end_id, tokenizer.stop_ids]
         own = None if renderer.own is None else [renderer.own.text, renderer.own.variables]
         settings = [own, renderer.template.model_dump(mode="json"), max_tokens, too_long, learn]
@@ -118,16 +77,7 @@ def tokenize(
     return _tokenized(table, mapped_flat(folder), fate)
 
 
-@dataclass(frozen=True, slots=True)
-class _Fate:
-    """What became of the rows that were not kept as they are."""
-
-    shortened_ids: tuple[str, ...]
-    dropped_ids: tuple[str, ...]
-    special_names: NamesInText
-
-
-_FATE, _FATE_OF = "fate.json", TypeAdapter(_Fate)
+_FATE, _FATE_OF = "fate.json", TypeAdapter(Fate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +90,19 @@ class _Bound:
     positions: int | None
 
 
-def _tokenized(examples: Sequence[Example], flat: Flat, fate: _Fate) -> Tokenized:
+def _tokenized(examples: Sequence[Example], flat: Flat, fate: Fate) -> Tokenized:
     kept = Tokens(examples, flat)
-    return Tokenized(kept, _statistics(kept, len(examples), fate))
+    return Tokenized(kept, token_statistics(kept, len(examples), fate))
 
 
 @no_garbage_sought()
 def _write(
-    examples: Sequence[Example], encoder: Encoder, bound: _Bound, learn: Learn, writer: TokensWriter
-) -> _Fate:
+    examples: Sequence[Example],
+    encoder: Encoder | DocumentEncoder,
+    bound: _Bound,
+    learn: Learn,
+    writer: TokensWriter,
+) -> Fate:
     max_tokens, too_long, key, positions = astuple(bound)
     misfits = _Misfits()
     shortened: list[str] = []
@@ -159,6 +113,10 @@ def _write(
         if encoded.names:
             names += encoded.names
             rows_with_names += 1
+        if isinstance(encoder, DocumentEncoder):
+            for ids, read_only in pieces(encoded, max_tokens):
+                writer.append(index, ids, read_only, np.arange(len(ids)) >= read_only)
+            continue
         fitting: Encoded | None = encoded
         if len(encoded.ids) > max_tokens:
             misfits.add(len(encoded.ids), example.place)
@@ -177,10 +135,12 @@ def _write(
             remedy=f"raise {key}.max_tokens (null: as much as they need and the model has), or check"
             f" {key}.source and {key}.fields",
         )
-    return _Fate(tuple(shortened), tuple(dropped), NamesInText(rows_with_names, dict(sorted(names.items()))))
+    return Fate(tuple(shortened), tuple(dropped), NamesInText(rows_with_names, dict(sorted(names.items()))))
 
 
-def _encoded(examples: Sequence[Example], encoder: Encoder) -> Iterator[tuple[Example, Encoded]]:
+def _encoded(
+    examples: Sequence[Example], encoder: Encoder | DocumentEncoder
+) -> Iterator[tuple[Example, Encoded]]:
     """Each example and its ids, some thousand at a time, of which the next are encoded meanwhile."""
     remaining = iter(examples)
     with ThreadPoolExecutor(1) as pool:
@@ -253,25 +213,3 @@ def _too_long(misfits: _Misfits, rows: int, max_tokens: int, key: str, positions
         remedy=f"data.max_tokens={most} holds them all; "
         "data.too_long=shorten cuts reasoning, data.too_long=drop leaves them out",
     )
-
-
-def _statistics(kept: Tokens, rows_read: int, fate: _Fate) -> TokenStatistics:
-    prompt_K, total_K = kept.flat.prompt_K, kept.lengths_K
-    return TokenStatistics(
-        rows_read=rows_read,
-        rows_kept=len(kept),
-        rows_shortened=len(fate.shortened_ids),
-        rows_dropped=len(fate.dropped_ids),
-        prompt_tokens=_lengths(prompt_K),
-        response_tokens=_lengths(total_K - prompt_K),
-        total_tokens=_lengths(total_K),
-        supervised_share=float(kept.flat.learnt_N.sum() / total_K.sum()),
-        shortened_ids=fate.shortened_ids,
-        dropped_ids=fate.dropped_ids,
-        special_names=fate.special_names,
-    )
-
-
-def _lengths(tokens_N: Any) -> Lengths:
-    p50, p95 = np.percentile(tokens_N, [50, 95])
-    return Lengths(int(tokens_N.min()), float(tokens_N.mean()), float(p50), float(p95), int(tokens_N.max()))

@@ -110,7 +110,7 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
         evidence.write(objective.kind(file), lines)
     evidence.update(
         data=records.Data(
-            name=data.name, source=data.source, rows=len(rows.kept), sha256=examples.facts.sha256
+            name=data.name, source=data.source, rows=rows.statistics.rows_kept, sha256=examples.facts.sha256
         ),
     )
     if tasks is None:
@@ -192,7 +192,7 @@ def _say(
 ) -> None:
     say, facts = evidence.log.say, examples.facts
     say(
-        f"data: {len(texts.rows.kept)} of {facts.rows} rows of {config.data.name},"
+        f"data: {texts.rows.statistics.rows_kept} of {facts.rows} rows of {config.data.name},"
         f" {len(texts.items)} held-out items; learnt: {config.data.learn}"
         f" ({100 * texts.rows.statistics.supervised_share:.1f} % of the tokens)"
     )
