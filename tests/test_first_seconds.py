@@ -243,3 +243,20 @@ def test_a_checkpoint_of_another_size(tmp_path, checkpoint):
     status, manifest = with_weights(tmp_path, folder)
     assert status == 1
     assert "model.num_heads" in manifest["error"]["message"]
+
+
+def test_names_of_special_tokens_in_rows_and_items_are_counted_in_the_log(tmp_path):
+    name = "<|endoftext|>"
+    rows_file = tmp_path / "rows.jsonl"
+    lines = [{"question": f"{n}? {name}", "answer": str(n)} for n in range(12)]
+    rows_file.write_text("\n".join(map(json.dumps, lines)))
+    items = tmp_path / "items.jsonl"
+    items.write_text(json.dumps({"question": "x?", "answer": name}) + "\n")
+    words = ("data=jsonl", f"data.source={rows_file}", "eval=jsonl", f"eval.source={items}", "mode=preflight")
+    assert run_toy(tmp_path / "run", *words) == 0
+    log = (tmp_path / "run" / "training_log.txt").read_text()
+    assert f"data: 12 rows hold the text of special tokens, read as text: {name} 12" in log
+    assert f"eval: 1 row holds the text of special tokens, read as text: {name} 1" in log
+    assert "learnt: response (" in log
+    card = read_json(tmp_path / "run" / "data_card.json")
+    assert card["statistics"]["special_names"] == {"rows": 12, "names": {name: 12}}

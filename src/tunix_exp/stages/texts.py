@@ -10,7 +10,7 @@ from tunix_exp.data.counted import described
 from tunix_exp.data.limit import Limit, limit, most_tokens
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.sources import ExampleSet, SourceFacts, overlap, read, read_items
-from tunix_exp.data.tokenize import Tokenized, tokenize
+from tunix_exp.data.tokenize import NamesInText, Tokenized, tokenize
 from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer, with_chat
 from tunix_exp.data.tokens import TokenizedExample
 from tunix_exp.errors import UserError
@@ -52,12 +52,16 @@ class Texts(NamedTuple):
 
 
 class _HeldOut(NamedTuple):
-    """The source of the held-out items, what it holds, how many of its prompts are trained on."""
+    """The source of the held-out items, what it holds, how many of its prompts are trained on.
+
+    `special_names` counts the names of special tokens in their texts.
+    """
 
     examples: ExampleSet
     items: tuple[TokenizedExample, ...]
     overlap: int
     stop: tuple[str, ...]
+    special_names: NamesInText
 
 
 def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) -> Texts | None:
@@ -117,7 +121,7 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
         evidence.update(eval=_eval_record(config.eval, held_out))
     items, stop = (held_out.items, held_out.stop) if held_out else ((), ())
     texts = Texts(tokenizer, rows, items, tasks, batches, stop)
-    _say(texts, examples, held_out.examples.facts if held_out else None, row, config, evidence)
+    _say(texts, examples, held_out, row, config, evidence)
     return texts
 
 
@@ -146,14 +150,15 @@ def _held_out(
     asked = config.eval
     held_out = read_items(asked.source, asked.format, asked.fields, asked.max_items)
     shared = overlap(examples, held_out, allowed=config.data.allow_eval_overlap)
-    items = tokenize(held_out, renderer, tokenizer, config.model.num_positions, "error", key="eval").kept[:]
+    made = tokenize(held_out, renderer, tokenizer, config.model.num_positions, "error", key="eval")
+    items = made.kept[:]
     check_prompts(
         [item.tokens_T[: item.prompt_length].tolist() for item in items],
         max_new_tokens=config.eval.max_new_tokens,
         num_positions=config.model.num_positions,
         vocab_size=config.model.vocab_size,
     )
-    return _HeldOut(held_out, items, shared, stop)
+    return _HeldOut(held_out, items, shared, stop, made.statistics.special_names)
 
 
 def _eval_record(config: EvalConfig, held_out: _HeldOut | None) -> records.NoEval | records.ItemsEval:
@@ -185,7 +190,7 @@ def _say_read(facts: SourceFacts, key: str, say: Callable[[str], None]) -> None:
 def _say(
     texts: Texts,
     examples: ExampleSet,
-    held_out: SourceFacts | None,
+    held_out: _HeldOut | None,
     row: Limit,
     config: RunConfig,
     evidence: RunDirectory,
@@ -198,9 +203,12 @@ def _say(
     )
     _say_read(facts, "data", say)
     if held_out is not None:
-        _say_read(held_out, "eval", say)
-    if names := texts.rows.statistics.special_names.describe():
-        say(f"data: {names}")
+        _say_read(held_out.examples.facts, "eval", say)
+    named = {"data": texts.rows.statistics.special_names}
+    named |= {"eval": held_out.special_names} if held_out else {}
+    for key, names in named.items():
+        if names.rows:
+            say(f"{key}: {names.describe()}")
     if row.reason:
         say(f"data.max_tokens is {row.tokens}: {row.reason}")
     if isinstance(config.eval, ItemsEvalConfig):
