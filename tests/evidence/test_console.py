@@ -68,10 +68,10 @@ def test_a_log_that_exists_is_not_written_over(tmp_path: Path) -> None:
 def test_without_a_terminal_progress_is_a_line_per_tenth(tmp_path: Path) -> None:
     clock = Clock()
     log, shown = _log(tmp_path / "log.txt", clock)
-    with log.progress(100, "train") as bar:
+    with log.progress(100, "train") as advance:
         for _ in range(100):
             clock.now += 0.1
-            bar.advance(loss=1.23456)
+            advance(loss=1.23456)
     lines = shown.getvalue().splitlines()
     assert len(lines) == 10
     assert lines[1] == "train 20/100  loss 1.235  8 s left"
@@ -81,20 +81,20 @@ def test_without_a_terminal_progress_is_a_line_per_tenth(tmp_path: Path) -> None
 def test_without_a_terminal_slow_progress_speaks_every_fifteen_seconds(tmp_path: Path) -> None:
     clock = Clock()
     log, shown = _log(tmp_path / "log.txt", clock)
-    with log.progress(1000, "train") as bar:
+    with log.progress(1000, "train") as advance:
         for _ in range(8):
             clock.now += 5.0
-            bar.advance()
+            advance()
     assert [line.split()[1] for line in shown.getvalue().splitlines()] == ["3/1000", "6/1000"]
 
 
 def test_on_a_terminal_progress_is_a_bar_with_the_figures(tmp_path: Path) -> None:
     log, shown = _log(tmp_path / "log.txt", Clock(), terminal=True)
-    with log.progress(4, "train") as bar:
+    with log.progress(4, "train") as advance:
         for _ in range(4):
-            bar.advance(loss=0.5, tokens_per_s=1200.0)
+            advance(loss=0.5, tokens_per_s=1200.0)
         log.say("said meanwhile")
-        bar.advance(0)
+        advance(0)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue())
     assert "loss 0.5" in plain
     assert "4/4" in plain

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -33,12 +33,8 @@ def table_text(table: Table) -> str:
     return sink.getvalue().rstrip()
 
 
-class Advance(Protocol):
-    """Something that counts what is done and shows the newest figures beside it."""
-
-    def advance(self, n: int = 1, **figures: float) -> None:
-        """Count `n` more as done."""
-        ...
+# Counts so many more as done, and shows the newest figures beside it: `advance(1, loss=0.5)`.
+Advance = Callable[..., None]
 
 
 class RunLog:
@@ -94,7 +90,7 @@ class RunLog:
     def progress(self, total: int, description: str) -> Iterator[Advance]:
         """A bar on a terminal, elsewhere a line now and then; nothing of it goes into the file."""
         if not self._console.is_terminal:
-            yield _Lines(self._console, total, description, self._clock)
+            yield self._lines(total, description)
             return
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -104,42 +100,33 @@ class RunLog:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self._console, transient=True) as bars:
-            yield _Bar(bars, total, description)
+            task = bars.add_task(description, total=total, figures="")
+
+            def advance(n: int = 1, **figures: float) -> None:
+                shown: Any = {"figures": _figures(figures)} if figures else {}
+                bars.update(task, advance=n, **shown)
+
+            yield advance
+
+    def _lines(self, total: int, description: str) -> Advance:
+        done, start, said_tenth, said_at = 0, self._clock(), 0, self._clock()
+
+        def advance(n: int = 1, **figures: float) -> None:
+            nonlocal done, said_tenth, said_at
+            done, now = done + n, self._clock()
+            tenth = 10 * done // max(total, 1)
+            if tenth == said_tenth and now - said_at < _LINE_EVERY_S:
+                return
+            said_tenth, said_at = tenth, now
+            left_s = (now - start) / done * (total - done)
+            parts = [f"{description} {done}/{total}", _figures(figures), f"{left_s:.0f} s left"]
+            self._console.print("  ".join(part for part in parts if part), soft_wrap=True, **_AS_IT_IS)
+
+        return advance
 
     def close(self) -> None:
         """The file is complete and on disk."""
         self._file.close()
-
-
-class _Bar:
-    def __init__(self, bars: Progress, total: int, description: str) -> None:
-        self._bars = bars
-        self._task = bars.add_task(description, total=total, figures="")
-
-    def advance(self, n: int = 1, **figures: float) -> None:
-        if figures:
-            self._bars.update(self._task, advance=n, figures=_figures(figures))
-        else:
-            self._bars.update(self._task, advance=n)
-
-
-class _Lines:
-    def __init__(self, console: Console, total: int, description: str, clock: Callable[[], float]) -> None:
-        self._console, self._total, self._description, self._clock = console, total, description, clock
-        self._done = 0
-        self._start = self._said_at = clock()
-        self._said_tenth = 0
-
-    def advance(self, n: int = 1, **figures: float) -> None:
-        self._done += n
-        now = self._clock()
-        tenth = 10 * self._done // max(self._total, 1)
-        if tenth == self._said_tenth and now - self._said_at < _LINE_EVERY_S:
-            return
-        self._said_tenth, self._said_at = tenth, now
-        left_s = (now - self._start) / self._done * (self._total - self._done)
-        parts = [f"{self._description} {self._done}/{self._total}", _figures(figures), f"{left_s:.0f} s left"]
-        self._console.print("  ".join(part for part in parts if part), soft_wrap=True, **_AS_IT_IS)
 
 
 def _figures(figures: dict[str, float]) -> str:

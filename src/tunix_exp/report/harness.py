@@ -1,6 +1,5 @@
 """The harness's tasks as a table and in a line: every metric of both models, and how sure its change is."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from tunix_exp.evidence.harness import first_number
@@ -18,18 +17,21 @@ _UNITS = {NATS: " nats", NATS_EACH: " nats", BITS_EACH: " bits"}
 
 def harness_table(summary: Summary) -> Table:
     """A row for each metric of each task, and for those of groups of tasks."""
-    is_trained = any(metric["trained"] is not None for _, _, metric in _metrics(summary))
+    tasks = summary["tasks"].items()
+    is_trained = any(one["trained"] is not None for _, part in tasks for one in part["metrics"].values())
     width = len(COLUMNS) if is_trained else _WITHOUT_TRAINED
-    tasks = [
-        (task, _metric_name(key), str(summary["tasks"][task]["n_items"]), *_figures(metric))[:width]
-        for task, key, metric in _metrics(summary)
+    rows = [
+        (task, _metric_name(key), str(part["n_items"]), *_figures(metric))
+        for task, part in tasks
+        for key, metric in part["metrics"].items()
     ]
-    groups = [
-        (f"{group} (group)", _metric_name(key), "", *_group_figures(metric))[:width]
+    rows += [
+        (f"{group} (group)", _metric_name(key), "", *_values(metric, None), "", "", "")
         for group, part in summary["groups"].items()
         for key, metric in part["metrics"].items()
     ]
-    return Table(f"Tasks of lm-eval {summary['lm_eval']}", COLUMNS[:width], (tuple(tasks + groups),), 2)
+    cut = tuple(row[:width] for row in rows)
+    return Table(f"Tasks of lm-eval {summary['lm_eval']}", COLUMNS[:width], (cut,), 2)
 
 
 def harness_line(summary: Summary) -> str:
@@ -55,12 +57,6 @@ def measures(summary: Summary) -> str:
     return " and ".join(names)
 
 
-def _metrics(summary: Summary) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for task, part in summary["tasks"].items():
-        for key, metric in part["metrics"].items():
-            yield task, key, metric
-
-
 def _metric_name(key: str) -> str:
     name, _, through = key.partition(",")
     return name if through == "none" else f"{name} ({through})"
@@ -71,11 +67,11 @@ def _figures(metric: dict[str, Any]) -> list[str]:
     p = "" if metric["p"] is None else probability(metric["p"])
     interval = "" if ends is None else f"[{', '.join(_change(end, of) for end in ends)}]"
     told = "" if change is None else _change(change, of) + _UNITS.get(str(of), "")
-    return [_value(metric["base"], of), _value(metric["trained"], of), told, interval, p]
+    return [*_values(metric, of), told, interval, p]
 
 
-def _group_figures(metric: dict[str, Any]) -> list[str]:
-    return [*(_value(metric[which], None) for which in ("base", "trained")), "", "", ""]
+def _values(metric: dict[str, Any], of: str | None) -> list[str]:
+    return [_value(metric[which], of) for which in ("base", "trained")]
 
 
 def _value(value: Any, of: str | None) -> str:

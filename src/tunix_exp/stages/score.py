@@ -79,7 +79,7 @@ def _answered(
 
         def advance(done: int) -> None:
             nonlocal answered
-            bar.advance(done - answered)
+            bar(done - answered)
             answered = done
 
         result = evaluate(model, texts.items, texts.tokenizer, config.eval, stop=texts.stop, on_batch=advance)

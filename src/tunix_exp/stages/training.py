@@ -66,7 +66,7 @@ def trained_model(
         Checkpoints(
             evidence.path(folders.CHECKPOINTS.path), keep=config.training.keep_checkpoints
         ) as checkpoints,
-        evidence.log.progress(step.total_steps - first, "training") as bar,
+        evidence.log.progress(step.total_steps - first, "training") as advance,
     ):
         state = train(
             state,
@@ -90,7 +90,7 @@ def trained_model(
             ),
             checkpoints=checkpoints,
             on_row=write,
-            on_step=lambda row: bar.advance(1, loss=row.loss, tokens_per_s=row.figures["tokens_per_s"]),
+            on_step=lambda row: advance(1, loss=row.loss, tokens_per_s=row.figures["tokens_per_s"]),
             heldout=held_out,
         )
     _record(state, held, meter, evidence)

@@ -42,7 +42,7 @@ class Bar:
     def __init__(self):
         self.done = 0
 
-    def advance(self, n=1, **_):
+    def __call__(self, n=1, **_):
         self.done += n
 
 

@@ -244,7 +244,7 @@ def _counting(bar: Advance) -> Callable[[int], None]:
 
     def advance(done: int) -> None:
         nonlocal before
-        bar.advance(done - before)
+        bar(done - before)
         before = done
 
     return advance

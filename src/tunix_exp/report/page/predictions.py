@@ -11,7 +11,6 @@ _MOST_CHARACTERS = 4000
 # What the table may take of the page, packed: the page stays below 3 MB.
 _MOST_BYTES = 1_800_000
 
-OUTCOMES = ("to_right", "to_wrong", "both_right", "both_wrong", "right", "wrong")
 LABELS = {
     "to_right": "wrong → right",
     "to_wrong": "right → wrong",
@@ -20,15 +19,21 @@ LABELS = {
     "right": "right",
     "wrong": "wrong",
 }
+OUTCOMES = tuple(LABELS)
+# Whether the base model has it right, and the trained one.
+_OF_BOTH = {
+    (False, True): "to_right",
+    (True, False): "to_wrong",
+    (True, True): "both_right",
+    (False, False): "both_wrong",
+}
 
 
 def outcome(before: Prediction, after: Prediction | None) -> str:
     """What became of one item; without a trained model whether the base model has it right."""
     if after is None:
         return "right" if before.correct else "wrong"
-    if before.correct == after.correct:
-        return "both_right" if after.correct else "both_wrong"
-    return "to_right" if after.correct else "to_wrong"
+    return _OF_BOTH[before.correct, after.correct]
 
 
 def prediction_rows(base: Sequence[Prediction], trained: Sequence[Prediction]) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ def run_page(run: Path) -> str:
     comparison = None if record.summary is None else record.summary["comparison"]
     return render(
         "run.html",
-        data={"charts": _drawn(charts), "series": series, "predictions": shown},
+        data={"charts": [_drawn(chart) for chart in charts], "series": series, "predictions": shown},
         title=record.manifest.name,
         manifest=record.manifest,
         verdict=sections.verdict(record),
@@ -52,7 +52,7 @@ def run_page(run: Path) -> str:
         base_scores=sections.base_scores(record),
         harness=None if record.harness is None else harness_table(record.harness),
         charts=charts,
-        steps=_steps(record, series),
+        steps=(len(series["columns"]["step"]) if series else 0, len(record.metrics)),
         outcomes=sections.outcome_counts(record),
         groups=sections.group_names(record),
         n_items=len(rows),
@@ -71,13 +71,6 @@ def run_page(run: Path) -> str:
     )
 
 
-def _drawn(charts: list[Chart]) -> list[dict[str, object]]:
-    """What the script needs of each chart."""
-    return [
-        {"key": one.key, "lines": [asdict(line) for line in one.lines], "spec": one.spec} for one in charts
-    ]
-
-
 def _curves(record: Record) -> tuple[list[Chart], dict[str, Any]]:
     if not record.metrics:
         return [], {}
@@ -85,6 +78,6 @@ def _curves(record: Record) -> tuple[list[Chart], dict[str, Any]]:
     return training_charts(record.metrics, record.heldout, own)
 
 
-def _steps(record: Record, series: dict[str, dict[str, list[float]]]) -> tuple[int, int]:
-    """How many logged steps are drawn, and of how many."""
-    return (len(series["columns"]["step"]) if series else 0, len(record.metrics))
+def _drawn(chart: Chart) -> dict[str, Any]:
+    """What the script needs of it."""
+    return {"key": chart.key, "lines": [asdict(line) for line in chart.lines], "spec": chart.spec}
