@@ -2,10 +2,13 @@
 
 import copy
 import functools
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -42,26 +45,40 @@ def _composed(*overrides: str) -> dict[str, Any]:
 def composed_quickly() -> Iterator[None]:
     """Inside, Hydra does once what it does again for each of thousands of configs, with the same result.
 
-    It parses each file of the project's tree and each interpolation once; it makes what interpolations of a
-    defaults list may name where there is one; it composes a config to know its mode where a word names one.
+    It parses each file of the project's tree and each interpolation once, and merges its own section once; it
+    makes what interpolations of a defaults list may name where there is one; and it composes a config to know
+    its mode only where a word names a mode.
     """
-    parse, base.parse = base.parse, functools.cache(base.parse)
-    read, kept = ConfigRepository.load_config, {}
-    embed = ConfigLoaderImpl._embed_result_config
-    choices, mode = defaults_list._create_interpolation_map, Hydra.get_mode
+    read, files = ConfigRepository.load_config, {}
+    load, embed = ConfigLoaderImpl._load_single_config, ConfigLoaderImpl._embed_result_config
+    merge, heads = ConfigLoaderImpl._compose_config_from_defaults_list, {}
+    choices = defaults_list._create_interpolation_map
+    mode = Hydra.get_mode
 
     def load_config(repository: ConfigRepository, config_path: str) -> Any:
         sources = tuple(f"{source.scheme()}://{source.path}" for source in repository.sources)
         if not {s for s in sources if s.startswith("file:")} <= {f"file://{conf_folder()}"}:
             return read(repository, config_path)
-        if (sources, config_path) not in kept:
-            kept[sources, config_path] = read(repository, config_path)
-        return kept[sources, config_path]
+        if (sources, config_path) not in files:
+            files[sources, config_path] = read(repository, config_path)
+        return files[sources, config_path]
 
     def embedded(result: Any, package: str | None) -> Any:
         """What was read stays as it is: what Hydra does not copy into a package is copied here."""
         found = embed(result, package)
         return copy.deepcopy(found) if found is result else found
+
+    def load_single_config(loader: ConfigLoaderImpl, default: Any, repo: Any) -> Any:
+        return default if isinstance(default, SimpleNamespace) else load(loader, default, repo)
+
+    def merged(loader: ConfigLoaderImpl, defaults: list[Any], repo: Any) -> Any:
+        head = list(itertools.takewhile(lambda default: default.config_path.startswith("hydra/"), defaults))
+        sources = ((source.scheme(), source.path) for source in repo.get_sources())
+        key = (*sources, *((default.config_path, default.package) for default in head))
+        if key not in heads:
+            heads[key] = merge(loader, head, repo)
+        first = SimpleNamespace(config_path="hydra", config=copy.deepcopy(heads[key]))
+        return merge(loader, [first, *defaults[len(head) :]], repo)
 
     def interpolation_map(overrides: Any, defaults: Any, self_added: bool) -> Any:
         has_any = any(default.is_interpolation() for default in defaults)
@@ -70,13 +87,12 @@ def composed_quickly() -> Iterator[None]:
     def get_mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
         return mode(hydra, config_name, overrides) if "hydra.mode" in " ".join(overrides) else None
 
-    ConfigRepository.load_config = load_config
-    ConfigLoaderImpl._embed_result_config = staticmethod(embedded)
-    defaults_list._create_interpolation_map = interpolation_map
-    Hydra.get_mode = get_mode
-    yield
-    base.parse = parse
-    ConfigRepository.load_config = read
-    ConfigLoaderImpl._embed_result_config = staticmethod(embed)
-    defaults_list._create_interpolation_map = choices
-    Hydra.get_mode = mode
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base, "parse", functools.cache(base.parse))
+        patch.setattr(ConfigRepository, "load_config", load_config)
+        patch.setattr(ConfigLoaderImpl, "_embed_result_config", staticmethod(embedded))
+        patch.setattr(ConfigLoaderImpl, "_load_single_config", load_single_config)
+        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merged)
+        patch.setattr(defaults_list, "_create_interpolation_map", interpolation_map)
+        patch.setattr(Hydra, "get_mode", get_mode)
+        yield
