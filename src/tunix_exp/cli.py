@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
                 print(_versions())
                 return COMPLETED
             if argv and not argv[0].startswith("-") and "=" not in argv[0]:
-                said = verbs.call(argv[0], list(argv[1:]))
+                said = verbs.call(argv[0], list(argv[1:]), _composed)
                 return said if isinstance(said, int) else _experiment(said)
             return _experiment(argv)
         except UserError as error:
@@ -112,6 +112,20 @@ def _experiment(argv: Sequence[str]) -> int:
             remedy="write a number that can be meant; in quotes it is a text",
         ) from None
     return COMPLETED
+
+
+def _composed(words: Sequence[str]) -> dict[str, Any]:
+    """The config of the experiment that the words are, which is not run."""
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            return _resolved(_applicable(compose("config", list(words), return_hydra_config=True)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _plain(error) from None
+
+
+def _applicable(config: DictConfig) -> DictConfig:
+    without_hydra = OmegaConf.masked_copy(config, [k for k in map(str, config) if k != "hydra"])
+    return without_strays(without_hydra, config.hydra)
 
 
 def _job(composed: DictConfig) -> None:
@@ -204,9 +218,7 @@ class Door(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Refuse a wrong config, or a directory in which a run already lies."""
         try:
-            without_hydra = OmegaConf.masked_copy(config, [k for k in map(str, config) if k != "hydra"])
-            applicable = without_strays(without_hydra, config.hydra)
-            refuse_lacking(configs.validate(_resolved(applicable)).eval)
+            refuse_lacking(configs.validate(_resolved(_applicable(config))).eval)
             _refuse_used(Path(config.hydra.run.dir))
             _refuse_unwritable(Path(config.hydra.run.dir))
         except UserError as error:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.toys import data_config, example, fields
+from tests.data.toys import data_config, fields
 from tunix_exp.data import sources
 from tunix_exp.errors import UserError
 
@@ -86,20 +86,6 @@ def test_a_question_twice_is_refused_in_items_and_allowed_in_training(toy):
 def test_max_items_limits_the_items(toy):
     path = toy({"q": "1?", "a": "x"}, {"q": "2?", "a": "x"})
     assert len(sources.read_items(str(path), "auto", fields(), 1)) == 1
-
-
-def test_training_questions_that_are_held_out_are_refused():
-    train = [example("What is  IT?"), example("Other?")]
-    with pytest.raises(UserError, match="1 of 2 training questions are held out") as caught:
-        sources.overlap(train, [example("what is it?")], allowed=False)
-    assert "data.allow_eval_overlap=true" in str(caught.value)
-    assert "toy.jsonl:1 asks what toy.jsonl:1 asks: 'What is IT?'" in str(caught.value)
-
-
-def test_allowed_overlap_is_counted():
-    train = [example("It?"), example("it?"), example("Other?")]
-    assert sources.overlap(train, [example("it?")], allowed=True) == 2
-    assert sources.overlap(train, [example("none?")], allowed=False) == 0
 
 
 def test_a_set_can_be_sliced_and_iterated(toy):

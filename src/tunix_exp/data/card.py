@@ -1,21 +1,18 @@
 """What a run says about its data: the card's figures, and one example as the model sees it."""
 
-import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from operator import itemgetter
 from typing import Any
 
 from tunix_exp.data.batches import Batch, BatchStatistics
 from tunix_exp.data.config import DataConfig, Learn
 from tunix_exp.data.example import Example
+from tunix_exp.data.picture import marked, pictured
 from tunix_exp.data.sources import ExampleSet, SourceFacts
 from tunix_exp.data.statistics import TokenStatistics
 from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.data.tokens import TokenizedExample
-
-_WIDTH = 88
 
 
 def data_card(
@@ -86,7 +83,7 @@ def example_text(tokenized: TokenizedExample, tokenizer: Tokenizer, learn: Learn
         *_parts(example),
         "",
         "as the model sees it;  . is read only   ^ is learned",
-        *_masked(ids, tokenized.learnt_T.tolist(), tokenizer),
+        *(f"  {line}" for line in marked(pictured(ids, tokenized.learnt_T.tolist(), tokenizer))),
         "",
         "place  id      loss  token",
     ]
@@ -124,35 +121,3 @@ def rows_text(batch: Batch) -> str:
 
 def _indented(text: str) -> list[str]:
     return [f"  {line}" for line in text.split("\n")]
-
-
-def _masked(ids: list[int], learnt: list[bool], tokenizer: Tokenizer) -> list[str]:
-    """Lines of text, each over a line of marks; a token's mark is as wide as its text."""
-    lines: list[str] = []
-    text = marks = ""
-    stretches = itertools.groupby(zip(ids, learnt, strict=True), key=itemgetter(1))
-    for group, mark in (
-        (group, "^" if is_learned else ".")
-        for is_learned, stretch in stretches
-        for group in _characters([token for token, _ in stretch], tokenizer)
-    ):
-        shown = group.replace("\n", "⏎").replace("\t", "⇥").replace("\r", "␍")
-        text += shown
-        marks += mark * len(shown)
-        if group.endswith("\n") or len(text) >= _WIDTH:
-            lines += [f"  {text}", f"  {marks}"]
-            text = marks = ""
-    return [*lines, f"  {text}", f"  {marks}"] if text else lines
-
-
-def _characters(ids: list[int], tokenizer: Tokenizer) -> list[str]:
-    """The texts of the fewest tokens that together are whole characters."""
-    groups: list[str] = []
-    pending: list[int] = []
-    for token in ids:
-        pending.append(token)
-        text = tokenizer.decode(pending)
-        if not text.endswith("\ufffd"):
-            groups.append(text)
-            pending = []
-    return [*groups, tokenizer.decode(pending)] if pending else groups

@@ -1,4 +1,4 @@
-"""One example, whatever it was read from."""
+"""One example, whatever it was read from, and how its texts are compared and quoted."""
 
 from dataclasses import dataclass
 
@@ -20,3 +20,14 @@ class Example:
     difficulty: str | None
     place: str
     messages: tuple[tuple[str, str], ...] = ()
+
+
+def normalised(question: str) -> str:
+    """The question in lower case, its spacing as single blanks."""
+    return " ".join(question.split()).casefold()
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """The text, or its beginning, in quotes, its spacing as single blanks."""
+    shown = " ".join(text.split())
+    return repr(shown if len(shown) <= most else shown[: most - 1] + "…")

@@ -1,4 +1,4 @@
-"""Examples read from a source, all faults told at once, and what they share with the held-out ones."""
+"""Examples read from a source, all faults told at once."""
 
 from array import array
 from collections import Counter
@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from tunix_exp.data import cache
 from tunix_exp.data.config import DataConfig, FieldsConfig, Format
-from tunix_exp.data.example import Example
+from tunix_exp.data.example import Example, normalised, shortened
 from tunix_exp.data.files import Opened, open_source
 from tunix_exp.data.formats import resolve
 from tunix_exp.data.reading.part import BadRow, Part, Seen, digest_of
@@ -108,41 +108,6 @@ def read_items(
     return _Reading(source, form, fields, None, max_items, key).done(questions_distinct=True)
 
 
-def overlap(train: ExampleSet | Sequence[Example], items: Sequence[Example], *, allowed: bool) -> int:
-    """The number of training examples whose question, but for case and spacing, is held out.
-
-    Raises UserError when there are any and they are not `allowed`.
-    """
-    held_out = {normalised(item.question): item for item in items}
-    questions = (
-        train.examples.column("question")
-        if isinstance(train, ExampleSet)
-        else (one.question for one in train)
-    )
-    shared = [
-        (index, item)
-        for index, question in enumerate(questions)
-        if (item := held_out.get(normalised(question))) is not None
-    ]
-    if shared and not allowed:
-        shown = "\n".join(
-            f"  {train[index].place} asks what {item.place} asks: {_shortened(train[index].question)}"
-            for index, item in shared[:_MOST_SHOWN]
-        )
-        raise UserError(
-            f"{len(shared)} of {len(train)} training questions are held out\n{shown}{_left_off(len(shared))}",
-            where="data.source and eval.source",
-            remedy="take those rows out of the training set, or accept it and have it recorded: "
-            "data.allow_eval_overlap=true",
-        )
-    return len(shared)
-
-
-def normalised(question: str) -> str:
-    """The question in lower case, its spacing as single blanks."""
-    return " ".join(question.split()).casefold()
-
-
 class _Reading:
     """One source on its way to examples."""
 
@@ -197,7 +162,7 @@ class _Reading:
                     if ids is not None:
                         _refuse_second(ids, example.id, example.place, f"the id {example.id!r}")
                     if questions is not None and example.question:
-                        shown = f"the question {_shortened(example.question)}"
+                        shown = f"the question {shortened(example.question)}"
                         _refuse_second(questions, normalised(example.question), example.place, shown)
                 except BadRow as fault:
                     self._refused(example.place, fault)
@@ -340,8 +305,3 @@ def _refuse_second(places: dict[str, str], value: str, place: str, shown: str) -
     if value in places:
         raise BadRow(f"{shown} stands already at {places[value]}", "keep one of the two rows")
     places[value] = place
-
-
-def _shortened(text: str) -> str:
-    shown = " ".join(text.split())
-    return repr(shown if len(shown) <= 60 else shown[:59] + "…")

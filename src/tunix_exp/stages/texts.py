@@ -8,8 +8,9 @@ from tunix_exp.config import RunConfig
 from tunix_exp.data.card import data_card, example_text
 from tunix_exp.data.counted import described
 from tunix_exp.data.limit import Limit, limit, most_tokens
+from tunix_exp.data.overlap import Shared, refuse_shared, shared_questions
 from tunix_exp.data.render import Renderer
-from tunix_exp.data.sources import ExampleSet, SourceFacts, overlap, read, read_items
+from tunix_exp.data.sources import ExampleSet, SourceFacts, read, read_items
 from tunix_exp.data.tokenize import NamesInText, Tokenized, tokenize
 from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer, with_chat
 from tunix_exp.data.tokens import TokenizedExample
@@ -51,17 +52,30 @@ class Texts(NamedTuple):
         return [item.prompt_length for item in self.items]
 
 
-class _HeldOut(NamedTuple):
-    """The source of the held-out items, what it holds, how many of its prompts are trained on.
+class TrainingRows(NamedTuple):
+    """The source of the training rows, these as tokens, the most tokens of a row, and their batches."""
+
+    examples: ExampleSet
+    tokenized: Tokenized
+    row: Limit
+    batches: Source
+
+
+class HeldOut(NamedTuple):
+    """The source of the held-out items, what it holds, and which training rows have their questions.
 
     `special_names` counts the names of special tokens in their texts.
     """
 
     examples: ExampleSet
     items: tuple[TokenizedExample, ...]
-    overlap: int
+    shared: list[Shared]
     stop: tuple[str, ...]
     special_names: NamesInText
+
+    def refuse_shared(self, trained: ExampleSet) -> None:
+        """Raise UserError where training rows have questions of the items."""
+        refuse_shared(self.shared, trained, self.examples)
 
 
 def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) -> Texts | None:
@@ -72,29 +86,16 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
     tokenizer = _loaded_tokenizer(config, evidence)
     if tokenizer is None:
         return None
-    data, renderer = config.data, Renderer(config.data.template, own=tokenizer.own_chat)
-    examples = read(data)
-    positions, widths = config.model.num_positions, config.training.bucket_widths
-    most = most_tokens(data.max_tokens, positions=positions, bucket_widths=widths)
-    rows = tokenize(examples, renderer, tokenizer, most, data.too_long, positions=positions, learn=data.learn)
-    row = limit(data.max_tokens, most=most, longest=rows.statistics.total_tokens.max)
-    held_out = _held_out(config, examples, renderer, tokenizer)
+    data = config.data
+    examples, rows, row, batches = training_rows(read(data), config, objective, tokenizer)
+    held_out = held_out_items(config, examples, tokenizer)
+    if held_out is not None and not data.allow_eval_overlap:
+        held_out.refuse_shared(examples)
     tasks = None
     if isinstance(config.eval, HarnessEvalConfig):
         from tunix_exp.evaluation.harness.stage import prepare
 
-        tasks = prepare(config.eval, data.template, positions, evidence)
-    material = Material(
-        examples,
-        rows,
-        tokenizer,
-        seed=config.seed,
-        batch_size=config.training.batch_size,
-        max_tokens=row.tokens,
-        batching=config.training.batching,
-        bucket_widths=widths,
-    )
-    batches = objective.source(material)
+        tasks = prepare(config.eval, data.template, config.model.num_positions, evidence)
     card = data_card(
         data,
         examples.facts,
@@ -105,7 +106,7 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
         row_tokens=row.tokens,
         eval_name=config.eval.name if held_out else None,
         eval_facts=held_out.examples.facts if held_out else None,
-        overlap_count=held_out.overlap if held_out else None,
+        overlap_count=len(held_out.shared) if held_out else None,
     )
     evidence.write(card_kind.KIND, card)
     example = f"{example_text(rows.kept[0], tokenizer, data.learn)}\n{batches.text(0)}"
@@ -134,22 +135,51 @@ def _loaded_tokenizer(config: RunConfig, evidence: RunDirectory) -> Tokenizer | 
             raise
         evidence.log.say(f"data: not checked, the tokenizer is unavailable: {error.what}")
         return None
+    return fitted(loaded, config)
+
+
+def fitted(loaded: Tokenizer, config: RunConfig) -> Tokenizer:
+    """The tokenizer with the config's chat template; UserError where the model lacks rows for its ids."""
     template = config.data.template
     tokenizer = with_chat(loaded, chat=template.chat, date=template.date)
     tokenizer.check_fits(config.model.vocab_size)
     return tokenizer
 
 
-def _held_out(
-    config: RunConfig, examples: ExampleSet, renderer: Renderer, tokenizer: Tokenizer
-) -> _HeldOut | None:
+def training_rows(
+    examples: ExampleSet, config: RunConfig, objective: Objective, tokenizer: Tokenizer
+) -> TrainingRows:
+    """The examples as the model sees them; raises UserError for those that it cannot see."""
+    data, training, renderer = config.data, config.training, _renderer(config, tokenizer)
+    positions, widths = config.model.num_positions, training.bucket_widths
+    most = most_tokens(data.max_tokens, positions=positions, bucket_widths=widths)
+    rows = tokenize(examples, renderer, tokenizer, most, data.too_long, positions=positions, learn=data.learn)
+    row = limit(data.max_tokens, most=most, longest=rows.statistics.total_tokens.max)
+    material = Material(
+        examples,
+        rows,
+        tokenizer,
+        seed=config.seed,
+        batch_size=training.batch_size,
+        max_tokens=row.tokens,
+        batching=training.batching,
+        bucket_widths=widths,
+    )
+    return TrainingRows(examples, rows, row, objective.source(material))
+
+
+def _renderer(config: RunConfig, tokenizer: Tokenizer) -> Renderer:
+    return Renderer(config.data.template, own=tokenizer.own_chat)
+
+
+def held_out_items(config: RunConfig, trained: ExampleSet, tokenizer: Tokenizer) -> HeldOut | None:
     """The items to be answered, each prompt with room for its answer; `None` where there are none."""
     if not isinstance(config.eval, ItemsEvalConfig):
         return None
+    renderer = _renderer(config, tokenizer)
     stop = renderer.next_example() if config.eval.stop is None else config.eval.stop
     asked = config.eval
     held_out = read_items(asked.source, asked.format, asked.fields, asked.max_items)
-    shared = overlap(examples, held_out, allowed=config.data.allow_eval_overlap)
     made = tokenize(held_out, renderer, tokenizer, config.model.num_positions, "error", key="eval")
     items = made.kept[:]
     check_prompts(
@@ -158,10 +188,10 @@ def _held_out(
         num_positions=config.model.num_positions,
         vocab_size=config.model.vocab_size,
     )
-    return _HeldOut(held_out, items, shared, stop, made.statistics.special_names)
+    return HeldOut(held_out, items, shared_questions(trained, held_out), stop, made.statistics.special_names)
 
 
-def _eval_record(config: EvalConfig, held_out: _HeldOut | None) -> records.NoEval | records.ItemsEval:
+def _eval_record(config: EvalConfig, held_out: HeldOut | None) -> records.NoEval | records.ItemsEval:
     if held_out is None or not isinstance(config, ItemsEvalConfig):
         return records.NoEval(kind="none")
     return records.ItemsEval(
@@ -190,7 +220,7 @@ def _say_read(facts: SourceFacts, key: str, say: Callable[[str], None]) -> None:
 def _say(
     texts: Texts,
     examples: ExampleSet,
-    held_out: _HeldOut | None,
+    held_out: HeldOut | None,
     row: Limit,
     config: RunConfig,
     evidence: RunDirectory,

@@ -1,18 +1,24 @@
 """The verbs of the command line: a module each, whose `main(words)` gives the exit status.
 
-`finish` gives the words of an experiment instead, which the command line then runs.
+`finish` gives the words of an experiment instead, which the command line then runs; `data` takes them.
 
 A verb is imported when it is called, so that none waits for what another needs.
 """
 
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import Any
 
 from tunix_exp.errors import UserError, did_you_mean, nearest
 
-VERBS = ("verify", "replay", "finish", "pack", "report", "compare", "doctor")
+VERBS = ("verify", "replay", "finish", "pack", "report", "compare", "doctor", "data")
+_OF_AN_EXPERIMENT = ("data",)
+
+Composed = Callable[[Sequence[str]], dict[str, Any]]
+"""Gives the plain config of the experiment that the words are."""
 
 
-def call(word: str, rest: list[str]) -> int | list[str]:
+def call(word: str, rest: list[str], composed: Composed) -> int | list[str]:
     """The exit status of verb `word` with the words behind it, or the experiment to run."""
     if word not in VERBS:
         raise UserError(
@@ -20,4 +26,5 @@ def call(word: str, rest: list[str]) -> int | list[str]:
             where="the command line",
             remedy=f"verbs: {', '.join(VERBS)}; an experiment takes key=value words; --help lists them",
         )
-    return import_module(f"tunix_exp.verbs.{word}").main(rest)
+    verb = import_module(f"tunix_exp.verbs.{word}")
+    return verb.main(rest, composed) if word in _OF_AN_EXPERIMENT else verb.main(rest)

@@ -1,0 +1,231 @@
+"""`python -m tunix_exp data WORDS…`: what the model will see of the data, before a run."""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.text import Text
+
+from tunix_exp import config as configs
+from tunix_exp.config import RunConfig
+from tunix_exp.data.histogram import histogram
+from tunix_exp.data.overlap import SharedRuns, shared_runs
+from tunix_exp.data.picture import pictured
+from tunix_exp.data.sources import ExampleSet, SourceFacts, read
+from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer
+from tunix_exp.data.tokens import Tokens
+from tunix_exp.errors import UserError
+from tunix_exp.evaluation.config import refuse_lacking
+from tunix_exp.evidence.console import plain_console
+from tunix_exp.exits import COMPLETED
+from tunix_exp.numbers import counted
+from tunix_exp.report import data_look as look
+from tunix_exp.report.data_look import Section
+from tunix_exp.verbs import Composed
+from tunix_exp.verbs.words import Words
+
+if TYPE_CHECKING:
+    from tunix_exp.stages.texts import HeldOut, TrainingRows
+
+_MOST_SHOWN = 5
+
+
+def main(words: list[str], composed: Composed) -> int:
+    """Completed when all of it is shown; what a run would refuse is a UserError."""
+    parser = Words("data", "Show what the model will see of an experiment's data; nothing is run or written.")
+    parser.add_argument("words", nargs="*", metavar="WORD", help="key=value, as for an experiment")
+    parser.add_argument("--rows", type=_count, default=3, metavar="N", help="how many rows are rendered (3)")
+    parser.add_argument("--id", metavar="ID", help="render this row instead")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    asked = parser.parse_intermixed_args(words)
+    config = configs.validate(composed(asked.words))
+    refuse_lacking(config.eval)
+    console = plain_console()
+    is_coloured = console.is_terminal and console.color_system is not None and not console.no_color
+    view = _View(asked.rows, asked.id, is_coloured=is_coloured)
+    sections = _sections(config, view)
+    if asked.json:
+        facts = {section.name: section.facts for section in sections}
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
+    else:
+        for number, section in enumerate(sections):
+            console.print("\n" * (number > 0) + section.heading, style="bold", soft_wrap=True)
+            for line in section.lines:
+                console.print("  " * bool(line), line, sep="", soft_wrap=True)
+    for refuse in view.refusals:
+        refuse()
+    return COMPLETED
+
+
+@dataclass
+class _View:
+    """What is asked to be shown, and how; `refusals` raise what only the end of the look has to say."""
+
+    rows: int
+    id: str | None
+    is_coloured: bool
+    refusals: list[Callable[[], None]] = field(default_factory=list)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no count from 1 on")
+    return int(text)
+
+
+def _sections(config: RunConfig, view: _View) -> Iterator[Section]:
+    """One after another, each as soon as it is known."""
+    # Imports JAX, which a wrong config need not wait for; nothing is computed with it.
+    from tunix_exp.objectives import registry
+    from tunix_exp.stages.texts import fitted, held_out_items, training_rows
+
+    tokenizer = fitted(load_tokenizer(config.model.tokenizer, chat="none"), config)
+    examples = read(config.data)
+    yield _source("source", f"training rows: {config.data.source}", examples.facts)
+    trained = training_rows(examples, config, registry.objective(config.objective), tokenizer)
+    yield _rows(trained, tokenizer, view)
+    yield _lengths(trained)
+    yield _batches(trained, view)
+    yield _special_names(trained, tokenizer)
+    held_out = held_out_items(config, examples, tokenizer)
+    if held_out is None:
+        yield Section("held_out", None, f"held-out items: none (eval={config.eval.name})", ())
+        return
+    yield _source("held_out", f"held-out items: {held_out.examples.facts.source}", held_out.examples.facts)
+    yield _overlap(examples, held_out)
+    if not config.data.allow_eval_overlap:
+        view.refusals.append(lambda: held_out.refuse_shared(examples))
+
+
+def _source(name: str, heading: str, facts: SourceFacts) -> Section:
+    return Section(name, asdict(facts), heading, tuple(look.source_lines(facts)))
+
+
+def _rows(trained: "TrainingRows", tokenizer: Tokenizer, view: _View) -> Section:
+    """Some of the rows, each whole, with its mask."""
+    kept = trained.tokenized.kept
+    names = _places(kept, view.rows) if view.id is None else _places_of(view.id, trained)
+    lines: list[str | Text] = [look.legend(is_coloured=view.is_coloured)]
+    facts = []
+    for place, name in names.items():
+        row = kept[place]
+        learnt = int(row.learnt_T.sum())
+        picture = pictured(row.tokens_T.tolist(), row.learnt_T.tolist(), tokenizer)
+        heading = f"{row.example.id} ({row.example.place}){name}: {len(row.tokens_T)} tokens, {learnt} learnt"
+        lines += ["", heading, *look.picture_lines(picture, is_coloured=view.is_coloured)]
+        facts.append(
+            {
+                "id": row.example.id,
+                "place": row.example.place,
+                "tokens": len(row.tokens_T),
+                "prompt_tokens": row.prompt_length,
+                "learnt_tokens": learnt,
+                "lines": [[stretch._asdict() for stretch in line] for line in picture],
+            }
+        )
+    return Section(
+        "rows", facts, f"{len(facts)} of {counted(len(kept), _unit(trained))}, as the model sees them", lines
+    )
+
+
+def _places(kept: Tokens, count: int) -> dict[int, str]:
+    """The first, the longest, and between them some at equal distances, in their order."""
+    longest = int(kept.lengths_K.argmax())
+    spread = np.linspace(0, len(kept) - 1, count + 1 - count % 2).round().astype(int).tolist()
+    middle = [place for place in spread[1:-1] if place not in (0, longest)]
+    chosen = list(dict.fromkeys([0, longest, *middle, *range(min(count, len(kept)))]))[:count]
+    names = {0: ", the first", longest: ", the longest"} if longest else {0: ", the first and longest"}
+    return {place: names.get(place, "") for place in sorted(chosen)}
+
+
+def _places_of(id_: str, trained: "TrainingRows") -> dict[int, str]:
+    """The row of that id, or all pieces of that document."""
+    ids, kept = trained.examples.examples.column("id"), trained.tokenized.kept
+    number = next((number for number, one in enumerate(ids) if one == id_), None)
+    if number is None:
+        raise UserError(
+            f"no row has the id {id_!r}",
+            where="--id",
+            remedy=f"ids are as {trained.examples[0].id!r}, the first; data.fields.id names the field of ids",
+        )
+    first, end = np.searchsorted(kept.flat.index_K, [number, number + 1]).tolist()
+    if first == end:
+        raise UserError(
+            f"the row {id_!r} is longer than {trained.row.tokens} tokens, and left out",
+            where="data.max_tokens",
+            remedy="raise data.max_tokens, or set data.too_long=shorten",
+        )
+    return dict.fromkeys(range(first, end), "")
+
+
+def _unit(trained: "TrainingRows") -> str:
+    """What is learnt as one: documents are cut into pieces."""
+    return "piece" if "text" in trained.examples.facts.fields else "row"
+
+
+def _lengths(trained: "TrainingRows") -> Section:
+    bins, statistics = histogram(trained.tokenized.kept.lengths_K), trained.tokenized.statistics
+    facts = {
+        "histogram": [one._asdict() for one in bins],
+        "max_tokens": trained.row.tokens,
+        "statistics": asdict(statistics),
+    }
+    return Section(
+        "lengths",
+        facts,
+        f"tokens per {_unit(trained)}",
+        tuple(look.length_lines(bins, statistics, trained.row)),
+    )
+
+
+def _batches(trained: "TrainingRows", view: _View) -> Section:
+    """How much of a batch is padding; of packed rows also what some of them hold."""
+    statistics = trained.batches.statistics()
+    lines = [statistics.describe()]
+    if statistics.batching == "packed":
+        lines += trained.batches.text(0).splitlines()[: 1 + view.rows]
+    return Section("batches", asdict(statistics), "batches", lines)
+
+
+def _special_names(trained: "TrainingRows", tokenizer: Tokenizer) -> Section:
+    """The names that the rows' own text contains, each with the first row that does."""
+    found = trained.tokenized.statistics.special_names
+    # What no row has is in the text that is put before all of them.
+    places = dict.fromkeys(found.names, "data.template.system")
+    left = set(found.names)
+    for example in trained.examples if left else ():
+        texts = (example.question, *example.steps, example.answer, *(text for _, text in example.messages))
+        if tokenizer.specials.is_in(texts):
+            here = left & tokenizer.specials.count(texts).keys()
+            places |= dict.fromkeys(here, example.place)
+            left -= here
+            if not left:
+                break
+    named = {name: {"count": count, "place": places[name]} for name, count in found.names.items()}
+    lines = tuple(look.name_lines(found.rows, named))
+    return Section("special_tokens", {"rows": found.rows, "names": named}, "names of special tokens", lines)
+
+
+def _overlap(examples: ExampleSet, held_out: "HeldOut") -> Section:
+    """What training rows share with the held-out items: whole questions, and runs of words."""
+    items = held_out.examples
+    runs = shared_runs(examples, items)
+    kinds = {
+        "questions": SharedRuns(
+            len(held_out.shared),
+            len({one.item for one in held_out.shared}),
+            tuple(held_out.shared[:_MOST_SHOWN]),
+        ),
+        "runs": runs,
+    }
+    lines: list[str] = []
+    facts = {}
+    for kind, (rows, items_found, first) in kinds.items():
+        places = [(examples[one.row].place, items[one.item].place, one.text) for one in first]
+        lines += look.overlap_lines(kind, rows, items_found, places)
+        shown = [{"row": row, "item": item, "text": text} for row, item, text in places]
+        facts[kind] = {"rows": rows, "items": items_found, "first": shown}
+    return Section("overlap", facts, "overlap with the held-out items", lines)
