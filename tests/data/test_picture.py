@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import tokenizers
 
@@ -52,3 +54,18 @@ def test_a_character_that_the_mask_cuts_belongs_to_both_parts(cut):
         False,
         True,
     ]
+
+
+def test_lines_are_cut_at_words_where_there_are_some():
+    for text, cut in (("word " * 40, {80}), ("x" * 200, {88})):
+        *whole, rest = marked(pictured(BYTES.encode(text), [True] * 200, BYTES))
+        assert {len(line) for line in whole[:-1]} == cut
+        assert len(rest) == 200 % cut.pop()
+
+
+def test_a_token_that_begins_with_a_blank_begins_a_line():
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel({" word": 0}))
+    backend.decoder = tokenizers.decoders.Fuse()
+    words = dataclasses.replace(BYTES, backend=backend)
+    shown = list(marked(pictured([0] * 40, [True] * 40, words)))
+    assert [line.count(" word") for line in shown[::2]] == [16, 16, 8]

@@ -106,8 +106,8 @@ held-out items: test.jsonl
   no row has the optional field `difficulty`
 
 overlap with the held-out items
-  rows with the question of an item: 0
-  rows with 13 words in a row of an item's question: 0
+  the question of an item: 0 rows
+  13 consecutive words of an item's question: 0 rows
 """
     )
 
@@ -180,17 +180,21 @@ def test_overlap_is_shown_and_then_refused_as_a_run_refuses_it(files, capsys):
         },
     }  # fmt: skip
     allowed = shown(capsys, [*words, "data.allow_eval_overlap=true"]).out
-    assert (
-        "rows with the question of an item: 1, of 1 item\n    train.jsonl:2 and test.jsonl:1: '3 + 3?'"
-        in allowed
-    )
-    assert "rows with 13 words in a row of an item's question: 2, of 2 items\n" in allowed
+    assert "the question of an item: 1 row, 1 item\n    train.jsonl:2 and test.jsonl:1: '3 + 3?'" in allowed
+    assert "13 consecutive words of an item's question: 2 rows, 2 items\n" in allowed
 
 
 def test_without_held_out_items_there_is_nothing_to_compare(files, capsys):
     out = shown(capsys, [*files()[:3], "eval=none"]).out
     assert out.endswith("held-out items: none (eval=none)\n")
     assert "overlap" not in out
+
+
+def test_names_of_special_tokens_in_the_items_are_counted_too(files, capsys):
+    words = files(items=[{"question": "Is <|endoftext|> the end?", "answer": "<|endoftext|>"}])
+    line = "  1 row holds the text of special tokens, read as text: <|endoftext|> 2\n"
+    assert line in shown(capsys, words).out.partition("held-out items:")[2]
+    assert values(capsys, words)["held_out"]["special_tokens"] == {"rows": 1, "names": {"<|endoftext|>": 2}}
 
 
 def test_documents_are_shown_in_pieces(files, capsys):

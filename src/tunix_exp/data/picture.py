@@ -9,6 +9,8 @@ from rich.cells import cell_len
 from tunix_exp.data.tokenizer import Tokenizer
 
 _WIDTH = 88
+# From here on a line ends where a word does.
+_NEARLY_FULL = 76
 _SHOWN = {"\n": "⏎", "\t": "⇥", "\r": "␍"}
 # What a terminal obeys, or reorders a line by.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -33,13 +35,16 @@ def pictured(ids: Sequence[int], learnt: Sequence[bool], tokenizer: Tokenizer) -
     width = 0
     for text, kind in _characters(ids, kinds, tokenizer):
         shown = _CONTROL.sub(lambda found: _SHOWN.get(found[0]) or ascii(found[0])[1:-1], text)
+        if width >= _NEARLY_FULL and text.startswith(" ") and text.strip():
+            lines.append([])
+            width = 0
         line = lines[-1]
         if line and line[-1][1:] == kind:
             line[-1] = line[-1]._replace(text=line[-1].text + shown)
         else:
             line.append(Stretch(shown, *kind))
         width += cell_len(shown)
-        if text.endswith("\n") or width >= _WIDTH:
+        if text.endswith("\n") or width >= _WIDTH or (width >= _NEARLY_FULL and text.endswith(" ")):
             lines.append([])
             width = 0
     return lines if lines[-1] else lines[:-1]

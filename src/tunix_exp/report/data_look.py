@@ -91,9 +91,12 @@ def length_lines(bins: Sequence[Bin], statistics: TokenStatistics, row: Limit) -
 
 def overlap_lines(kind: str, rows: int, items: int, first: Sequence[tuple[str, str, str]]) -> Iterator[str]:
     """How many rows share what with how many items, and the first of them with their places."""
-    shared = {"questions": "the question of an item", "runs": f"{RUN} words in a row of an item's question"}
-    of = f", of {counted(items, 'item')}" if rows else ""
-    yield f"rows with {shared[kind]}: {rows:,}{of}"
+    shared = {
+        "questions": "the question of an item",
+        "runs": f"{RUN} consecutive words of an item's question",
+    }
+    of = f", {counted(items, 'item')}" if rows else ""
+    yield f"{shared[kind]}: {counted(rows, 'row')}{of}"
     for row_place, item_place, text in first:
         yield f"  {row_place} and {item_place}: {shortened(text, 100)}"
     if rows > len(first):

@@ -14,7 +14,7 @@ from tunix_exp.config import RunConfig
 from tunix_exp.data.histogram import histogram
 from tunix_exp.data.overlap import SharedRuns, shared_runs
 from tunix_exp.data.picture import pictured
-from tunix_exp.data.sources import ExampleSet, SourceFacts, read
+from tunix_exp.data.sources import ExampleSet, read
 from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer
 from tunix_exp.data.tokens import Tokens
 from tunix_exp.errors import UserError
@@ -35,7 +35,7 @@ _MOST_SHOWN = 5
 
 def main(words: list[str], composed: Composed) -> int:
     """Completed when all of it is shown; what a run would refuse is a UserError."""
-    parser = Words("data", "Show what the model will see of an experiment's data; nothing is run or written.")
+    parser = Words("data", "Show what the model will see of an experiment's data; nothing is run.")
     parser.add_argument("words", nargs="*", metavar="WORD", help="key=value, as for an experiment")
     parser.add_argument("--rows", type=_count, default=3, metavar="N", help="how many rows are rendered (3)")
     parser.add_argument("--id", metavar="ID", help="render this row instead")
@@ -84,7 +84,8 @@ def _sections(config: RunConfig, view: _View) -> Iterator[Section]:
 
     tokenizer = fitted(load_tokenizer(config.model.tokenizer, chat="none"), config)
     examples = read(config.data)
-    yield _source("source", f"training rows: {config.data.source}", examples.facts)
+    source = examples.facts
+    yield Section("source", asdict(source), f"training rows: {source.source}", [*look.source_lines(source)])
     trained = training_rows(examples, config, registry.objective(config.objective), tokenizer)
     yield _rows(trained, tokenizer, view)
     yield _lengths(trained)
@@ -94,14 +95,18 @@ def _sections(config: RunConfig, view: _View) -> Iterator[Section]:
     if held_out is None:
         yield Section("held_out", None, f"held-out items: none (eval={config.eval.name})", ())
         return
-    yield _source("held_out", f"held-out items: {held_out.examples.facts.source}", held_out.examples.facts)
+    yield _held_out(held_out)
     yield _overlap(examples, held_out)
     if not config.data.allow_eval_overlap:
         view.refusals.append(lambda: held_out.refuse_shared(examples))
 
 
-def _source(name: str, heading: str, facts: SourceFacts) -> Section:
-    return Section(name, asdict(facts), heading, tuple(look.source_lines(facts)))
+def _held_out(held_out: "HeldOut") -> Section:
+    """As of the training rows, and the names of special tokens in the items' text."""
+    source, names = held_out.examples.facts, held_out.special_names
+    lines = [*look.source_lines(source), *([names.describe()] if names.rows else [])]
+    facts = {**asdict(source), "special_tokens": asdict(names)}
+    return Section("held_out", facts, f"held-out items: {source.source}", lines)
 
 
 def _rows(trained: "TrainingRows", tokenizer: Tokenizer, view: _View) -> Section:
