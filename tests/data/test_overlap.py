@@ -52,6 +52,10 @@ def test_twelve_words_are_not_enough_for_a_longer_item():
     assert shared_runs([example(" ".join([*WORDS[:12], "other", *WORDS[12:]]))], items).rows == 0
 
 
+def test_the_same_words_in_another_order_are_not_found():
+    assert shared_runs([example(" ".join(reversed(WORDS)))], [example(RUN)]).rows == 0
+
+
 def test_words_of_two_rows_make_no_run():
     rows = [example(" ".join(WORDS[:7]), answer=WORDS[7]), example(WORDS[8], answer=" ".join(WORDS[9:]))]
     assert shared_runs(rows, [example(RUN)]).rows == 0
