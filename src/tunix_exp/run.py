@@ -94,7 +94,7 @@ def _compute(
             with stages("trained evaluation"):
                 trained = evaluated("trained", model, config, texts, line, evidence)
     if base is not None:
-        result = compare(base, trained, baseline, config, evidence)
+        result = compare(base, trained, baseline, config, texts.form, evidence)
     if config.training.export:
         with stages("export"):
             export(model, loaded, config, texts.tokenizer, evidence)

@@ -6,6 +6,7 @@ from typing import Any
 
 from tunix_exp.evidence.sections import BaselineRecord, Headline, Verdict
 from tunix_exp.scoring.extract import EXTRACTOR_VERSION
+from tunix_exp.scoring.form import Form
 from tunix_exp.scoring.paired import STATISTICS_VERSION, Evaluation, compare, compare_losses, mean_loss
 from tunix_exp.scoring.scorecard import Prediction, scorecard
 
@@ -24,9 +25,12 @@ def eval_summary(
     *,
     resamples: int,
     seed: int,
+    form: Form | None,
     baseline: Baseline | None = None,
 ) -> dict[str, Any]:
     """The summary of both models on the same items; `trained` is `None` in mode eval.
+
+    `form` is that of the responses, where the rows of the training set have one.
 
     `resamples` and `seed` are those of the comparisons' intervals. Where there is a baseline, the model that
     the run ends with is measured against it.
@@ -34,8 +38,8 @@ def eval_summary(
     return {
         "extractor": EXTRACTOR_VERSION,
         "statistics": STATISTICS_VERSION,
-        "base": _part(base),
-        "trained": None if trained is None else _part(trained),
+        "base": _part(base, form),
+        "trained": None if trained is None else _part(trained, form),
         "comparison": None if trained is None else _comparison(base, trained, resamples, seed),
         "baseline": None if baseline is None else _measured(baseline, trained or base, resamples, seed),
     }
@@ -66,12 +70,13 @@ def _measured(baseline: Baseline, model: Evaluation, resamples: int, seed: int) 
     }
 
 
-def _part(model: Evaluation) -> dict[str, Any]:
+def _part(model: Evaluation, form: Form | None) -> dict[str, Any]:
     card = scorecard(model.predictions)
     return {
         "primary_score": card["primary_score"],
         "answer_tokens": sum(one.tokens for one in model.predictions),
         "answers_cut_off": sum(one.stop_reason == "length" for one in model.predictions),
+        "well_formed": None if form is None else sum(form.fits(one.output) for one in model.predictions),
         "scorecard": card,
         "heldout_loss_nats": mean_loss(model.losses),
     }

@@ -22,6 +22,7 @@ from tunix_exp.scoring.scorecard import Prediction
 
 _WITHOUT_TRAINED = 3
 _LOSS = "held-out nats/token"
+_FORM = "form of the response"
 _SAMPLE_CHARACTERS = 300
 _SAMPLE_LINES = 8
 
@@ -72,6 +73,8 @@ def table(summary: Summary) -> Table:
     groups: dict[str, list[tuple[str, ...]]] = {}
     for row in rows(summary):
         groups.setdefault(row.group, []).append((row.label, *row.cells)[:width])
+    if (form := form_row(summary)) is not None:
+        groups[_FORM] = [(_FORM, *form)[:width]]
     groups[_LOSS] = [(_LOSS, *loss_row(summary).cells)[:width]]
     return Table(
         title="Exact match on held-out items" + (", change in points" if comparison is not None else ""),
@@ -91,6 +94,19 @@ def rows(summary: Summary) -> Iterator[Row]:
     for group in GROUPS:
         for name, part in card[f"per_{group}"].items():
             yield Row(group, name, part["n_items"], part["primary_score"])
+
+
+def form_row(summary: Summary) -> tuple[str, ...] | None:
+    """How many answers have the form of the response template; of runs that have one, and recorded it."""
+    base, trained = summary["base"], summary["trained"]
+    if "well_formed" not in base or base["well_formed"] is None:
+        return None
+    n_items = base["scorecard"]["n_items"]
+    before = base["well_formed"] / n_items
+    if trained is None:
+        return (f"{n_items:,}", percent(before), "", "", "", "")
+    after = trained["well_formed"] / n_items
+    return (f"{n_items:,}", percent(before), percent(after), points(after - before), "", "")
 
 
 def loss_row(summary: Summary) -> Row:

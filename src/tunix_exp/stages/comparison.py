@@ -9,6 +9,7 @@ from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.summary import Baseline, eval_summary, headline
 from tunix_exp.report.result import sample_table, sentences, table
 from tunix_exp.report.table import as_text
+from tunix_exp.scoring.form import Form
 from tunix_exp.scoring.harness import Outcome
 from tunix_exp.scoring.paired import Evaluation
 
@@ -20,12 +21,13 @@ def compare(
     trained: Evaluation | Outcome | None,
     baseline: Baseline | None,
     config: RunConfig,
+    form: Form | None,
     evidence: RunDirectory,
 ) -> records.Headline:
     """The result in one line, and how sure it is: paired statistics over the same items."""
     if isinstance(base, Evaluation):
         assert not isinstance(trained, Outcome)
-        return _compared(base, trained, baseline, config, evidence)
+        return _compared(base, trained, baseline, config, form, evidence)
     from tunix_exp.evaluation.harness import stage
 
     assert isinstance(config.eval, HarnessEvalConfig)
@@ -42,11 +44,12 @@ def _compared(
     trained: Evaluation | None,
     baseline: Baseline | None,
     config: RunConfig,
+    form: Form | None,
     evidence: RunDirectory,
 ) -> records.Headline:
     assert isinstance(config.eval, ItemsEvalConfig)
     summary = eval_summary(
-        base, trained, resamples=config.eval.resamples, seed=config.seed, baseline=baseline
+        base, trained, resamples=config.eval.resamples, seed=config.seed, form=form, baseline=baseline
     )
     result = headline(summary)
     evidence.write(kind_of_summary.KIND, summary)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tunix_exp import references
 from tunix_exp.config import RunConfig
 from tunix_exp.data.card import data_card, example_text
+from tunix_exp.data.config import TemplateConfig
 from tunix_exp.data.counted import described
 from tunix_exp.data.limit import Limit, limit, most_tokens
 from tunix_exp.data.overlap import Shared, refuse_shared, shared_questions
@@ -22,6 +23,7 @@ from tunix_exp.evidence.kinds import data_card as card_kind
 from tunix_exp.evidence.kinds import pages
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.objectives.objective import Material, Objective, Source
+from tunix_exp.scoring.form import Form
 
 if TYPE_CHECKING:
     # an extra: it may not be installed
@@ -40,6 +42,7 @@ class Texts(NamedTuple):
     tasks: "Tasks | None"
     batches: Source
     stop: tuple[str, ...]
+    form: Form | None
 
     @property
     def is_evaluated(self) -> bool:
@@ -121,7 +124,7 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
     if tasks is None:
         evidence.update(eval=_eval_record(config.eval, held_out))
     items, stop = (held_out.items, held_out.stop) if held_out else ((), ())
-    texts = Texts(tokenizer, rows, items, tasks, batches, stop)
+    texts = Texts(tokenizer, rows, items, tasks, batches, stop, _form(examples.facts, data.template))
     _say(texts, examples, held_out, row, config, evidence)
     return texts
 
@@ -202,6 +205,13 @@ def _eval_record(config: EvalConfig, held_out: HeldOut | None) -> records.NoEval
         sha256=held_out.examples.facts.sha256,
         stop=held_out.stop,
     )
+
+
+def _form(facts: SourceFacts, template: TemplateConfig) -> Form | None:
+    """The form of the responses: none of conversations and documents, which have no template of their own."""
+    if not {"messages", "text"}.isdisjoint(facts.fields):
+        return None
+    return Form(template.response, template.response_without_reasoning)
 
 
 def _say_read(facts: SourceFacts, key: str, say: Callable[[str], None]) -> None:

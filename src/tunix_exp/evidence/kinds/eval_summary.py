@@ -3,14 +3,15 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from tunix_exp.evidence.kinds import config, item_losses, predictions
+from tunix_exp.evidence.kinds import config, data_card, item_losses, predictions
 from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Found, Kind, when_evaluated
 from tunix_exp.evidence.layout import MANIFEST
-from tunix_exp.evidence.opened import OpenedRun, differs, same_figures
+from tunix_exp.evidence.opened import OpenedRun, differs, lookup, same_figures
 from tunix_exp.evidence.sections import Finding, Headline, ItemsEval
 from tunix_exp.evidence.strict_json import BrokenFile
 from tunix_exp.evidence.summary import Baseline, eval_summary, headline
 from tunix_exp.scoring.extract import EXTRACTOR_VERSION
+from tunix_exp.scoring.form import Form
 from tunix_exp.scoring.match import compare
 from tunix_exp.scoring.paired import Evaluation
 from tunix_exp.scoring.scorecard import Prediction, score
@@ -22,6 +23,7 @@ _EARLIER_EXTRACTOR = "v1"
 _LATER_KEYS = frozenset({"matched_by", "undecided"})
 # Version 1 held the result in words too, which are now rendered from the figures.
 WORDS = frozenset({"sentence"})
+_LATER = WORDS | {"well_formed"}
 
 
 def _is_earlier(run: OpenedRun) -> bool:
@@ -104,7 +106,7 @@ def not_recomputed(
     """Where a summary is not `due`, what its sources give, or the manifest's headline not what it gives."""
     says = run.object(kind)
     if run.manifest.schema_version == 1:
-        due, says = without(due, WORDS), without(says, WORDS)
+        due, says = without(due, _LATER), without(says, _LATER)
     for key in sorted(due.keys() | says.keys()):
         if key in ("extractor", "statistics") and key in says and says[key] != due[key]:
             yield f"was made by {key} {says[key]}, and this package has {due[key]}"
@@ -132,7 +134,18 @@ def _due(run: OpenedRun) -> dict[str, Any] | None:
     if not ids[0] or any(some != ids[0] for some in ids) or tokens[0] != tokens[-1]:
         return None
     resamples, seed = draws(run)
-    return eval_summary(base, trained, resamples=resamples, seed=seed, baseline=baseline)
+    return eval_summary(base, trained, resamples=resamples, seed=seed, form=_form(run), baseline=baseline)
+
+
+def _form(run: OpenedRun) -> Form | None:
+    """The form of the responses: none of conversations and documents, which have no template of their own."""
+    if run.manifest.schema_version == 1:
+        return None
+    fields = lookup(run.object(data_card.KIND), "train.fields", data_card.KIND.path)
+    if not {"messages", "text"}.isdisjoint(fields):
+        return None
+    keys = ("response", "response_without_reasoning")
+    return Form(*(str(run.setting(f"data.template.{key}")) for key in keys))
 
 
 def draws(run: OpenedRun) -> tuple[int, int]:
@@ -159,7 +172,7 @@ def _heldout_losses(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _PATH = "eval_summary.json"
-_NEEDS = (config.KIND.path, _PATH, predictions.BASE.path, item_losses.BASE.path)
+_NEEDS = (config.KIND.path, data_card.KIND.path, _PATH, predictions.BASE.path, item_losses.BASE.path)
 KIND = Kind(
     path=_PATH,
     name="summary of the evaluation",
