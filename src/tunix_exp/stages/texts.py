@@ -253,4 +253,11 @@ def _say(
         say(f"data.max_tokens is {row.tokens}: {row.reason}")
     if isinstance(config.eval, ItemsEvalConfig):
         say(f"stop texts: {', '.join(map(repr, texts.stop)) or 'none'}")
+        room = config.eval.max_new_tokens
+        longer = sum(item.response_length > room for item in texts.items)
+        if longer:
+            say(
+                f"note: {longer} of {len(texts.items)} held-out items have longer responses than"
+                f" eval.max_new_tokens={room} allows"
+            )
     say(f"batches: {texts.batches.statistics().describe()}")
