@@ -19,7 +19,7 @@ def test_every_group_and_experiment_was_found():
     assert len(ALL_OPTIONS) >= 30
     assert len(EXPERIMENTS) >= 2
     folders = {path.name for path in conf_folder().iterdir() if path.is_dir()}
-    assert folders == {*GROUPS, "experiment", "sizes", "hydra"}
+    assert folders == {*GROUPS, "experiment", "sizes", "template", "hydra"}
 
 
 @pytest.mark.parametrize(("group", "option"), ALL_OPTIONS)
@@ -35,6 +35,15 @@ def test_every_experiment_composes_and_opens_as_a_document(name):
     text = (conf_folder() / "experiment" / f"{name}.yaml").read_text()
     for word in ("# Question", f"# Command    python -m tunix_exp experiment={name}", "# Expected"):
         assert word in text
+
+
+@pytest.mark.parametrize("name", options("template"))
+def test_every_template_sets_keys_of_the_data_s_template_alone(name):
+    plain, chosen = composed(), composed(f"template={name}")
+    validate(chosen)
+    differing = {key for key, value in leaves(chosen) if dict(leaves(plain))[key] != value}
+    assert differing
+    assert all(key.startswith("data.template.") for key in differing)
 
 
 @pytest.mark.parametrize(("group", "option"), [o for o in ALL_OPTIONS if o[0] != "mode"])

@@ -139,10 +139,11 @@ def test_rows_of_one_s_own_are_trained_on_by_one_command(tmp_path):
     longest = card["statistics"]["total_tokens"]["max"]
     assert card["limits"] == {"max_tokens": None, "row_tokens": 32, "too_long": "error"}
     assert 16 < longest <= 32
-    assert card["train"]["absent"] == ["reasoning"]
+    assert card["train"]["guessed"] == {"question": "question", "answer": "answer"}
     log = (tmp_path / "run" / "training_log.txt").read_text()
     assert f"data.max_tokens is 32: the longest example has {longest} tokens" in log
-    assert "no row has the optional field `reasoning`" in log
+    found = "JSON lines; by the names of the fields: question from `question`, answer from `answer`"
+    assert f"data.format: {found}" in log
 
     card["limits"]["row_tokens"] = longest - 1
     (tmp_path / "run" / "data_card.json").write_text(json.dumps(card))
@@ -152,7 +153,7 @@ def test_rows_of_one_s_own_are_trained_on_by_one_command(tmp_path):
 def test_reasoning_that_the_rows_have_is_read(tmp_path):
     rows_file = plain_rows(tmp_path, reasoning="Count on.")
     assert run_toy(tmp_path / "run", "data=jsonl", f"data.source={rows_file}") == 0
-    assert read_json(tmp_path / "run" / "data_card.json")["train"]["absent"] == []
+    assert read_json(tmp_path / "run" / "data_card.json")["train"]["fields"]["reasoning"] == "reasoning"
     assert "Count on." in (tmp_path / "run" / "example.txt").read_text()
 
 

@@ -8,7 +8,7 @@ from tests.composing import GROUPS, composed, options
 from tunix_exp.config import validate
 from tunix_exp.errors import UserError
 
-OPTIONS = [f"{group}={option}" for group in (*GROUPS, "experiment") for option in options(group)]
+OPTIONS = [f"{group}={option}" for group in (*GROUPS, "experiment", "template") for option in options(group)]
 PAIRS = [
     (one, other)
     for one, other in itertools.combinations(OPTIONS, 2)

@@ -19,6 +19,7 @@ from tunix_exp.evidence.manifest import RunManifest, config_hash
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.sections import Code, Compiles, Data, ItemsEval, Kaggle, Machine, Mode, Model, NoEval
 from tunix_exp.evidence.summary import eval_summary, headline
+from tunix_exp.scoring.form import Form
 from tunix_exp.scoring.paired import Evaluation, ItemLoss
 from tunix_exp.scoring.scorecard import Prediction, score
 
@@ -29,7 +30,11 @@ ENVIRONMENT = "python    CPython 3.11\nprocessor A, 2 threads\n  JAX_PLATFORMS=c
 
 DATA = {
     "fields": {"id": "id", "answer": "answer"},
-    "template": {"prompt": "{question}"},
+    "template": {
+        "prompt": "{question}",
+        "response": "{reasoning} [{answer}]",
+        "response_without_reasoning": "[{answer}]",
+    },
     "max_tokens": 48,
     "too_long": "error",
     "learn": "response",
@@ -149,7 +154,12 @@ def fill(run: RunDirectory, *, steps: int = 20, base: int = 1, trained: int = 5,
     run.write_json(
         "data_card.json",
         {
-            "train": {"name": "toy-data", "source": "bundled:toy-data", "sha256": digest},
+            "train": {
+                "name": "toy-data",
+                "source": "bundled:toy-data",
+                "sha256": digest,
+                "fields": {"question": "prompt", "answer": "answer"},
+            },
             "eval": {"name": "toy-eval", "source": "bundled:toy-eval", "sha256": digest, "rows_read": of}
             if evaluates
             else None,
@@ -222,7 +232,9 @@ def _evaluate(
         after = Evaluation(trained, item_losses_of(0.5, of=len(base)))
         run.write(predictions.TRAINED, trained)
         run.write(item_losses.TRAINED, after.losses)
-    summary = eval_summary(before, after, resamples=plain_config_of(run)["eval"]["resamples"], seed=3)
+    resamples = plain_config_of(run)["eval"]["resamples"]
+    form = Form(DATA["template"]["response"], DATA["template"]["response_without_reasoning"])
+    summary = eval_summary(before, after, resamples=resamples, seed=3, form=form)
     run.write(summaries.KIND, summary)
     run.board.text("predictions", "| item |\n", step=steps)
     run.board.finish(headline(summary), step=steps)

@@ -30,7 +30,7 @@ def _evaluation(correct: str, nats: float) -> Evaluation:
 
 
 def _summary(base: str, trained: str) -> dict[str, Any]:
-    return eval_summary(_evaluation(base, 2.0), _evaluation(trained, 1.0), resamples=1000, seed=7)
+    return eval_summary(_evaluation(base, 2.0), _evaluation(trained, 1.0), resamples=1000, seed=7, form=None)
 
 
 def test_the_comparison_is_paired() -> None:
@@ -52,7 +52,7 @@ def test_the_headline_has_both_scores_and_their_difference() -> None:
 
 
 def test_without_a_trained_model_there_is_one_score() -> None:
-    summary = eval_summary(_evaluation("+---", 2.0), None, resamples=1000, seed=0)
+    summary = eval_summary(_evaluation("+---", 2.0), None, resamples=1000, seed=0, form=None)
     assert summary["trained"] is None
     assert summary["comparison"] is None
     assert (headline(summary).base_score, headline(summary).trained_score) == (0.25, None)

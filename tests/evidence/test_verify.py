@@ -417,7 +417,8 @@ ALTERATIONS = {
     ),
     "another template in the data card": Alteration(
         "data_card.json",
-        "`template` is {'prompt': 'Q: {question}'}, but config.json (`data.template`) says",
+        "`template` is {'prompt': 'Q: {question}', 'response': '{reasoning} [{answer}]', "
+        "'response_without_reasoning': '[{answer}]'}, but config.json (`data.template`) says",
         _edit("data_card.json", lambda card: card["template"].update(prompt="Q: {question}")),
     ),
     "another choice of what is learnt in the data card": Alteration(

@@ -93,7 +93,7 @@ def rows(losses: list[float]) -> list[dict[str, Any]]:
 def summary(*, with_trained: bool = True) -> dict[str, Any]:
     """Twelve items: three right before, eleven after."""
     before, after = _evaluation("+++---------", 3.25), _evaluation("+++++++++++-", 0.5)
-    return eval_summary(before, after if with_trained else None, resamples=1000, seed=0)
+    return eval_summary(before, after if with_trained else None, resamples=1000, seed=0, form=None)
 
 
 def _evaluation(correct: str, nats: float) -> Evaluation:

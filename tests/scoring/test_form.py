@@ -45,4 +45,6 @@ def test_the_form_is_that_of_the_template():
 
 
 def test_literal_braces_of_a_template_are_braces():
-    assert Form('{{"why": "{reasoning}", "answer": "{answer}"}}', "{answer}").fits('{"why": "so", "answer": "4"}')
+    assert Form('{{"why": "{reasoning}", "answer": "{answer}"}}', "{answer}").fits(
+        '{"why": "so", "answer": "4"}'
+    )

@@ -102,7 +102,7 @@ def _evaluate(root: Path, base: list[Prediction], trained: list[Prediction] | No
             (root / "predictions" / f"{name}.jsonl").write_text("".join(lines))
     before = Evaluation(base, _losses(base, 3.25))
     after = None if trained is None else Evaluation(trained, _losses(trained, 0.5))
-    summary = eval_summary(before, after, resamples=1000, seed=0)
+    summary = eval_summary(before, after, resamples=1000, seed=0, form=None)
     (root / "eval_summary.json").write_text(json.dumps(summary))
     return headline(summary).model_dump(mode="json")
 
