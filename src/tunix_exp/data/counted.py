@@ -1,6 +1,8 @@
-"""What was read past, or in another form, in words."""
+"""What is told of a source: what was found by looking, read past, or read in another form."""
 
 from collections.abc import Iterator, Mapping
+
+from tunix_exp.data.sources import SourceFacts
 
 _WORDS = {
     "blank_lines": ("blank line", "blank lines"),
@@ -24,3 +26,16 @@ def described(counts: Mapping[str, int], fields: Mapping[str, str]) -> Iterator[
     for name, count in counts.items():
         kind, _, part = name.partition(".")
         yield f"{count:,} {_WORDS[kind][count != 1].format(fields.get(part, part))}"
+
+
+def told(facts: SourceFacts, key: str) -> Iterator[str]:
+    """The lines of a log on what was read; `key` is the config group of the source."""
+    if facts.guessed:
+        found = ", ".join(f"{part} from `{name}`" for part, name in facts.guessed.items())
+        yield f"{key}.format: {facts.kind}; by the names of the fields: {found}"
+    for name in facts.absent:
+        yield f"{key}: no row has the optional field `{name}`"
+    if facts.unread:
+        yield f"{key}: fields that are not read: {', '.join(facts.unread)}"
+    if facts.counts:
+        yield f"{key}: {'; '.join(described(facts.counts, facts.fields))}"

@@ -84,7 +84,7 @@ class Renderer:
                 f"{self.key}.chat=none has no role `{odd}`: it renders one message of the user"
                 f" and one of the assistant, and {example.id} has {_counted(roles)}",
                 where=example.place,
-                remedy=f"set {self.key}.chat=tokenizer, or a family's template, as {self.key}.chat=gemma",
+                remedy=f"set {self.key}.chat=tokenizer, or a family's: {', '.join(chat_templates())}",
             )
         if self._chat is None or not roles:
             messages = [

@@ -1,13 +1,12 @@
 """Training rows and held-out items, read, checked and tokenised, with their data card."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from tunix_exp import references
 from tunix_exp.config import RunConfig
 from tunix_exp.data.card import data_card, example_text
 from tunix_exp.data.config import TemplateConfig
-from tunix_exp.data.counted import described
+from tunix_exp.data.counted import told
 from tunix_exp.data.limit import Limit, limit, most_tokens
 from tunix_exp.data.overlap import Shared, refuse_shared, shared_questions
 from tunix_exp.data.render import Renderer
@@ -214,19 +213,6 @@ def _form(facts: SourceFacts, template: TemplateConfig) -> Form | None:
     return Form(template.response, template.response_without_reasoning)
 
 
-def _say_read(facts: SourceFacts, key: str, say: Callable[[str], None]) -> None:
-    """What was found by looking, and what was read past or in another form."""
-    if facts.guessed:
-        found = ", ".join(f"{part} from `{name}`" for part, name in facts.guessed.items())
-        say(f"{key}.format: {facts.kind}; by the names of the fields: {found}")
-    for name in facts.absent:
-        say(f"{key}: no row has the optional field `{name}`")
-    if facts.unread:
-        say(f"{key}: fields that are not read: {', '.join(facts.unread)}")
-    if facts.counts:
-        say(f"{key}: {'; '.join(described(facts.counts, facts.fields))}")
-
-
 def _say(
     texts: Texts,
     examples: ExampleSet,
@@ -241,9 +227,8 @@ def _say(
         f" {len(texts.items)} held-out items; learnt: {config.data.learn}"
         f" ({100 * texts.rows.statistics.supervised_share:.1f} % of the tokens)"
     )
-    _say_read(facts, "data", say)
-    if held_out is not None:
-        _say_read(held_out.examples.facts, "eval", say)
+    for line in (*told(facts, "data"), *(told(held_out.examples.facts, "eval") if held_out else ())):
+        say(line)
     named = {"data": texts.rows.statistics.special_names}
     named |= {"eval": held_out.special_names} if held_out else {}
     for key, names in named.items():
@@ -254,10 +239,6 @@ def _say(
     if isinstance(config.eval, ItemsEvalConfig):
         say(f"stop texts: {', '.join(map(repr, texts.stop)) or 'none'}")
         room = config.eval.max_new_tokens
-        longer = sum(item.response_length > room for item in texts.items)
-        if longer:
-            say(
-                f"note: {longer} of {len(texts.items)} held-out items have longer responses than"
-                f" eval.max_new_tokens={room} allows"
-            )
+        if longer := sum(item.response_length > room for item in texts.items):
+            say(f"note: eval.max_new_tokens={room} is too few for the responses of {longer} held-out items")
     say(f"batches: {texts.batches.statistics().describe()}")
