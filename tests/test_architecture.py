@@ -33,7 +33,7 @@ LAYERS = {
 }  # fmt: skip
 FAST = ["tunix_exp.cli", "tunix_exp.config", "tunix_exp.launch", "tunix_exp.evidence.verify"]
 FAST += ["tunix_exp.verbs", "tunix_exp.verbs.verify", "tunix_exp.verbs.replay"]
-FAST += ["tunix_exp.verbs.report", "tunix_exp.verbs.compare"]
+FAST += ["tunix_exp.verbs.report", "tunix_exp.verbs.compare", "tunix_exp.verbs.data"]
 FAST += [f"tunix_exp.{name}" for name in ("models", "data", "device", "training", "evaluation", "hub")]
 FAST += [
     "tunix_exp.objectives.registry",

@@ -185,9 +185,13 @@ def test_overlap_is_shown_and_then_refused_as_a_run_refuses_it(files, capsys):
 
 
 def test_without_held_out_items_there_is_nothing_to_compare(files, capsys):
-    out = shown(capsys, [*files()[:3], "eval=none"]).out
+    words = files()[:3]
+    out = shown(capsys, [*words, "eval=none"]).out
     assert out.endswith("held-out items: none (eval=none)\n")
     assert "overlap" not in out
+    pytest.importorskip("lm_eval")
+    out = shown(capsys, [*words, "eval=harness", "eval.tasks=[arc_easy]"]).out
+    assert out.endswith("held-out items: in the harness's tasks, which are not read here (eval=harness)\n")
 
 
 def test_names_of_special_tokens_in_the_items_are_counted_too(files, capsys):

@@ -93,7 +93,8 @@ def _sections(config: RunConfig, view: _View) -> Iterator[Section]:
     yield _special_names(trained, tokenizer)
     held_out = held_out_items(config, examples, tokenizer)
     if held_out is None:
-        yield Section("held_out", None, f"held-out items: none (eval={config.eval.name})", ())
+        where = "none" if config.eval.kind == "none" else "in the harness's tasks, which are not read here"
+        yield Section("held_out", None, f"held-out items: {where} (eval={config.eval.name})", ())
         return
     yield _held_out(held_out)
     yield _overlap(examples, held_out)
