@@ -60,6 +60,26 @@ def test_the_second_time_is_the_first_without_reading(toy, kept, unread, monkeyp
     assert same(first[1], made(path, too_long, most, category="c")[1])
 
 
+def test_another_template_makes_other_tokens(toy, kept):
+    path = toy(*ROWS)
+    first = made(path)[1]
+    other = TEMPLATE.model_copy(update={"prompt": "Q {question}\n"})
+    second = tokenize(sources.read(data_config(path)), Renderer(other), BYTES, 64, "error")
+    assert not same(first, second)
+    assert BYTES.decode(second.kept[0].tokens_T.tolist()).startswith("Q 1?")
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_arrays_are_the_same_however_often_they_are_written(toy, kept, monkeypatch, batch):
+    path = toy(*ROWS)
+    monkeypatch.setenv("TUNIX_EXP_CACHE", "")
+    whole = made(path)[1]
+    monkeypatch.setattr("tunix_exp.data.tokens._BATCH", batch)
+    assert same(whole, made(path)[1])
+    monkeypatch.setenv("TUNIX_EXP_CACHE", str(kept.parent))
+    assert same(whole, made(path)[1])
+
+
 def test_other_content_or_settings_are_read_anew(toy, kept, unread):
     path = toy(*ROWS)
     made(path)

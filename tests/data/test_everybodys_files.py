@@ -310,6 +310,13 @@ REFUSED = {
         "UTF-8",
     ),
     "UTF-16": ("a.csv", "question,answer\n".encode("utf-16"), "data.source", "a.csv:1 is UTF-16", "UTF-8"),
+    "a row with fewer cells": (
+        "a.csv",
+        b"question,answer\n1?\n",
+        "a.csv:2",
+        "the row has 1 cells between commas, the header 2",
+        "into quotes",
+    ),
     "a row with more cells": (
         "a.csv",
         b"question,answer\n1?,x\n2?,y,z\n",
@@ -555,3 +562,25 @@ def test_elements_that_share_a_line_have_ids_of_their_own(tmp_path):
     read = sources.read(config(tmp_path / "a.json"))
     assert [row.id for row in read] == ["a-000001", "a-000002"]
     assert [row.place for row in read] == [f"{tmp_path / 'a.json'}:1 (element {n})" for n in (1, 2)]
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_is_read_the_same_in_pieces_of_any_size(size, packed, tmp_path, monkeypatch):
+    content = (
+        '\ufeff{"question": "größer 🙂?", "answer": 1}\r\n\r\n{"question": "2?", "answer": 2}\r\n'.encode()
+    )
+    path = tmp_path / ("a.jsonl.gz" if packed else "a.jsonl")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    whole = sources.read(config(path))
+    assert whole.facts.counts["windows_line_ends"] == 3
+    monkeypatch.setattr("tunix_exp.data.reading.text._CHUNK", size)
+    pieces = sources.read(config(path))
+    assert list(pieces) == list(whole)
+    assert pieces.facts == whole.facts
+
+
+def test_a_stored_number_is_read_in_its_shortest_form(tmp_path):
+    made = pyarrow.table({"question": ["1?", "2?", "3?"], "answer": [1.25, 42.0, 1e300]})
+    pyarrow.parquet.write_table(made, tmp_path / "a.parquet")
+    assert [row.answer for row in sources.read(config(tmp_path / "a.parquet"))] == ["1.25", "42.0", "1e+300"]

@@ -1,17 +1,16 @@
 """Examples read from a source, all faults told at once."""
 
-from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-import numpy as np
 from pydantic import TypeAdapter
 
 from tunix_exp.data import cache
 from tunix_exp.data.config import DataConfig, FieldsConfig, Format
+from tunix_exp.data.equals import Equals
 from tunix_exp.data.example import Example, normalised, shortened
 from tunix_exp.data.files import Opened, open_source
 from tunix_exp.data.formats import resolve
@@ -151,7 +150,7 @@ class _Reading:
     def _read_all(
         self, opened: Opened, writer: TableWriter, questions_distinct: bool
     ) -> tuple[ExampleTable, SourceFacts]:
-        equals = _Equals()
+        equals = Equals()
         ids: dict[str, str] | None = None if self._fields.id is None else {}
         questions: dict[str, str] | None = {} if questions_distinct else None
         seen: list[tuple[Part, Seen]] = []
@@ -248,7 +247,7 @@ class _Reading:
         )
 
     def _facts(
-        self, opened: Opened, seen: list[tuple[Part, Seen]], read: int, equals: "_Equals"
+        self, opened: Opened, seen: list[tuple[Part, Seen]], read: int, equals: "Equals"
     ) -> SourceFacts:
         assert self._reader is not None  # there are rows, and all are sound
         for _, each in seen:
@@ -270,31 +269,6 @@ class _Reading:
             unread=tuple(sorted(map(printable, self._reader.unread))[:_MOST_UNREAD]),
             counts={name: count for name, count in sorted(self._counts.items()) if count},
         )
-
-
-class _Equals:
-    """How many rows are equal to an earlier one, by 64 bits of each: of ten million, none clash by chance."""
-
-    def __init__(self) -> None:
-        self._rows, self._questions = array("q"), array("q")
-
-    def add(self, example: Example) -> None:
-        """One more row."""
-        asked = example.messages[:-1] if example.messages else example.question or example.answer
-        question = hash(asked)
-        self._questions.append(question)
-        self._rows.append(hash((question, example.steps, example.answer)))
-
-    def counts(self) -> dict[str, int]:
-        """Rows that are equal to an earlier row; rows whose question an earlier row answers otherwise."""
-        rows_N = np.frombuffer(self._rows, np.int64) if self._rows else np.zeros(0, np.int64)
-        _, first_U = np.unique(rows_N, return_index=True)
-        equal = len(rows_N) - len(first_U)
-        questions_U = np.frombuffer(self._questions, np.int64)[first_U] if len(first_U) else rows_N
-        return {
-            "equal_rows": equal,
-            "equal_questions_with_other_answers": len(questions_U) - len(np.unique(questions_U)),
-        }
 
 
 def _left_off(count: int) -> str:

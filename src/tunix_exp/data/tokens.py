@@ -51,6 +51,7 @@ class Flat(NamedTuple):
     learnt_N: np.ndarray
 
 
+_BATCH = 8192
 _KINDS = (np.int64, np.int64, np.int32, np.int32, np.bool_)
 
 
@@ -114,7 +115,7 @@ class TokensWriter:
         self._prompt.append(prompt_length)
         self._tokens.append(tokens)
         self._learnt.append(learnt_T)
-        if len(self._index) == 8192:
+        if len(self._index) == _BATCH:
             self._flush()
 
     def _flush(self) -> None:

@@ -78,7 +78,7 @@ def chunks(content: Content, seen: Seen, name: str, where: str) -> Iterator[str]
     with unpacking(name, where), opened(content) as stream:
         is_first = True
         while True:
-            read = stream.read(_CHUNK)
+            read = _filled(stream, max(_CHUNK, len(_MARK)) if is_first else _CHUNK)
             if is_first and read.startswith((b"\xff\xfe", b"\xfe\xff")):
                 raise UserError(
                     f"{name}:1 is UTF-16, not UTF-8", where=where, remedy="save the file as UTF-8"
@@ -105,6 +105,14 @@ def chunks(content: Content, seen: Seen, name: str, where: str) -> Iterator[str]
             if not read:
                 break
     seen.digest = digest.hexdigest()
+
+
+def _filled(stream: Readable, size: int) -> bytes:
+    """So many bytes, or all that are left: an archive may give fewer at a time."""
+    found = stream.read(size)
+    while len(found) < size and (more := stream.read(size - len(found))):
+        found += more
+    return found
 
 
 def _not_utf8(error: UnicodeDecodeError, lines: int, name: str, where: str) -> UserError:
