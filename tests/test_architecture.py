@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tunix_exp.objectives.registry import PACKAGES
+
 ROOT = Path(__file__).parents[1] / "src" / "tunix_exp"
 LAYERS = {
     "errors": 0, "numbers": 0, "schema": 0, "exits": 0, "host_memory": 0, "programs": 0, "json_text": 0,
@@ -35,11 +37,8 @@ FAST = ["tunix_exp.cli", "tunix_exp.config", "tunix_exp.launch", "tunix_exp.evid
 FAST += ["tunix_exp.verbs", "tunix_exp.verbs.verify", "tunix_exp.verbs.replay"]
 FAST += ["tunix_exp.verbs.report", "tunix_exp.verbs.compare", "tunix_exp.verbs.data"]
 FAST += [f"tunix_exp.{name}" for name in ("models", "data", "device", "training", "evaluation", "hub")]
-FAST += [
-    "tunix_exp.objectives.registry",
-    "tunix_exp.objectives.sft.config",
-    "tunix_exp.objectives.sft.evidence",
-]
+FAST += ["tunix_exp.objectives.registry"]
+FAST += [f"{package}.{part}" for package in PACKAGES.values() for part in ("config", "evidence")]
 MODULES = sorted(ROOT.rglob("*.py"))
 HEAVY = {
     "jax",

@@ -1,5 +1,7 @@
 """The config tree and the classes that read it are one."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from tunix_exp.schema import written
 
 ALL_OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
 EXPERIMENTS = options("experiment")
+README = Path(__file__).parents[1] / "README.md"
 
 
 def test_every_group_and_experiment_was_found():
@@ -35,6 +38,12 @@ def test_every_experiment_composes_and_opens_as_a_document(name):
     text = (conf_folder() / "experiment" / f"{name}.yaml").read_text()
     for word in ("# Question", f"# Command    python -m tunix_exp experiment={name}", "# Expected"):
         assert word in text
+
+
+@pytest.mark.parametrize("group", [group for group in GROUPS if group != "model"])
+def test_the_readme_lists_every_option(group):
+    (row,) = re.findall(rf"^\| `{group}` \| (.+) \|$", README.read_text(), flags=re.MULTILINE)
+    assert sorted(re.findall(r"`([^`]+)`", row)) == options(group)
 
 
 @pytest.mark.parametrize("name", options("template"))

@@ -197,8 +197,10 @@ class Objective:
 
     def kind(self, file: str) -> Kind:
         """The kind of evidence that the file is of, one of the objective's own."""
-        (kind,) = (kind for kind in registry.kinds(self.name) if kind.path == file)
-        return kind
+        kinds = {kind.path: kind for kind in registry.kinds(self.name)}
+        if file not in kinds:
+            raise KeyError(f"the objective {self.name} gives lines of {file}, which KINDS does not describe")
+        return kinds[file]
 
     def kept(self, params: Tree, frozen: tuple[Tree, ...]) -> tuple[Tree, ...]:
         """The parameters of the reference, where the loss has one and no adapter can be left out for it."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 
 from tunix_exp.objectives.objective import Batch, Lines, Objective, Policy, Programs, Source, Tree
+from tunix_exp.training.folding import check_described
 from tunix_exp.training.step import TrainState
 
 Keep = Callable[[int, Lines], None]
@@ -69,6 +70,7 @@ class Feed:
         settle()
         prompts = self._source.arrays(self._number(step))
         made = self._objective.collect(self._policy(state.params), prompts, state.own, self._programs)
+        check_described(made.metrics, self._objective.loss.metrics, of="collect")
         self._keep(step, made.lines)
         own = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), made.state, state.own)
         self._fetched = self._placed(made.batch, made.metrics)

@@ -55,9 +55,13 @@ def _least(like: Any) -> jax.Array:
     return jnp.full(like.shape, -jnp.inf if is_float else jnp.iinfo(like.dtype).min, like.dtype)
 
 
+def check_described(figures: Mapping[str, Any], metrics: tuple[Metric, ...], *, of: str) -> None:
+    """Every figure is a metric; one that is not is a mistake of the objective's author."""
+    if stray := figures.keys() - {metric.name for metric in metrics}:
+        raise KeyError(f"{of} gives {sorted(stray)}, which METRICS does not describe")
+
+
 def _how(parts: Mapping[str, Any], metrics: tuple[Metric, ...]) -> dict[str, Averaged]:
-    """How each part is averaged; a part that is no metric is a mistake of the objective's author."""
-    how: dict[str, Averaged] = {metric.name: metric.averaged for metric in metrics}
-    if stray := parts.keys() - how.keys():
-        raise KeyError(f"the loss gives {sorted(stray)}, which METRICS does not describe")
-    return how
+    """How each part is averaged."""
+    check_described(parts, metrics, of="the loss")
+    return {metric.name: metric.averaged for metric in metrics}

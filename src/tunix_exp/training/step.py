@@ -174,6 +174,7 @@ def _step(
     held: Held = Held(),  # noqa: B008
 ) -> tuple[TrainState, Metrics]:
     weights = loss.weigh(batch)
+    folding.check_described(weights, loss.metrics, of="weigh")
     scales = {name: 1 / jnp.maximum(weight, 1).astype(jnp.float32) for name, weight in weights.items()}
     own_scalars = {name.removeprefix(_OWN): value for name, value in s.items() if name.startswith(_OWN)}
     key = None
