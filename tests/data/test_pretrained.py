@@ -81,7 +81,7 @@ def test_the_notice_of_absent_pytorch_stays_unsaid_and_other_warnings_do_not(tmp
     ("name", "content", "says"),
     [
         ("tokenizer.json", b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
-        ("tokenizer_config.json", b'{"a": 1,\n}', "tokenizer_config.json, line 2"),
+        ("tokenizer_config.json", b'{"a": 1,\n"b" 2}', "tokenizer_config.json, line 2"),
         ("tokenizer_config.json", b"[]", "tokenizer_config.json holds a list"),
         ("special_tokens_map.json", b'{"a": 1, "a": 2}', "special_tokens_map.json has the key `a` twice"),
         ("config.json", b"\xff", "config.json is not UTF-8 (byte 0)"),

@@ -222,10 +222,13 @@ def _say(
     evidence: RunDirectory,
 ) -> None:
     say, facts = evidence.log.say, examples.facts
+    found = texts.rows.statistics
+    is_text = "text" in facts.fields
     say(
-        f"data: {texts.rows.statistics.rows_kept} of {facts.rows} rows of {config.data.name},"
-        f" {len(texts.items)} held-out items; learnt: {config.data.learn}"
-        f" ({100 * texts.rows.statistics.supervised_share:.1f} % of the tokens)"
+        f"data: {found.rows_kept} of {facts.rows} rows of {config.data.name},"
+        f" {len(texts.items)} held-out items; learnt:"
+        f" {f'all of each document, in {found.pieces} pieces' if is_text else config.data.learn}"
+        f" ({100 * found.supervised_share:.1f} % of the tokens)"
     )
     for line in (*told(facts, "data"), *(told(held_out.examples.facts, "eval") if held_out else ())):
         say(line)
