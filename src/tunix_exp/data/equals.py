@@ -1,6 +1,7 @@
 """Which rows are equal, and which ask the same and answer otherwise."""
 
 from array import array
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -30,3 +31,27 @@ class Equals:
             "equal_rows": equal,
             "equal_questions_with_other_answers": len(questions_U) - len(np.unique(questions_U)),
         }
+
+
+class Ids:
+    """The ids of a set, as 64 bits each."""
+
+    def __init__(self) -> None:
+        """Of no row yet."""
+        self._ids = array("q")
+
+    def add(self, id_: str) -> None:
+        """One more row."""
+        self._ids.append(hash(id_))
+
+    def repeated(self, examples: Sequence[Example]) -> Iterator[tuple[Example, Example]]:
+        """Each example whose id an earlier one has, after the first that has it; in their order."""
+        if not self._ids:
+            return
+        hashes_N = np.frombuffer(self._ids, np.int64)
+        _, first_U, group_N = np.unique(hashes_N, return_index=True, return_inverse=True)
+        first_N = first_U[group_N]
+        for place in np.flatnonzero(first_N < np.arange(len(hashes_N))).tolist():
+            first, second = examples[int(first_N[place])], examples[place]
+            if first.id == second.id:
+                yield first, second

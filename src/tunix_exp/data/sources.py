@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from tunix_exp.data import cache
 from tunix_exp.data.config import DataConfig, FieldsConfig, Format
-from tunix_exp.data.equals import Equals
+from tunix_exp.data.equals import Equals, Ids
 from tunix_exp.data.example import Example, normalised, shortened
 from tunix_exp.data.files import Opened, open_source
 from tunix_exp.data.formats import resolve
@@ -151,15 +151,13 @@ class _Reading:
         self, opened: Opened, writer: TableWriter, questions_distinct: bool
     ) -> tuple[ExampleTable, SourceFacts]:
         equals = Equals()
-        ids: dict[str, str] | None = None if self._fields.id is None else {}
+        ids = Ids()
         questions: dict[str, str] | None = {} if questions_distinct else None
         seen: list[tuple[Part, Seen]] = []
         for part in opened.parts:
             seen.append((part, Seen()))
             for example in self._examples(part, seen[-1][1]):
                 try:
-                    if ids is not None:
-                        _refuse_second(ids, example.id, example.place, f"the id {example.id!r}")
                     if questions is not None and example.question:
                         shown = f"the question {shortened(example.question)}"
                         _refuse_second(questions, normalised(example.question), example.place, shown)
@@ -168,7 +166,12 @@ class _Reading:
                 else:
                     writer.append(example)
                     equals.add(example)
+                    if self._fields.id is not None:  # else they are numbers, each another
+                        ids.add(example.id)
         table = writer.table()
+        for first, second in ids.repeated(table):
+            fault = BadRow(f"the id {first.id!r} stands already at {first.place}", "keep one of the two rows")
+            self._refused(second.place, fault)
         if not self._rows:
             raise UserError(
                 f"`{self._source}` has no rows",
