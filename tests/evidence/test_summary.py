@@ -1,6 +1,7 @@
 from typing import Any
 
 from tunix_exp.evidence.summary import eval_summary, headline
+from tunix_exp.scoring.form import Form
 from tunix_exp.scoring.paired import Evaluation, ItemLoss, compare, compare_losses
 from tunix_exp.scoring.scorecard import Prediction
 
@@ -56,3 +57,13 @@ def test_without_a_trained_model_there_is_one_score() -> None:
     assert summary["trained"] is None
     assert summary["comparison"] is None
     assert (headline(summary).base_score, headline(summary).trained_score) == (0.25, None)
+
+
+def test_answers_in_the_form_of_the_template_are_counted_right_or_wrong() -> None:
+    ones = Form("{reasoning}1{answer}", "{answer}1")  # of the outputs, 1 and 2, neither
+    any_of_them = Form("{reasoning}\n{answer}", "{answer}")
+    for form, base, trained in ((ones, 0, 0), (any_of_them, 4, 4), (None, None, None)):
+        summary = eval_summary(
+            _evaluation("+--+", 2.0), _evaluation("-+++", 1.0), resamples=1000, seed=7, form=form
+        )
+        assert (summary["base"]["well_formed"], summary["trained"]["well_formed"]) == (base, trained)

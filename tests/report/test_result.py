@@ -1,7 +1,7 @@
 import pytest
 
 from tests.report.run_files import summary
-from tunix_exp.report.result import result_line, sample_table, sentences, table
+from tunix_exp.report.result import form_row, result_line, sample_table, sentences, table
 from tunix_exp.report.table import as_markdown, as_text
 from tunix_exp.scoring.scorecard import Prediction
 
@@ -109,3 +109,14 @@ def test_the_sample_table_keeps_its_cells_apart() -> None:
     assert lines[0] == "| item | prompt | expected | base | trained |"
     assert lines[2] == "| i | a\\|b<br>c | 1 | ✗ &lt;b>x | ✓ 1 |"
     assert len(lines) == 4
+
+
+def test_the_form_of_the_answers_has_a_row_of_its_own_where_it_was_recorded():
+    summary = {
+        "base": {"well_formed": 1, "scorecard": {"n_items": 4}},
+        "trained": {"well_formed": 3},
+    }
+    assert form_row(summary) == ("4", "25.0 %", "75.0 %", "+50.0", "", "")
+    assert form_row({**summary, "trained": None}) == ("4", "25.0 %", "", "", "", "")
+    assert form_row({**summary, "base": {"well_formed": None}}) is None
+    assert form_row({**summary, "base": {}}) is None
