@@ -198,6 +198,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "model.rope_local_base": ("100.0", TWO_LAYERS),
     "model.attention_soft_cap": ("0.1", TWO_LAYERS),
     "model.logit_soft_cap": ("0.1", TWO_LAYERS),
+    "model.tied_embeddings": ("false", ()),
     "model.norm_epsilon": ("0.1", ()),
     "model.init_std": ("0.1", ()),
     "model.layer_loop": ("scan", ("model.num_layers=2",)),

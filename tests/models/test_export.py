@@ -73,6 +73,26 @@ def test_in_and_out_again_is_the_same_file(family, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("family", "table"), [("gpt2", "transformer.wte.weight"), ("gemma3", "model.embed_tokens.weight")]
+)
+def test_an_output_table_of_its_own_leaves_under_the_name_that_transformers_gives_it(family, table, tmp_path):
+    shutil.copytree(GOLDENS / family, source := tmp_path / "in")
+    stored = load_file(source / SINGLE)
+    stored["lm_head.weight"] = stored[table] + 1
+    save_file(stored, source / SINGLE)
+    said = json.loads((source / hf.CONFIG).read_text()) | {"tie_word_embeddings": False}
+    (source / hf.CONFIG).write_text(json.dumps(said))
+    model = loaded(family, folder=source, tied_embeddings=False)
+    (tmp_path / "out").mkdir()
+    config = config_of(family, tied_embeddings=False)
+    write_model(tmp_path / "out", model, config, dtype=None, source=None, special_ids=IDS)
+    assert_equal(load_file(tmp_path / "out" / SINGLE), stored)
+    assert json.loads((tmp_path / "out" / hf.CONFIG).read_text())["tie_word_embeddings"] is False
+    again = loaded(family, folder=tmp_path / "out", tied_embeddings=False)
+    assert weight_hash(nnx.state(again)) == weight_hash(nnx.state(model))
+
+
 def test_the_layer_loop_does_not_matter(tmp_path):
     model = loaded("gemma", layer_loop="unroll")
     assert_equal(export(tmp_path, "gemma", model), load_file(GOLDENS / "gemma" / SINGLE))

@@ -150,6 +150,22 @@ def test_stored_masks_and_an_equal_output_table_are_no_parameters(tmp_path):
     assert weight_hash(read(write(tmp_path, more)).params) == plain
 
 
+def test_an_untied_output_table_is_read_and_missed_and_belongs_to_no_tied_model(tmp_path):
+    more = tensors(prefix="transformer.")
+    more["lm_head.weight"] = more["transformer.wte.weight"] + 1
+    write(tmp_path, more, CONFIG | {"tie_word_embeddings": False})
+    flat = dict(nnx.to_flat_state(read(tmp_path, tied_embeddings=False).params))
+    for path, name in {"output": "lm_head.weight", "token": "transformer.wte.weight"}.items():
+        np.testing.assert_array_equal(flat[(f"{path}_embedding", "embedding")][...], more[name])
+    error = refusal(tmp_path)
+    assert "tie_word_embeddings is False, model.tied_embeddings is True" in str(error)
+    assert "type model.tied_embeddings=false, or" in str(error.remedy)
+    del more["lm_head.weight"]
+    write(tmp_path, more, CONFIG | {"tie_word_embeddings": False})
+    missing = "lm_head.weight is missing, so output_embedding/embedding stays unfilled"
+    assert missing in str(refusal(tmp_path, tied_embeddings=False))
+
+
 def test_tensors_that_do_not_fit_are_all_named(tmp_path):
     wrong = tensors()
     wrong["h.0.mlp.c_fc.weight"] = wrong["h.0.mlp.c_fc.weight"].T.copy()
@@ -191,7 +207,6 @@ def test_dimensions_that_differ_are_all_named_with_the_override_to_type(tmp_path
     ("key", "value"),
     [
         ("activation_function", "gelu"),
-        ("tie_word_embeddings", False),
         ("scale_attn_weights", False),
         ("scale_attn_by_inverse_layer_idx", True),
         ("reorder_and_upcast_attn", True),

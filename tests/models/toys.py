@@ -23,6 +23,7 @@ def toy_config(**changes) -> GPT2Config:
         "mlp_width": 48,
         "num_layers": 3,
         "num_heads": 2,
+        "tied_embeddings": True,
         "norm_epsilon": 1e-5,
         "init_std": 0.3,
         "layer_loop": "unroll",

@@ -92,6 +92,15 @@ def test_model_operations_are_six_a_weight_and_token_and_twelve_a_pair_of_attent
     assert work.flops > work.model_flops
 
 
+def test_an_output_table_of_its_own_is_held_with_gradient_and_moments_and_makes_no_work():
+    tied, own = (footprint(setting(*EIGHT, *words)) for words in ((), ("model.tied_embeddings=false",)))
+    table = 4 * 256_000 * 2048 // 8
+    assert own.parts.parameters - tied.parts.parameters == table
+    assert own.parts.gradients - tied.parts.gradients == table
+    assert own.parts.optimizer_state - tied.parts.optimizer_state == 2 * table
+    assert (own.parts.loss, own.work.flops) == (tied.parts.loss, tied.work.flops)
+
+
 def test_accumulation_halves_activations_and_keeps_a_sum_of_gradients():
     whole = footprint(setting(*EIGHT, "training.batch_size=64")).parts
     halves = footprint(setting(*EIGHT, "training.batch_size=64", "optim.accumulation_steps=2")).parts

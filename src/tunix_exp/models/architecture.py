@@ -51,7 +51,7 @@ class LanguageModel(Protocol):
     def embed(
         self, tokens_BT: Int[Array, "B T"], positions_BT: Int[Array, "B T"]
     ) -> tuple[Float[Array, "B T D"], Float[Array, "V D"]]:
-        """The stream before the first block, and the table of tokens for its next reader."""
+        """The stream before the first block, and the table that gives the logits."""
         ...
 
     def decode(

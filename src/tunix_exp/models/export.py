@@ -20,7 +20,7 @@ from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.hf_config import CONFIG, GENERATION
 from tunix_exp.models.safetensors_file import Tensor, write
 from tunix_exp.models.stored import INDEX
-from tunix_exp.models.weight_map import WeightMap, by_path, config_json, unchanged
+from tunix_exp.models.weight_map import WeightMap, by_path, config_json, stored_name, unchanged
 from tunix_exp.received import file_in, read_object
 
 SHARD_BYTES = 5 * 10**9
@@ -112,7 +112,7 @@ def _tensors(
             row = rows[path if layer is None else layer_path(path, layer)]
             shape = leaf.shape if layer is None else leaf.shape[1:]
             yield Tensor(
-                name=weight_map.prefix + row.name,
+                name=stored_name(row, weight_map),
                 shape=jax.eval_shape(row.transform, jax.ShapeDtypeStruct(shape, leaf.dtype)).shape,
                 dtype=leaf.dtype if dtype is None else dtype,
                 values=partial(_values, leaf, layer, adapter, row.transform, dtype),

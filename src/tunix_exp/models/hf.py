@@ -156,7 +156,8 @@ def _fitting(
             where=str(folder),
             remedy="name a text-only checkpoint in model.weights",
         )
-    faults = _faults(found, sources, weight_map, num_layers) + _untied(found, weight_map)
+    used = {part.name for parts in sources.values() for part in parts}
+    faults = _faults(found, sources, used, weight_map, num_layers) + _untied(found, used, weight_map)
     if faults:
         raise UserError(
             "\n".join(["the stored tensors do not fit the model:", *(f"  {fault}" for fault in faults)]),
@@ -167,7 +168,11 @@ def _fitting(
 
 
 def _faults(
-    found: dict[str, Stored], sources: dict[str, list[_Source]], weight_map: WeightMap, num_layers: int
+    found: dict[str, Stored],
+    sources: dict[str, list[_Source]],
+    used: set[str],
+    weight_map: WeightMap,
+    num_layers: int,
 ) -> list[str]:
     """What does not fit between the stored tensors and the parameters, as headers tell it."""
     faults = []
@@ -187,7 +192,6 @@ def _faults(
                 faults.append(
                     f"{part.name} is stored as {tensor.dtype}, {path} needs one of {', '.join(FLOATS)}"
                 )
-    used = {part.name for parts in sources.values() for part in parts}
     without_effect = {name for row in weight_map.not_parameters for name in each_layer(row, num_layers)}
     for name in sorted(found.keys() - used - without_effect - {weight_map.tied[0]}):
         faults.append(f"{named(found[name].name)} is not used by the model")
@@ -198,10 +202,10 @@ def _turned(part: _Source, shape: tuple[int, ...]) -> tuple[int, ...]:
     return jax.eval_shape(part.transform, jax.ShapeDtypeStruct(shape, np.float32)).shape
 
 
-def _untied(found: dict[str, Stored], weight_map: WeightMap) -> list[str]:
-    """Whether an output table is stored beside the embedding and is not it."""
+def _untied(found: dict[str, Stored], used: set[str], weight_map: WeightMap) -> list[str]:
+    """Whether an output table is stored that the model has not, and is not its embedding."""
     output, embedding = weight_map.tied
-    if output not in found or embedding not in found or found[output].equals(found[embedding]):
+    if output in used or not {output, embedding} <= found.keys() or found[output].equals(found[embedding]):
         return []
     return [f"{output} differs from {embedding}, to which the model ties it"]
 

@@ -13,7 +13,19 @@ from tunix_exp.models.adapter import LoRAConfig
 from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.hf_config import check_adapter
 from tunix_exp.models.stored import pickled_or_absent
-from tunix_exp.models.weight_map import COUNT, FLAG, NUMBER, OBJECT, SHARE, TEXT, TEXTS, Kind, Row, WeightMap
+from tunix_exp.models.weight_map import (
+    COUNT,
+    FLAG,
+    NUMBER,
+    OBJECT,
+    SHARE,
+    TEXT,
+    TEXTS,
+    Kind,
+    Row,
+    WeightMap,
+    transposed,
+)
 from tunix_exp.received import file_in, shown
 
 TENSORS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -84,8 +96,8 @@ def weight_map(family: str) -> WeightMap:
     for row in base.rows:
         if row.path.endswith("/kernel"):
             name, path = row.name.removesuffix(".weight"), row.path.removesuffix("/kernel")
-            rows.append(Row(f"{name}.lora_A.weight", f"{path}/lora/a", _turned))
-            rows.append(Row(f"{name}.lora_B.weight", f"{path}/lora/b", _turned))
+            rows.append(Row(f"{name}.lora_A.weight", f"{path}/lora/a", transposed))
+            rows.append(Row(f"{name}.lora_B.weight", f"{path}/lora/b", transposed))
     return WeightMap(
         rows=tuple(rows),
         prefix=f"base_model.model.{base.prefix}",
@@ -159,7 +171,3 @@ def _check_targets(said: Any, tensors: list[str], file: Path) -> None:
 def _normalised(found: dict[str, Any]) -> dict[str, Any]:
     """adapter_config.json with its scaling by our name."""
     return found | {"use_rslora": "rslora" if found.get("use_rslora") else "lora"}
-
-
-def _turned(matrix: Any) -> Any:
-    return matrix.T

@@ -20,7 +20,7 @@ ROWS = ("data", "fsdp")
 # The end of a parameter's path, and how its axes are split; what is not named (norms, biases) is whole.
 TABLE: tuple[tuple[str, P], ...] = (
     # By rows of the vocabulary: split by its width, every chunk's logits would have to cross the devices.
-    (r"token_embedding/embedding", P(("tensor", "fsdp"), None)),
+    (r"(token|output)_embedding/embedding", P(("tensor", "fsdp"), None)),
     (r"position_embedding/embedding", P(None, "fsdp")),
     (r"attention/(qkv|query|key|value)/kernel", P("fsdp", "tensor")),
     (r"attention/out/kernel", P("tensor", "fsdp")),

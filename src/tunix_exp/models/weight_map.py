@@ -10,17 +10,24 @@ def unchanged(value: Any) -> Any:
     return value
 
 
+def transposed(kernel: Any) -> Any:
+    """`kernel` with its two axes exchanged: nn.Linear holds [outputs, inputs], ours is [inputs, outputs]."""
+    return kernel.T
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of a weight map: a tensor's name, its parameter's path, and the way from one to the other.
 
     `{layer}` stands for every layer. `transform` is its own inverse (`.T`, or nothing), so that the row
     serves both directions, and is written with methods, so that it works on shapes as well as on values.
+    Without `has_prefix` the name is whole as it stands, in every checkpoint.
     """
 
     name: str
     path: str
     transform: Callable[[Any], Any] = unchanged
+    has_prefix: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +63,10 @@ ANYTHING = Kind("anything", lambda value: True)
 class WeightMap:
     """What a folder of one family holds, in its tensors and in its config.json.
 
-    `prefix` starts the names of some checkpoints and is dropped. `not_parameters` are stored by some
-    versions and have no effect. `tied` is the name of the output table that may be stored beside the
-    embedding, and the embedding's, which it must equal. `kinds` are the keys of config.json that are
+    `rows` are of all parameters that a model of the family may have. `prefix` starts the names of some
+    checkpoints and is dropped. `not_parameters` are stored by some versions and have no effect. `tied` is the
+    name of the output table and the embedding's, to which it must be equal where a model without one finds it
+    stored beside the embedding. `kinds` are the keys of config.json that are
     understood: those that are read, and those that change nothing that is computed; no other may stand there.
     `normalise` makes the older and shorter forms of config.json into the one that `dimensions` (their key,
     our key) and `fixed` (the only value that is computed; not asked for where the key is missing and listed
@@ -82,6 +90,11 @@ class WeightMap:
     multimodal: tuple[str, ...] = ()
     text_only: str = ""
     limits: str = ""
+
+
+def stored_name(row: Row, weight_map: WeightMap) -> str:
+    """The name under which a checkpoint of all of the model holds the row's tensor."""
+    return (weight_map.prefix if row.has_prefix else "") + row.name
 
 
 def config_json(config: Any, weight_map: WeightMap) -> dict[str, Any]:

@@ -51,6 +51,7 @@ ADDED = (
     Added("eval.format", "question-answer", _has_items),
     Added("eval.fields.input", None, _has_items),
     Added("eval.fields.messages", None, _has_items),
+    Added("model.tied_embeddings", True, _always),
 )
 REMOVED = (
     Removed("eval.extractor", "v1"),  # a run's answers are scored again by today's

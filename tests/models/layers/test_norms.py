@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,16 +29,17 @@ def test_layer_norm_keeps_its_statistics_in_float32():
     assert_close(norm(x_BTD).astype(jnp.float32), exact, roundings=1, dtype="bfloat16")
 
 
-def test_rms_norm_has_unit_mean_square_times_one_plus_the_scale():
-    norm = RMSNorm(64, epsilon=1e-6, **F32)
+@pytest.mark.parametrize("offset", [0, 1])
+def test_rms_norm_has_unit_mean_square_at_first_and_then_times_its_scale_and_offset(offset):
+    norm = RMSNorm(64, epsilon=1e-6, offset=offset, **F32)
     x_BTNH = jax.random.normal(jax.random.key(0), (2, 3, 4, 64)) * 5 + 3
     ones_BTN = jnp.ones((2, 3, 4))
     assert_close(jnp.square(norm(x_BTNH)).mean(-1), ones_BTN, roundings=64)
     norm.scale[...] = jnp.full((64,), 0.5)
-    assert_close(jnp.square(norm(x_BTNH)).mean(-1), 1.5**2 * ones_BTN, roundings=64)
+    assert_close(jnp.square(norm(x_BTNH)).mean(-1), (offset + 0.5) ** 2 * ones_BTN, roundings=64)
 
 
-@pytest.mark.parametrize("norm", [LayerNorm, RMSNorm])
+@pytest.mark.parametrize("norm", [LayerNorm, partial(RMSNorm, offset=0)])
 def test_epsilon_is_added_to_the_mean_square_before_its_root_is_taken(norm):
     x_BTD = jnp.tile(jnp.array([1e-3, -1e-3]), 32)[None, None]
     y_BTD = norm(64, epsilon=3e-6, **F32)(x_BTD)
@@ -45,8 +48,8 @@ def test_epsilon_is_added_to_the_mean_square_before_its_root_is_taken(norm):
 
 def test_rms_norm_keeps_its_statistics_in_float32():
     x_BTD = jax.random.normal(jax.random.key(0), (2, 3, 64)) * 1e-3 + 300
-    exact = RMSNorm(64, epsilon=1e-6, **F32)(x_BTD)
-    rounded = RMSNorm(64, epsilon=1e-6, **BF16)(x_BTD)
+    exact = RMSNorm(64, epsilon=1e-6, offset=1, **F32)(x_BTD)
+    rounded = RMSNorm(64, epsilon=1e-6, offset=1, **BF16)(x_BTD)
     assert rounded.dtype == jnp.bfloat16
     np.testing.assert_array_equal(rounded, exact.astype(jnp.bfloat16))
 

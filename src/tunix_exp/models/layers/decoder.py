@@ -1,4 +1,4 @@
-"""The decoder of every family: embedding, equal blocks, final norm, tied unembedding.
+"""The decoder of every family: embedding, equal blocks, final norm, unembedding.
 
 A family gives its parts; what a layer is told beside the stream is in `Layer`.
 """
@@ -69,6 +69,7 @@ class Decoder(nnx.Module):
             compute_dtype=compute_dtype,
         )
         self.token_embedding = embedding(config.vocab_size)
+        self.output_embedding = None if config.tied_embeddings else embedding(config.vocab_size)
         self.position_embedding = embedding(config.num_positions) if has_position_embedding else None
         self.blocks = make_blocks(block, config.num_layers, layer_loop=config.layer_loop)
         self.final_norm: Any = final_norm
@@ -100,8 +101,10 @@ class Decoder(nnx.Module):
     def embed(
         self, tokens_BT: Int[Array, "B T"], positions_BT: Int[Array, "B T"]
     ) -> tuple[Float[Array, "B T D"], Float[Array, "V D"]]:
-        """The stream before the first block, and the table of tokens for its next reader."""
+        """The stream before the first block, and the table that gives the logits."""
         x_BTD, table_VD = self.token_embedding.read(tokens_BT)
+        if self.output_embedding is not None:
+            table_VD = self.output_embedding.embedding[...]
         if self.embedding_scale is not None:
             # The factor is rounded to the compute dtype, as in training: in bfloat16 √2048 is 45.25.
             x_BTD = x_BTD * jnp.asarray(self.embedding_scale, self.compute_dtype)
@@ -149,8 +152,9 @@ class Decoder(nnx.Module):
         return self.final_norm(x_BTD), made
 
     def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
-        """Scores over the vocabulary, float32, from the tied embedding."""
-        return self.unembedding.logits(x_BTD, self.token_embedding.embedding[...])
+        """Scores over the vocabulary, float32."""
+        table = self.token_embedding if self.output_embedding is None else self.output_embedding
+        return self.unembedding.logits(x_BTD, table.embedding[...])
 
     def _layers(self, layer_loop: LayerLoop) -> Any:
         """What every layer is told: a list, or for "scan" stacked."""

@@ -1,4 +1,4 @@
-"""The table of tokens, read at the beginning and, tied, at the end."""
+"""Tables of vectors: that of tokens, read at the beginning, and the one at the end, which may be the same."""
 
 from dataclasses import dataclass
 
@@ -51,7 +51,7 @@ _looked_up.defvjp(_looked_up_fwd, _looked_up_bwd)
 
 @dataclass(frozen=True)
 class Unembedding:
-    """From the stream to scores over the vocabulary, by a table that the model ties to its embedding."""
+    """From the stream to scores over the vocabulary, by a table that is its own or that of the tokens."""
 
     compute_dtype: np.dtype
     soft_cap: float | None = None

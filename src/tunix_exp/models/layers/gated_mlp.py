@@ -9,14 +9,14 @@ from tunix_exp.models.layers.dense import Dense
 
 
 class GatedMLP(nnx.Module):
-    """`down(gated(gate(x), up(x)))`; with `gated_gelu` GeGLU in the tanh form of gelu."""
+    """`down(gated(gate(x), up(x)))`; `gated` is one of `activations`, no product has a bias."""
 
     def __init__(
         self, width: int, mlp_width: int, *, dense: Callable[..., Dense], gated: Callable[..., Array]
     ) -> None:
-        self.gate = dense(width, mlp_width)
-        self.up = dense(width, mlp_width)
-        self.down = dense(mlp_width, width)
+        self.gate = dense(width, mlp_width, has_bias=False)
+        self.up = dense(width, mlp_width, has_bias=False)
+        self.down = dense(mlp_width, width, has_bias=False)
         self.gated = gated
 
     def __call__(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:

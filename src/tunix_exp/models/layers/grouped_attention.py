@@ -14,7 +14,8 @@ from tunix_exp.models.layers.rotary import rotated
 class GroupedAttention(nnx.Module):
     """Causal; `norm(head_width)` makes the norms of each head's queries and keys, None where there are none.
 
-    Logits are multiplied by `scale` and kept within the soft cap, where there is one.
+    With `has_bias` queries, keys and values have one each. Logits are multiplied by `scale` and kept within
+    the soft cap, where there is one.
     """
 
     def __init__(
@@ -26,14 +27,15 @@ class GroupedAttention(nnx.Module):
         head_width: int,
         scale: float,
         soft_cap: float | None,
+        has_bias: bool,
         dense: Callable[..., Dense],
         norm: Callable[[int], nnx.Module] | None,
     ) -> None:
         N, K, H = num_heads, num_key_heads, head_width
-        self.query = dense(width, N * H)
-        self.key = dense(width, K * H)
-        self.value = dense(width, K * H)
-        self.out = dense(N * H, width)
+        self.query = dense(width, N * H, has_bias=has_bias)
+        self.key = dense(width, K * H, has_bias=has_bias)
+        self.value = dense(width, K * H, has_bias=has_bias)
+        self.out = dense(N * H, width, has_bias=False)
         self.query_norm: Any = None if norm is None else norm(H)
         self.key_norm: Any = None if norm is None else norm(H)
         self.head_width = H

@@ -1,7 +1,7 @@
 """Norms over the last axis, computed in float32."""
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -57,13 +57,23 @@ _layer_norm.defvjp(_layer_norm_fwd, _layer_norm_bwd)
 
 
 class RMSNorm(nnx.Module):
-    """Unit mean square over the last axis, times one plus the scale; all of it in float32."""
+    """Unit mean square over the last axis, times `offset` plus the scale; all of it in float32.
+
+    It begins as a product with one: families differ in whether the scale is stored as its distance from one.
+    """
 
     def __init__(
-        self, width: int, *, epsilon: float, param_dtype: DTypeLike, compute_dtype: DTypeLike
+        self,
+        width: int,
+        *,
+        epsilon: float,
+        offset: Literal[0, 1],
+        param_dtype: DTypeLike,
+        compute_dtype: DTypeLike,
     ) -> None:
-        self.scale = parameter((width,), param_dtype)
+        self.scale = parameter((width,), param_dtype, mean=1.0 - offset)
         self.epsilon = epsilon
+        self.offset = offset
         self.compute_dtype = jnp.dtype(compute_dtype)
 
     def __call__(self, x_D: Float[Array, "... D"]) -> Float[Array, "... D"]:
@@ -71,4 +81,4 @@ class RMSNorm(nnx.Module):
         x_D = x_D.astype(jnp.float32)
         y_D = x_D * jax.lax.rsqrt(jnp.square(x_D).mean(axis=-1, keepdims=True) + self.epsilon)
         scale_D = as_last_axis(self.scale[...].astype(jnp.float32), y_D)
-        return (y_D * (1 + scale_D)).astype(self.compute_dtype)
+        return (y_D * (self.offset + scale_D if self.offset else scale_D)).astype(self.compute_dtype)

@@ -1,5 +1,6 @@
 """Rotary positions (Su et al. 2021). One more axis letter: R, the H/2 rotary frequencies."""
 
+import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -8,15 +9,42 @@ from jaxtyping import Array, Float, Int
 
 
 @dataclass(frozen=True, slots=True)
-class Rotary:
-    """The rotation of every layer, from its base."""
+class Scaling:
+    """How frequencies change for texts longer than the first training's (Grattafiori et al. 2024).
 
-    bases_L: tuple[float, ...]
+    A pair that turns less than `low` times within `num_positions` turns `factor` times slower, one that turns
+    more than `high` times as before, and one between them in between.
+    """
+
+    factor: float
+    low: float
+    high: float
+    num_positions: int
+
+    def scaled(self, frequencies_R: Float[np.ndarray, " R"]) -> Float[np.ndarray, " R"]:
+        """The frequencies as they are used."""
+        turns_R = self.num_positions * frequencies_R / (2 * math.pi)
+        kept_R = np.clip((turns_R - self.low) / (self.high - self.low), 0, 1)
+        return frequencies_R * (kept_R + (1 - kept_R) / self.factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Rotary:
+    """The rotation of every layer, from its base; with None for a base the layer has none."""
+
+    bases_L: tuple[float | None, ...]
     head_width: int
+    scaling: Scaling | None = None
 
     def frequencies(self) -> Float[np.ndarray, "L R"]:
-        """Each layer's angles per position."""
-        return np.stack([frequencies(base, self.head_width) for base in self.bases_L])
+        """Each layer's angles per position: zero where nothing is rotated."""
+        return np.stack([self._of_layer(base) for base in self.bases_L])
+
+    def _of_layer(self, base: float | None) -> Float[np.ndarray, " R"]:
+        if base is None:
+            return np.zeros(self.head_width // 2, np.float32)
+        plain_R = frequencies(base, self.head_width)
+        return (plain_R if self.scaling is None else self.scaling.scaled(plain_R)).astype(np.float32)
 
 
 def frequencies(base: float, head_width: int) -> Float[np.ndarray, " R"]:

@@ -23,6 +23,7 @@ COMMON = {
     "head_width": 8,
     "query_pre_attn_scalar": 5.0,
     "rope_base": 10_000.0,
+    "tied_embeddings": True,
     "norm_epsilon": 1e-6,
     "init_std": 0.3,
     "layer_loop": "unroll",

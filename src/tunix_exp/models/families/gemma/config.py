@@ -4,22 +4,19 @@ What the three generations differ in is told by `family`: Gemma 2 and 3 also nor
 stream, Gemma 3 norms queries and keys. All else is a number of its own, given in YAML.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator
 
-from tunix_exp.models.config import UNBOUNDED, ModelConfig
-from tunix_exp.schema import MOST_WIDTH, Layers, Scale, Tokens, Width, contradiction
+from tunix_exp.models.config import UNBOUNDED, GroupedConfig
+from tunix_exp.schema import Layers, Scale, Tokens, contradiction
 
 
-class GemmaConfig(ModelConfig):
-    """Gemma 1, 2 (Gemma Team 2024) and 3 text (2025): rotary positions, gated MLP, tied embeddings."""
+class GemmaConfig(GroupedConfig):
+    """Gemma 1, 2 (Gemma Team 2024) and 3 text (2025); `rope_base` is that of global layers."""
 
     family: Literal["gemma", "gemma2", "gemma3"]
-    num_key_heads: Width
-    head_width: Annotated[int, Field(ge=2, le=MOST_WIDTH, multiple_of=2)]  # rotary positions rotate pairs
     query_pre_attn_scalar: Scale  # attention logits are divided by its square root
-    rope_base: Scale  # in global layers
     global_every: Layers  # every n-th layer sees all that came before, the others a window; 1: all do
     window: Tokens | None  # tokens that a local layer sees, the token itself among them
     rope_local_base: Scale | None  # in local layers
@@ -54,16 +51,6 @@ class GemmaConfig(ModelConfig):
             return (self.rope_base,) * self.num_layers
         local = self.rope_local_base
         return tuple(self.rope_base if self.is_global(n) else local for n in range(self.num_layers))
-
-    @field_validator("num_key_heads", mode="after")
-    @classmethod
-    def _key_heads_divide_the_heads(cls, value: int, info: ValidationInfo) -> int:
-        if "num_heads" in info.data and info.data["num_heads"] % value:
-            both = {"num_key_heads": value, "num_heads": info.data["num_heads"]}
-            raise ValueError(
-                contradiction(both, "each key head serves as many heads; make num_heads a multiple of them")
-            )
-        return value
 
     @field_validator("window", "rope_local_base", mode="after")
     @classmethod

@@ -1,9 +1,9 @@
 """What config.json says of the Gemma models, in every form that transformers has written it."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from tunix_exp.models.bookkeeping import BOOKKEEPING
+from tunix_exp.models.rotation_json import PLAIN, ROTATION, is_rotation, rotation, written
 from tunix_exp.models.weight_map import COUNT, FLAG, NUMBER, SHARE, TEXT, TEXTS, Kind
 
 Found = dict[str, Any]
@@ -25,6 +25,7 @@ DIMENSIONS = (
     ("attn_logit_softcapping", "attention_soft_cap"),
     ("final_logit_softcapping", "logit_soft_cap"),
     ("rms_norm_eps", "norm_epsilon"),
+    ("tie_word_embeddings", "tied_embeddings"),
 )
 
 REGULAR = "every n-th layer global"
@@ -66,24 +67,14 @@ _ABSENT_IN_1 = {
     "final_logit_softcapping": None,
 }
 _LOCAL, _GLOBAL = "sliding_attention", "full_attention"
-PLAIN = "default"  # the kind of rotation that is computed
-
-
-def _is_rotation(value: Any) -> bool:
-    """Whether it says a rotation's kind and base as they are said; what else it says is `_rotation`'s."""
-    kinds = {"type": TEXT, "rope_type": TEXT, "rope_theta": NUMBER}
-    return isinstance(value, dict) and all(
-        kind.holds(value[key]) for key, kind in kinds.items() if key in value
-    )
 
 
 def _are_rotations(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        key in (_LOCAL, _GLOBAL) and (part is None or _is_rotation(part)) for key, part in value.items()
+        key in (_LOCAL, _GLOBAL) and (part is None or is_rotation(part)) for key, part in value.items()
     )
 
 
-_ROTATION = Kind("an object that tells rope_type and rope_theta", _is_rotation).or_null()
 _ROTATIONS = Kind(f"an object of such for {_LOCAL} and {_GLOBAL}", _are_rotations).or_null()
 
 KINDS_1 = BOOKKEEPING | {
@@ -102,8 +93,8 @@ KINDS_1 = BOOKKEEPING | {
     ),
     "rms_norm_eps": NUMBER,
     "rope_theta": NUMBER,
-    "rope_scaling": _ROTATION,
-    "rope_parameters": _ROTATION,
+    "rope_scaling": ROTATION,
+    "rope_parameters": ROTATION,
     "hidden_act": TEXT.or_null(),
     "hidden_activation": TEXT.or_null(),
     "attention_bias": FLAG,
@@ -128,15 +119,15 @@ KINDS_3 = KINDS_2 | {
 def normal_1(found: Found) -> Found:
     """Gemma 1's config.json with every key; its `hidden_act: gelu` means the tanh form all the same."""
     tanh = _DEFAULTS["hidden_activation"]
-    said = [found.get("hidden_activation"), found.get("hidden_act")]
-    others = [activation for activation in said if activation not in (None, "gelu", tanh)]
+    named = [found.get("hidden_activation"), found.get("hidden_act")]
+    others = [activation for activation in named if activation not in (None, "gelu", tanh)]
     found = _complete(_DEFAULTS, found)
-    theta, kind = _rotation(found.get("rope_scaling") or found.get("rope_parameters"), found["rope_theta"])
+    said = rotation(found.get("rope_scaling") or found.get("rope_parameters"), found["rope_theta"])
     return found | {
         "hidden_activation": others[0] if others else tanh,
         "query_pre_attn_scalar": found["head_dim"],
-        "rope_theta": theta,
-        "rope_type": kind,
+        "rope_theta": said.base,
+        "rope_type": said.told,
         **_ABSENT_IN_1,
     }
 
@@ -144,11 +135,11 @@ def normal_1(found: Found) -> Found:
 def normal_2(found: Found) -> Found:
     """Gemma 2's config.json with every key; its local layers rotate as the global ones do."""
     found = _complete(_DEFAULTS_2, found)
-    theta, kind = _rotation(found.get("rope_scaling") or found.get("rope_parameters"), found["rope_theta"])
+    said = rotation(found.get("rope_scaling") or found.get("rope_parameters"), found["rope_theta"])
     return found | {
-        "rope_theta": theta,
-        "rope_local_base_freq": theta,
-        "rope_type": kind,
+        "rope_theta": said.base,
+        "rope_local_base_freq": said.base,
+        "rope_type": said.told,
         **_order_of_layers(found),
     }
 
@@ -158,12 +149,12 @@ def normal_3(found: Found) -> Found:
     found = _complete(_DEFAULTS_3, found)
     rotations = found.get("rope_parameters") or {}
     of_global = (rotations.get(_GLOBAL) or {}) | (found.get("rope_scaling") or {})
-    theta, kind = _rotation(of_global, found["rope_theta"])
-    local_theta, local_kind = _rotation(rotations.get(_LOCAL), found["rope_local_base_freq"])
+    wide = rotation(of_global, found["rope_theta"])
+    local = rotation(rotations.get(_LOCAL), found["rope_local_base_freq"])
     return found | {
-        "rope_theta": theta,
-        "rope_local_base_freq": local_theta,
-        "rope_type": local_kind if kind == PLAIN else kind,
+        "rope_theta": wide.base,
+        "rope_local_base_freq": local.base,
+        "rope_type": local.told if wide.told == PLAIN else wide.told,
         **_order_of_layers(found),
     }
 
@@ -172,18 +163,6 @@ def _complete(defaults: Found, found: Found) -> Found:
     """`found` and, where it leaves a key out, its default, which a null means too where it means nothing."""
     empty = ("use_bidirectional_attention", "sliding_window_pattern")
     return defaults | {key: value for key, value in found.items() if key not in empty or value is not None}
-
-
-def _rotation(said: Mapping[str, Any] | None, theta: float) -> tuple[float, str]:
-    """Base and kind of the rotation as `said` in the new form or the old, else `theta` and the default.
-
-    What it says beyond that (a factor, a share of the heads that is rotated) is told as part of the kind.
-    """
-    said = said or {}
-    kinds = {said[key] for key in ("type", "rope_type") if key in said} or {PLAIN}
-    more = said.keys() - {"type", "rope_type", "rope_theta"}
-    kind = " and ".join(sorted(kinds)) + (f" with {', '.join(sorted(more))}" if more else "")
-    return ({"rope_theta": theta} | dict(said))["rope_theta"], kind
 
 
 def _order_of_layers(found: Found) -> Found:
@@ -207,26 +186,22 @@ def written_1(normal: Found) -> Found:
     del found["query_pre_attn_scalar"]
     return found | {
         "hidden_act": normal["hidden_activation"],
-        "rope_parameters": _rotated(normal["rope_theta"]),
+        "rope_parameters": written(normal["rope_theta"]),
     }
 
 
 def written_2(normal: Found) -> Found:
     """config.json of Gemma 2, likewise."""
     found = {key: value for key, value in normal.items() if key not in ("rope_local_base_freq", *_INTERNAL)}
-    return found | _layers_written(normal) | {"rope_parameters": _rotated(normal["rope_theta"])}
+    return found | _layers_written(normal) | {"rope_parameters": written(normal["rope_theta"])}
 
 
 def written_3(normal: Found) -> Found:
     """config.json of Gemma 3 text, likewise."""
     found = {key: value for key, value in normal.items() if key not in _INTERNAL}
     bases = {_GLOBAL: normal["rope_theta"], _LOCAL: normal["rope_local_base_freq"]}
-    rope = {kind: _rotated(base) for kind, base in bases.items()}
+    rope = {kind: written(base) for kind, base in bases.items()}
     return found | _layers_written(normal) | {"rope_parameters": rope}
-
-
-def _rotated(base: float) -> Found:
-    return {"rope_type": PLAIN, "rope_theta": base}
 
 
 def _layers_written(normal: Found) -> Found:

@@ -3,11 +3,13 @@
 from typing import Any
 
 from tunix_exp.models.bookkeeping import BOOKKEEPING
+from tunix_exp.models.decoder_names import HEAD
 from tunix_exp.models.weight_map import ANYTHING, COUNT, FLAG, NUMBER, SHARE, TEXT, Row, WeightMap
 
 
-def _with_mlp_width(found: dict[str, Any]) -> dict[str, Any]:
-    """`found` with `n_inner`: null or missing, it means 4 x n_embd."""
+def _completed(found: dict[str, Any]) -> dict[str, Any]:
+    """`found` with what transformers takes where it says nothing: an MLP of 4 x n_embd, and tied tables."""
+    found = {"tie_word_embeddings": True} | found
     if found.get("n_inner") is None and "n_embd" in found:
         return found | {"n_inner": 4 * found["n_embd"]}
     return found
@@ -51,6 +53,7 @@ _KINDS = BOOKKEEPING | {
 
 GPT2_NAMES = WeightMap(
     rows=(
+        HEAD,
         Row("wte.weight", "token_embedding/embedding"),
         Row("wpe.weight", "position_embedding/embedding"),
         Row("h.{layer}.ln_1.weight", "blocks/{layer}/attention_norm/scale"),
@@ -71,7 +74,7 @@ GPT2_NAMES = WeightMap(
     prefix="transformer.",
     # The causal mask and its fill value, which early versions of transformers saved as buffers.
     not_parameters=("h.{layer}.attn.bias", "h.{layer}.attn.masked_bias"),
-    tied=("lm_head.weight", "wte.weight"),
+    tied=(HEAD.name, "wte.weight"),
     dimensions=(
         ("vocab_size", "vocab_size"),
         ("n_positions", "num_positions"),
@@ -80,11 +83,11 @@ GPT2_NAMES = WeightMap(
         ("n_layer", "num_layers"),
         ("n_head", "num_heads"),
         ("layer_norm_epsilon", "norm_epsilon"),
+        ("tie_word_embeddings", "tied_embeddings"),
     ),
     fixed={
         "model_type": "gpt2",
         "activation_function": "gelu_new",
-        "tie_word_embeddings": True,
         "scale_attn_weights": True,
         "scale_attn_by_inverse_layer_idx": False,
         "reorder_and_upcast_attn": False,
@@ -92,7 +95,6 @@ GPT2_NAMES = WeightMap(
     },
     optional=frozenset(
         {
-            "tie_word_embeddings",
             "scale_attn_weights",
             "scale_attn_by_inverse_layer_idx",
             "reorder_and_upcast_attn",
@@ -100,7 +102,7 @@ GPT2_NAMES = WeightMap(
         }
     ),
     kinds=_KINDS,
-    normalise=_with_mlp_width,
+    normalise=_completed,
     written=_without_dropout,
     architectures=("GPT2LMHeadModel", "GPT2Model"),
 )
