@@ -124,6 +124,22 @@ def test_smoke_wins_over_an_experiment_s_sizes_and_the_command_line_over_smoke()
         (["~optim.b1"], "`optim.b1` is missing"),
         (["eval=harness", "eval.tasks=[]"], "`eval.tasks` = []: tuple should have at least 1 item"),
         (["eval=harness", "eval.tasks=[arc_easy,piqa,piqa]"], "`eval.tasks`: piqa is named twice"),
+        (["data.source=data"], "`data.source`: `data` means the held-out rows of the training set"),
+        (["eval=split", "eval.share=null"], "`eval.source=data` and `eval.share=null` cannot be combined"),
+        (["eval=split", "eval.share=1"], "`eval.share` = 1: input should be less than 1"),
+        (
+            ["eval=split", "eval.format=alpaca"],
+            "`eval.source=data` and `eval.format=alpaca` cannot be combined: rows that are held out are read"
+            " like all of the training set, as data.format says; set eval.format=auto",
+        ),
+        (
+            ["eval=split", "eval.fields.section=part"],
+            "as data.fields.section says; set eval.fields.section=null",
+        ),
+        (
+            ["eval=split", "eval.fields.strip_calculator_marks=true"],
+            "set eval.fields.strip_calculator_marks=false",
+        ),
         (["training.epochs=1"], "`training.steps=400` and `training.epochs=1.0` cannot be combined"),
     ],
 )
@@ -159,6 +175,7 @@ CONTRADICTIONS = {
     "mode.name, adapter.name, adapter.weights": ["mode=eval", "adapter=lora"],
     "data.max_tokens, model.num_positions": ["model.num_positions=32", "eval.max_new_tokens=16"],
     "eval.max_new_tokens, model.num_positions": ["eval.max_new_tokens=4096"],
+    "eval.source, eval.share": ["eval.share=0.1"],
     "eval.apply_chat_template, data.template.chat": [
         "model=gpt2", "eval=harness", "eval.apply_chat_template=true",
     ],

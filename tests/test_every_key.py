@@ -145,6 +145,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "eval.kind": ("none", ("eval=none", "eval.kind=items")),
     "eval.name": ("other", ()),
     "eval.source": ("bundled:eval-v1", ("eval.fields.reasoning=null", "eval.fields.section=null")),
+    "eval.share": ("0.3", ("eval=split", "eval.share=0.2")),
     "eval.format": ("alpaca", UNNAMED_ITEMS),
     "eval.fields.id": ("null", ()),
     "eval.fields.input": ("category", ()),

@@ -1,7 +1,24 @@
 import pytest
 
 from tunix_exp import references
+from tunix_exp.data.files import open_source
+from tunix_exp.data.tokenizer import load_tokenizer
 from tunix_exp.errors import UserError
+
+
+def test_held_out_rows_are_no_model_no_tokenizer_and_no_training_set():
+    assert references.parse("data", key="eval.source") == references.HeldOutRows()
+    assert isinstance(references.parse("./data", key="data.source"), references.Local)
+    for read, key in (
+        (lambda: load_tokenizer("data", chat="none"), "model.tokenizer"),
+        (lambda: open_source("data", "data.source"), "data.source"),
+    ):
+        with pytest.raises(UserError, match="`data` means the held-out rows") as caught:
+            read()
+        assert (caught.value.where, caught.value.remedy) == (
+            key,
+            "write ./data for a file or folder of that name",
+        )
 
 
 @pytest.mark.parametrize(

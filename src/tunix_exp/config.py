@@ -22,7 +22,7 @@ from tunix_exp.models.families.registry import AnyModelConfig, weight_maps
 from tunix_exp.models.weight_map import is_expressible
 from tunix_exp.objectives import registry
 from tunix_exp.objectives.registry import ObjectiveConfig
-from tunix_exp.schema import CONTRADICT, Config, Seed, contradiction, listed, shown
+from tunix_exp.schema import CONTRADICT, Config, Seed, contradiction, listed, shown, written
 from tunix_exp.training.config import OptimConfig, TrainingConfig
 
 Plain = dict[str, Any]
@@ -189,6 +189,14 @@ RULES: tuple[Rule, ...] = (
         "the answer and a prompt must fit the model's positions; lower eval.max_new_tokens",
     ),
     Rule(
+        "eval.source, eval.share",
+        lambda c: (
+            (items := _items(c)) is not None and (items.source == "data") != (items.share is not None)
+        ),
+        "a share of the training rows is held out where they are the source of the items (eval=split): set"
+        " eval.source=data and a share between 0 and 1, or name another source and set eval.share=null",
+    ),
+    Rule(
         "eval.apply_chat_template, data.template.chat",
         lambda c: isinstance(c.eval, HarnessEvalConfig) and c.eval.apply_chat_template
         and c.data.template.chat == "none",
@@ -259,7 +267,7 @@ def validate(plain: Mapping[str, Any]) -> RunConfig:
     says = [
         contradiction({key: value_at(config, key) for key in rule.keys.split(", ")}, rule.says)
         for rule in broken
-    ] + list(_within_a_batch(config))
+    ] + [*_within_a_batch(config), *_read_as_training_rows(config)]
     if says:
         raise UserError("\n".join(says), where="config")
     return config
@@ -275,6 +283,22 @@ def _within_a_batch(config: RunConfig) -> Iterator[str]:
                 {key: steps, "objective.name": name},
                 f"the objective takes {updates} updates on each batch, and a run saves and ends between"
                 f" batches; make {key} a multiple of {updates}",
+            )
+
+
+def _read_as_training_rows(config: RunConfig) -> Iterator[str]:
+    """Every key by which items would be read otherwise than the training rows that they are."""
+    items = _items(config)
+    if items is None or items.source != "data":
+        return
+    unset = {"format": "auto", "fields.strip_calculator_marks": False}
+    for key, value in leaves(items.model_dump(include={"format", "fields"})):
+        due = unset.get(key)
+        if value != due:
+            yield contradiction(
+                {"eval.source": items.source, f"eval.{key}": value},
+                f"rows that are held out are read like all of the training set, as data.{key} says; set"
+                f" eval.{key}={written(due)}",
             )
 
 

@@ -14,10 +14,10 @@ from typing import Any, Protocol, cast, get_args
 
 from tunix_exp import config as configs
 from tunix_exp import interruption
-from tunix_exp.data.sources import read_items
 from tunix_exp.device import environment
 from tunix_exp.errors import Interrupted, UserError
-from tunix_exp.evaluation.config import EvalConfig, ItemsEvalConfig, refuse_lacking
+from tunix_exp.evaluation.config import ItemsEvalConfig, refuse_lacking
+from tunix_exp.evaluation.items import read_held_out
 from tunix_exp.evidence import baseline as baselines
 from tunix_exp.evidence import checkout, surroundings
 from tunix_exp.evidence.kinds import source
@@ -94,7 +94,7 @@ def _run(
     stages.current = "config"
     config = configs.validate(plain)
     refuse_lacking(config.eval)
-    baseline = _opened_baseline(config.eval, evidence, stages)
+    baseline = _opened_baseline(config, evidence, stages)
     stages.current = "device"
     environment.apply(config.device, preflight=config.mode.name == "preflight")
     # Only now: importing JAX reads the environment.
@@ -160,15 +160,16 @@ def _claim(
     return evidence
 
 
-def _opened_baseline(config: EvalConfig, evidence: RunDirectory, stages: Stages) -> Baseline | None:
+def _opened_baseline(config: configs.RunConfig, evidence: RunDirectory, stages: Stages) -> Baseline | None:
     """The run that this one is measured against, which answered the items that this one will."""
-    if not isinstance(config, ItemsEvalConfig) or config.baseline is None:
+    asked = config.eval
+    if not isinstance(asked, ItemsEvalConfig) or asked.baseline is None:
         return None
-    assert config.baseline_tolerance_points is not None  # the config sees to both
+    assert asked.baseline_tolerance_points is not None  # the config sees to both
     with stages("baseline"):
-        place = Path(config.baseline).expanduser()
-        found = baselines.open_baseline(place, tolerance_points=config.baseline_tolerance_points)
-        items = read_items(config.source, config.format, config.fields, config.max_items)
+        place = Path(asked.baseline).expanduser()
+        found = baselines.open_baseline(place, tolerance_points=asked.baseline_tolerance_points)
+        items = read_held_out(config.data, asked)
         baselines.refuse_other_items(found, [(item.id, item.answer) for item in items])
         evidence.update(baseline=found.record)
     return found

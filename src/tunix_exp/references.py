@@ -1,6 +1,7 @@
 """One string that says where something comes from.
 
 random                                  weights drawn from the seed
+data                                    held-out items: rows of the training set
 bundled:NAME                            shipped inside the package
 hub:ORG/NAME@REVISION[#SUBSET/SPLIT]    a Hugging Face repository, pinned
 anything else                           a path, relative to where the command was typed
@@ -21,6 +22,7 @@ from tunix_exp.json_text import printable
 from tunix_exp.schema import refuse_unprintable
 
 _MOST_SHOWN = 60
+_HELD_OUT_ROWS = "data"
 
 _HUB = re.compile(
     r"hub:(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+?)(#(?P<subset>[\w.-]+)/(?P<split>[\w.-]+))?"
@@ -56,13 +58,20 @@ class Local:
     path: Path
 
 
-Reference = Random | Bundled | Hub | Local
+@dataclass(frozen=True, slots=True)
+class HeldOutRows:
+    """The rows of the training set that are held out."""
+
+
+Reference = Random | Bundled | Hub | Local | HeldOutRows
 
 
 def parse(text: str, *, key: str) -> Reference:
     """The reference that `text` spells; `key` is the config key that errors name."""
     if text == "random":
         return Random()
+    if text == _HELD_OUT_ROWS:
+        return HeldOutRows()
     if text.startswith("bundled:"):
         return Bundled(text.removeprefix("bundled:"))
     if text.startswith("hub:"):
@@ -77,6 +86,15 @@ def parse(text: str, *, key: str) -> Reference:
     if not text:
         raise UserError("the reference is empty", where=key, remedy="name a path, hub:…, bundled:… or random")
     return Local(_path(text, key))
+
+
+def no_place_of(key: str) -> UserError:
+    """The refusal of `data` as the value of any key but `eval.source`."""
+    return UserError(
+        "`data` means the held-out rows of the training set, which eval.source alone can name",
+        where=key,
+        remedy="write ./data for a file or folder of that name",
+    )
 
 
 def _path(text: str, key: str) -> Path:
@@ -126,6 +144,9 @@ def _why(error: OSError | RuntimeError) -> str:
 
 def _reference(value: str) -> str:
     """`value`, a reference that is spelled as one."""
+    if value == _HELD_OUT_ROWS:
+        refusal = no_place_of("")
+        raise ValueError(f"{refusal.what}: {refusal.remedy}")
     if value != "random" and not value.startswith(("bundled:", "hub:")):
         return _place(value)
     refuse_unprintable(value, allowed="")
@@ -136,8 +157,15 @@ def _reference(value: str) -> str:
     return value
 
 
+def _items_reference(value: str) -> str:
+    return value if value == _HELD_OUT_ROWS else _reference(value)
+
+
 Place = Annotated[str, AfterValidator(_place)]
 """A path in a config."""
 
 ReferenceText = Annotated[str, AfterValidator(_reference)]
 """A reference in a config."""
+
+ItemsReferenceText = Annotated[str, AfterValidator(_items_reference)]
+"""A reference in a config, or `data`."""

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from tests.data.toys import example
@@ -24,6 +25,17 @@ def test_examples_come_out_of_their_columns_as_they_went_in(batch, tmp_path, mon
         assert list(table[1:]) == EXAMPLES[1:]
         assert list(table[::-2]) == EXAMPLES[::-2]
         assert list(table.column("question")) == ["1?", "2?", "3?"]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8192])
+def test_the_examples_at_true_places_stand_in_memory_or_in_a_file(batch, tmp_path, monkeypatch):
+    monkeypatch.setattr("tunix_exp.data.table._BATCH", batch)
+    table = table_of(EXAMPLES)
+    for places in ([True, False, True], [False, True, True], [False] * 3):
+        due = [one for one, is_kept in zip(EXAMPLES, places, strict=True) if is_kept]
+        file = str(tmp_path / f"{sum(places)}.arrow")
+        assert list(table.where(np.array(places))) == due
+        assert list(table.where(np.array(places), file)) == due == list(mapped(file))
 
 
 def test_no_examples_are_none():

@@ -1,6 +1,6 @@
 import pytest
 
-from tunix_exp.scoring.form import Form
+from tunix_exp.scoring.form import Form, form_of
 
 TAGS = Form("<reasoning>{reasoning}</reasoning><answer>{answer}</answer>", "<answer>{answer}</answer>")
 PLAIN = Form("{reasoning}\nAnswer: {answer}", "Answer: {answer}")
@@ -42,6 +42,21 @@ def test_the_form_is_that_of_the_template():
     assert PLAIN.fits("Answer: 4")
     assert not PLAIN.fits("2 + 2 = 4")
     assert not PLAIN.fits("so\nAnswer: 4\nAnswer: 5")
+
+
+@pytest.mark.parametrize(
+    ("parts", "has_form"),
+    [
+        (("question", "answer"), True),
+        (("question", "reasoning", "answer", "id"), True),
+        (("id", "messages"), False),
+        (("text",), False),
+    ],
+)
+def test_conversations_and_documents_have_no_form(parts, has_form):
+    fields = dict.fromkeys(parts, "field")
+    found = form_of(PLAIN.response, PLAIN.response_without_reasoning, fields)
+    assert found == (PLAIN if has_form else None)
 
 
 def test_literal_braces_of_a_template_are_braces():

@@ -9,6 +9,11 @@ _WORDS = {
     "byte_order_marks": ("byte-order mark", "byte-order marks"),
     "windows_line_ends": ("Windows line end", "Windows line ends"),
     "filtered_out": ("row left out by `only`", "rows left out by `only`"),
+    "held_out": ("row held out for the evaluation", "rows held out for the evaluation"),
+    "questions_of_earlier_items": (
+        "row with the question of an earlier item, held out and not scored",
+        "rows with the question of an earlier item, held out and not scored",
+    ),
     "equal_rows": ("row equal to an earlier one", "rows equal to an earlier one"),
     "equal_questions_with_other_answers": (
         "row with the question of an earlier one and another answer",

@@ -45,6 +45,8 @@ def open_source(source: str, where: str) -> Opened:
             raise UserError(
                 "examples cannot be drawn at random", where=where, remedy="name a path, bundled:… or hub:…"
             )
+        case references.HeldOutRows():
+            raise references.no_place_of(where)
 
 
 def digest(source: str, where: str) -> str:

@@ -35,7 +35,8 @@ class SourceFacts:
     their hashes, a line each. `revision` is the commit. `kind` is the form of the files, `fields` what the
     parts of a row were read from, `guessed` those of them that were found by looking. `absent` are the fields
     that were asked for with a `?`, and that no row has; `unread` are fields that nothing reads. `counts` is
-    what was read past or in another form, and what is equal.
+    what was read past or in another form, and what is equal. Of items from the training set (`data`) the
+    `rows` are those that are held out, and the hash is the training set's.
     """
 
     source: str
@@ -61,12 +62,14 @@ _FACTS_OF = TypeAdapter(SourceFacts)
 class ExampleSet(Sequence[Example]):
     """The examples in the order of their source, and the facts of that source.
 
-    `kept_in` is the folder of the cache that they are read from, where they are.
+    `kept_in` is the folder of the cache that they are read from, where they are. `held_out` are the items of
+    the same source, where these are none of the examples.
     """
 
     examples: ExampleTable
     facts: SourceFacts
     kept_in: Path | None = None
+    held_out: "ExampleSet | None" = None
 
     def __len__(self) -> int:
         """The number of examples."""

@@ -65,6 +65,22 @@ class ExampleTable(Sequence[Example]):
             for start in range(0, len(chunk), _BATCH):
                 yield from chunk.slice(start, _BATCH).to_pylist()
 
+    def where(self, is_kept_N: np.ndarray, file: str | None = None) -> "ExampleTable":
+        """The examples at the true places, in order; `file`, where named, is made and mapped from disk."""
+        kept = self._where(is_kept_N)
+        if file is None:
+            return ExampleTable(pa.Table.from_batches(kept, SCHEMA))
+        with pa.ipc.new_file(file, SCHEMA) as writer:
+            for batch in kept:
+                writer.write_batch(batch)
+        return mapped(file)
+
+    def _where(self, is_kept_N: np.ndarray) -> Iterator[pa.RecordBatch]:
+        start = 0
+        for batch in self._table.to_batches(max_chunksize=_BATCH):
+            yield batch.filter(pa.array(is_kept_N[start : start + len(batch)]))
+            start += len(batch)
+
     def ids(self, places_I: np.ndarray) -> tuple[str, ...]:
         """The ids of the examples at these places."""
         return tuple(self._table.column("id").take(pa.array(places_I)).to_pylist())

@@ -185,6 +185,8 @@ def _loaded(reference: str, key: str) -> Tokenizer:
                 where=key,
                 remedy="name bundled:bytes, a folder, or hub:ORG/NAME@REVISION",
             )
+        case references.HeldOutRows():
+            raise references.no_place_of(key)
 
 
 def _byte_tokenizer(reference: str) -> Tokenizer:

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from tunix_exp.data.config import FieldsConfig, ItemFormat
 from tunix_exp.errors import UserError
-from tunix_exp.references import Place, ReferenceText
+from tunix_exp.references import ItemsReferenceText, Place
 from tunix_exp.schema import BatchSize, Config, Name, Rows, Seed, Steps, Text, Tokens
 
 # A thousandth of a percentile is far below what a sample of items can tell apart.
@@ -18,11 +18,13 @@ class ItemsEvalConfig(Config):
     """Greedy answers to held-out items, extracted and scored.
 
     An answer ends before the first text of `stop`; where that is null, before what begins a next example.
+    Where `source` is `data`, the items are the `share` of the training rows that is held out.
     """
 
     kind: Literal["items"]
     name: Name
-    source: ReferenceText
+    source: ItemsReferenceText
+    share: Annotated[float, Field(gt=0, lt=1)] | None
     format: ItemFormat
     fields: FieldsConfig
     max_items: Rows | None

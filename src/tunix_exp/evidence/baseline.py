@@ -68,5 +68,5 @@ def refuse_other_items(baseline: Baseline, items: Sequence[tuple[str, str]]) -> 
         f"the baseline {baseline.record.run_id} answered other items: {len(theirs)} there, {len(ours)} here, "
         f"{len(other)} that are not alike{named}",
         where=_KEY,
-        remedy="evaluate both on the same items (eval.source, eval.max_items, eval.fields)",
+        remedy="evaluate both on the same items (eval.source, eval.share, eval.max_items, eval.fields)",
     )

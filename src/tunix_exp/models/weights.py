@@ -110,6 +110,8 @@ def _load(
             revision = None
         case references.Bundled(name):
             raise _no_bundled(name)
+        case references.HeldOutRows():
+            raise references.no_place_of("model.weights")
     hf.check_folder(folder)
     _check_stored_dtype(config, adapter, folder)
     graphdef, shapes = nnx.split(abstract(config, param_dtype=param_dtype, compute_dtype=compute_dtype))

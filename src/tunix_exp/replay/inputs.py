@@ -58,7 +58,8 @@ def _refuse_placeless(original: VerifiedRun, key: str, place: str) -> None:
             remedy=f"a replay may be told where its inputs lie now: {', '.join(PLACES)}",
         )
     before = original.setting(key)
-    if not isinstance(before, str) or isinstance(references.parse(before, key=key), references.Random):
+    placeless = references.Random | references.HeldOutRows
+    if not isinstance(before, str) or isinstance(references.parse(before, key=key), placeless):
         raise UserError(
             f"the run's `{key}` is {before}: it lies nowhere",
             where=f"{key}={place}",
@@ -109,8 +110,8 @@ def _refuse_other_data(original: VerifiedRun, plain: Plain) -> None:
         if source is None or recorded is None:
             continue
         reference = references.parse(source, key=key)
-        if isinstance(reference, references.Hub):
-            continue
+        if isinstance(reference, references.Hub | references.HeldOutRows):
+            continue  # pinned, or compared as the training set
         if isinstance(reference, references.Local) and not files.local_files(reference.path):
             raise _moved(key, f"`{source}` is not here", "absent", recorded.sha256)
         now = files.digest(source, key)

@@ -47,6 +47,12 @@ def source_lines(facts: SourceFacts) -> Iterator[str]:
     yield from described(facts.counts, facts.fields)
 
 
+def split_lines(facts: SourceFacts) -> Iterator[str]:
+    """How many of the rows that are held out are items, and what the others are."""
+    yield f"{facts.rows_read:,} of {counted(facts.rows, 'row')} held out are scored"
+    yield from described(facts.counts, facts.fields)
+
+
 def picture_lines(lines: Sequence[Sequence[Stretch]], *, is_coloured: bool) -> Iterator[str | Text]:
     """The text in the colours of its mask, or over its marks."""
     if not is_coloured:

@@ -1,6 +1,7 @@
 """Whether an output has the form of the response template, apart from whether its answer is right."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from string import Formatter
@@ -26,6 +27,16 @@ class Form:
             found is not None and bool(found["answer"].strip())
             for found in (pattern.fullmatch(output.strip()) for pattern in self._patterns)
         )
+
+
+def form_of(response: str, response_without_reasoning: str, parts: Collection[str]) -> Form | None:
+    """The form of the responses to rows of these `parts`.
+
+    There is none of conversations (`messages`) and documents (`text`): no template writes their responses.
+    """
+    if "messages" in parts or "text" in parts:
+        return None
+    return Form(response, response_without_reasoning)
 
 
 def _pattern(template: str) -> re.Pattern[str]:

@@ -94,6 +94,8 @@ def _inputs(which: Which, config: RunConfig, texts: Texts, evidence: RunDirector
     recorded = evidence.manifest.model_dump(mode="json")
     plain = config.model_dump(mode="json")
     says = {key: plain[key] for key in _CONFIG} | {"template": plain["data"]["template"]}
+    if isinstance(config.eval, ItemsEvalConfig) and config.eval.share is not None:
+        says["data"] = plain["data"]  # it says which items there are
     model, adapter = recorded["model"], recorded["adapter"]
     weights = [model["base_weight_hash"]]
     if which == "trained":

@@ -5,24 +5,24 @@ from typing import TYPE_CHECKING, NamedTuple
 from tunix_exp import references
 from tunix_exp.config import RunConfig
 from tunix_exp.data.card import data_card, example_text
-from tunix_exp.data.config import TemplateConfig
 from tunix_exp.data.counted import told
 from tunix_exp.data.limit import Limit, limit, most_tokens
 from tunix_exp.data.overlap import Shared, refuse_shared, shared_questions
 from tunix_exp.data.render import Renderer
-from tunix_exp.data.sources import ExampleSet, SourceFacts, read, read_items
+from tunix_exp.data.sources import ExampleSet
 from tunix_exp.data.tokenize import NamesInText, Tokenized, tokenize
 from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer, with_chat
 from tunix_exp.data.tokens import TokenizedExample
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import EvalConfig, HarnessEvalConfig, ItemsEvalConfig
 from tunix_exp.evaluation.generate import check_prompts
+from tunix_exp.evaluation.items import read_held_out, read_rows
 from tunix_exp.evidence import sections as records
 from tunix_exp.evidence.kinds import data_card as card_kind
 from tunix_exp.evidence.kinds import pages
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.objectives.objective import Material, Objective, Source
-from tunix_exp.scoring.form import Form
+from tunix_exp.scoring.form import Form, form_of
 
 if TYPE_CHECKING:
     # an extra: it may not be installed
@@ -89,7 +89,8 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
     if tokenizer is None:
         return None
     data = config.data
-    examples, rows, row, batches = training_rows(read(data), config, objective, tokenizer)
+    examples = read_rows(data, config.eval)
+    _, rows, row, batches = training_rows(examples, config, objective, tokenizer)
     held_out = held_out_items(config, examples, tokenizer)
     if held_out is not None and not data.allow_eval_overlap:
         held_out.refuse_shared(examples)
@@ -123,7 +124,8 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
     if tasks is None:
         evidence.update(eval=_eval_record(config.eval, held_out))
     items, stop = (held_out.items, held_out.stop) if held_out else ((), ())
-    texts = Texts(tokenizer, rows, items, tasks, batches, stop, _form(examples.facts, data.template))
+    form = form_of(data.template.response, data.template.response_without_reasoning, examples.facts.fields)
+    texts = Texts(tokenizer, rows, items, tasks, batches, stop, form)
     _say(texts, examples, held_out, row, config, evidence)
     return texts
 
@@ -180,8 +182,7 @@ def held_out_items(config: RunConfig, trained: ExampleSet, tokenizer: Tokenizer)
         return None
     renderer = _renderer(config, tokenizer)
     stop = renderer.next_example() if config.eval.stop is None else config.eval.stop
-    asked = config.eval
-    held_out = read_items(asked.source, asked.format, asked.fields, asked.max_items)
+    held_out = read_held_out(config.data, config.eval, trained)
     made = tokenize(held_out, renderer, tokenizer, config.model.num_positions, "error", key="eval")
     items = made.kept[:]
     check_prompts(
@@ -204,13 +205,6 @@ def _eval_record(config: EvalConfig, held_out: HeldOut | None) -> records.NoEval
         sha256=held_out.examples.facts.sha256,
         stop=held_out.stop,
     )
-
-
-def _form(facts: SourceFacts, template: TemplateConfig) -> Form | None:
-    """The form of the responses: none of conversations and documents, which have no template of their own."""
-    if not {"messages", "text"}.isdisjoint(facts.fields):
-        return None
-    return Form(template.response, template.response_without_reasoning)
 
 
 def _say(

@@ -14,11 +14,12 @@ from tunix_exp.config import RunConfig
 from tunix_exp.data.histogram import histogram
 from tunix_exp.data.overlap import SharedRuns, shared_runs
 from tunix_exp.data.picture import pictured
-from tunix_exp.data.sources import ExampleSet, read
+from tunix_exp.data.sources import ExampleSet
 from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer
 from tunix_exp.data.tokens import Tokens
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import refuse_lacking
+from tunix_exp.evaluation.items import read_rows
 from tunix_exp.evidence.console import plain_console
 from tunix_exp.exits import COMPLETED
 from tunix_exp.numbers import counted
@@ -83,7 +84,7 @@ def _sections(config: RunConfig, view: _View) -> Iterator[Section]:
     from tunix_exp.stages.texts import fitted, held_out_items, training_rows
 
     tokenizer = fitted(load_tokenizer(config.model.tokenizer, chat="none"), config)
-    examples = read(config.data)
+    examples = read_rows(config.data, config.eval)
     source = examples.facts
     yield Section("source", asdict(source), f"training rows: {source.source}", [*look.source_lines(source)])
     trained = training_rows(examples, config, registry.objective(config.objective), tokenizer)
@@ -96,18 +97,20 @@ def _sections(config: RunConfig, view: _View) -> Iterator[Section]:
         where = "none" if config.eval.kind == "none" else "in the harness's tasks, which are not read here"
         yield Section("held_out", None, f"held-out items: {where} (eval={config.eval.name})", ())
         return
-    yield _held_out(held_out)
+    yield _held_out(held_out, examples)
     yield _overlap(examples, held_out)
     if not config.data.allow_eval_overlap:
         view.refusals.append(lambda: held_out.refuse_shared(examples))
 
 
-def _held_out(held_out: "HeldOut") -> Section:
+def _held_out(held_out: "HeldOut", examples: ExampleSet) -> Section:
     """As of the training rows, and the names of special tokens in the items' text."""
     source, names = held_out.examples.facts, held_out.special_names
-    lines = [*look.source_lines(source), *([names.describe()] if names.rows else [])]
+    is_split = held_out.examples is examples.held_out
+    lines = look.split_lines(source) if is_split else look.source_lines(source)
+    heading = f"held-out items: {'of the training set' if is_split else source.source}"
     facts = {**asdict(source), "special_tokens": asdict(names)}
-    return Section("held_out", facts, f"held-out items: {source.source}", lines)
+    return Section("held_out", facts, heading, [*lines, *([names.describe()] if names.rows else [])])
 
 
 def _rows(trained: "TrainingRows", tokenizer: Tokenizer, view: _View) -> Section:

@@ -1,10 +1,12 @@
 """`data_card.json`: the training set and the held-out items: rows, lengths, what was cut or dropped."""
 
 import hashlib
+from typing import Any
 
 from tunix_exp.evidence.kinds import config
 from tunix_exp.evidence.kinds.kind import Check, Found, Kind, when_computed
 from tunix_exp.evidence.opened import OpenedRun, bundled, differs, lookup
+from tunix_exp.evidence.strict_json import BrokenFile
 
 # The card's keys, and the manifest's for the same fact.
 _AS_IN_MANIFEST = {
@@ -66,11 +68,42 @@ def _bundled(run: OpenedRun) -> Found:
             yield from differs(key, lookup(facts, key, KIND.path), "the bundled set", value)
 
 
+def _split(run: OpenedRun) -> Found:
+    """Rows that are held out of the training set and rows that are left add up to those that were read."""
+    if run.setting_if_any("eval.share") is None:
+        return
+    card = run.object(KIND)
+    same = {f"eval.{key}": f"train.{key}" for key in ("sha256", "hashed", "kind")}
+    same["eval.rows"] = "train.counts.held_out"
+    for key, other in same.items():
+        yield from differs(key, lookup(card, key, KIND.path), f"`{other}`", lookup(card, other, KIND.path))
+    read, kept, held_out, items = (
+        _count(card, key)
+        for key in ("train.rows_read", "statistics.rows_read", "eval.rows", "eval.rows_read")
+    )
+    yield from differs("train.rows_read", read, "the sum of the rows kept and held out", kept + held_out)
+    is_repeated = "questions_of_earlier_items" in lookup(card, "eval.counts", KIND.path)
+    repeated = _count(card, "eval.counts.questions_of_earlier_items") if is_repeated else 0
+    most = run.count("eval.max_items") or held_out
+    yield from differs("eval.rows_read", items, "the rows held out", min(held_out - repeated, most))
+
+
+def _count(card: dict[str, Any], key: str) -> int:
+    found = lookup(card, key, KIND.path)
+    if type(found) is not int:
+        raise BrokenFile(KIND.path, f"`{key}` is {found!r:.200}, not a count")
+    return found
+
+
 _PATH = "data_card.json"
 KIND = Kind(
     path=_PATH,
     name="data card",
     holds="the training set: rows, lengths, what was cut or dropped",
     when=when_computed,
-    integrity=(Check(_settings, (config.KIND.path, _PATH)), Check(_bundled, (_PATH,))),
+    integrity=(
+        Check(_settings, (config.KIND.path, _PATH)),
+        Check(_bundled, (_PATH,)),
+        Check(_split, (config.KIND.path, _PATH)),
+    ),
 )

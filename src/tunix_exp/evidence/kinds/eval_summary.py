@@ -11,7 +11,7 @@ from tunix_exp.evidence.sections import Finding, Headline, ItemsEval
 from tunix_exp.evidence.strict_json import BrokenFile
 from tunix_exp.evidence.summary import Baseline, eval_summary, headline
 from tunix_exp.scoring.extract import EXTRACTOR_VERSION
-from tunix_exp.scoring.form import Form
+from tunix_exp.scoring.form import Form, form_of
 from tunix_exp.scoring.match import compare
 from tunix_exp.scoring.paired import Evaluation
 from tunix_exp.scoring.scorecard import Prediction, score
@@ -138,14 +138,15 @@ def _due(run: OpenedRun) -> dict[str, Any] | None:
 
 
 def _form(run: OpenedRun) -> Form | None:
-    """The form of the responses: none of conversations and documents, which have no template of their own."""
+    """The form of the responses; version 1 recorded none."""
     if run.manifest.schema_version == 1:
         return None
+    template = run.setting("data.template")
+    response, without_reasoning = (
+        lookup(template, key, config.KIND.path) for key in ("response", "response_without_reasoning")
+    )
     fields = lookup(run.object(data_card.KIND), "train.fields", data_card.KIND.path)
-    if not {"messages", "text"}.isdisjoint(fields):
-        return None
-    keys = ("response", "response_without_reasoning")
-    return Form(*(str(run.setting(f"data.template.{key}")) for key in keys))
+    return form_of(str(response), str(without_reasoning), fields)
 
 
 def draws(run: OpenedRun) -> tuple[int, int]:
