@@ -13,7 +13,8 @@ from tunix_exp.evaluation.generate import generate
 from tunix_exp.models import lora
 from tunix_exp.models.adapter import NoAdapterConfig
 from tunix_exp.models.architecture import abstract
-from tunix_exp.models.digest import path_of, weight_hash
+from tunix_exp.models.digest import weight_hash
+from tunix_exp.models.paths import path_of
 from tunix_exp.models.sharding import spec_of
 
 TOKENS_BT = jnp.asarray(np.random.default_rng(0).integers(1, 30, (2, 9)), jnp.int32)

@@ -14,8 +14,8 @@ from tests.models.toys import toy_config
 from tests.training.toy import ADAMW, SFT
 from tunix_exp.models import hf
 from tunix_exp.models.architecture import abstract
-from tunix_exp.models.digest import path_of
 from tunix_exp.models.families.gpt2.names import GPT2_NAMES
+from tunix_exp.models.paths import path_of
 from tunix_exp.models.weight_map import each_layer
 from tunix_exp.objectives.sft.batch import BatchArrays
 from tunix_exp.training import optim

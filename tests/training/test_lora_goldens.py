@@ -17,8 +17,9 @@ from tests.models.lora_toys import lora_config
 from tests.models.toys import toy_config
 from tests.training.toy import ADAMW, SFT
 from tunix_exp.models import lora, peft, weights
-from tunix_exp.models.digest import is_stacked, layer_path, parameter_count, path_of, weight_hash
+from tunix_exp.models.digest import parameter_count, weight_hash
 from tunix_exp.models.loss import positions_of, response_nll
+from tunix_exp.models.paths import is_stacked, layer_paths, path_of
 from tunix_exp.models.weight_map import each_layer
 from tunix_exp.objectives.objective import Held
 from tunix_exp.objectives.sft.batch import BatchArrays
@@ -72,8 +73,9 @@ def norms_by_name(params, family):
     norms = {}
     for keys, leaf in jax.tree_util.tree_leaves_with_path(params):
         path, values = path_of(keys), np.asarray(leaf, np.float64)
-        single = [(layer_path(path, layer), values[layer]) for layer in range(2)]
-        for part, value in single if is_stacked(path) else [(path, values)]:
+        stacked = is_stacked(path)
+        parts = zip(layer_paths(path, 2), values, strict=True) if stacked else [(path, values)]
+        for part, value in parts:
             name = names[part].removesuffix(".weight")
             norms[f"{weight_map.prefix}{name}.default.weight"] = float(np.linalg.norm(value))
     return norms

@@ -22,10 +22,10 @@ from tunix_exp.models.adapter import AdapterConfig, NoAdapterConfig, base_dtype
 from tunix_exp.models.architecture import abstract
 from tunix_exp.models.chunks import chunk_size
 from tunix_exp.models.config import ModelConfig
-from tunix_exp.models.digest import is_stacked, path_of
 from tunix_exp.models.families.registry import family_of
 from tunix_exp.models.layers.decoder import Decoder
 from tunix_exp.models.nll import CHUNK_LOGITS
+from tunix_exp.models.paths import is_stacked, path_of
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from tunix_exp.models.config import ModelConfig
-from tunix_exp.models.digest import is_stacked, layer_path, path_of
 from tunix_exp.models.families.registry import family_of
 from tunix_exp.models.kernels import Kernel
 from tunix_exp.models.layers.cache import Cache, Room
@@ -20,6 +19,7 @@ from tunix_exp.models.layers.decoder import Decoder
 from tunix_exp.models.layers.dense import Begin
 from tunix_exp.models.layers.embedding import Unembedding
 from tunix_exp.models.layers.stack import LayerLoop
+from tunix_exp.models.paths import is_stacked, layer_paths, path_of
 from tunix_exp.models.sharding import shardings
 
 
@@ -112,8 +112,8 @@ def initial(path: str, shape: tuple[int, ...], begin: Begin, *, seed: int) -> np
     if begin.std == 0:
         return np.full(shape, begin.mean, np.float32)
     values = np.empty(shape, np.float32)
-    parts = [(layer_path(path, layer), values[layer]) for layer in range(shape[0])]
-    for name, part in parts if is_stacked(path) else [(path, values)]:
+    parts = zip(layer_paths(path, shape[0]), values, strict=True) if is_stacked(path) else [(path, values)]
+    for name, part in parts:
         key = np.random.SeedSequence(seed, spawn_key=tuple(name.encode()))
         stream, flat = np.random.Generator(np.random.SFC64(key)), part.reshape(-1)
         # Pieces that a core's cache holds until they are scaled.

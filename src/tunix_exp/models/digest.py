@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
+
+from tunix_exp.models.paths import is_stacked, layer_paths, path_of
 
 
 def parameter_count(params: nnx.State) -> int:
@@ -27,27 +28,11 @@ def weight_hash(params: nnx.State) -> str:
     return digest.hexdigest()
 
 
-def path_of(keys: tuple[Any, ...]) -> str:
-    """The readable path of a leaf, from its `jax.tree_util` keys: `blocks/0/attention/qkv/kernel`."""
-    return "/".join(str(key.key) for key in keys if isinstance(key, jax.tree_util.DictKey))
-
-
-def is_stacked(path: str) -> bool:
-    """Whether the parameter at `path` holds all layers, one after another."""
-    parts = path.split("/")
-    return parts[0] == "blocks" and not parts[1].isdigit()
-
-
-def layer_path(path: str, layer: int) -> str:
-    """The path that one layer of the stacked parameter at `path` has when layers are single."""
-    return path.replace("blocks/", f"blocks/{layer}/", 1)
-
-
 def _parts(params: nnx.State) -> Iterator[tuple[str, jax.Array, int | None]]:
     """Path, array and index into it (None: the whole) of every single layer's parameters."""
     for keys, leaf in jax.tree_util.tree_leaves_with_path(params):
         path = path_of(keys)
         if is_stacked(path):
-            yield from ((layer_path(path, layer), leaf, layer) for layer in range(leaf.shape[0]))
+            yield from ((name, leaf, index) for index, name in enumerate(layer_paths(path, leaf.shape[0])))
         else:
             yield path, leaf, None

@@ -15,9 +15,9 @@ from huggingface_hub import split_state_dict_into_shards_factory
 from tunix_exp.models import lora, peft
 from tunix_exp.models.adapter import LoRAConfig, targeted
 from tunix_exp.models.config import ModelConfig
-from tunix_exp.models.digest import is_stacked, layer_path, path_of
 from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.hf_config import CONFIG, GENERATION
+from tunix_exp.models.paths import is_stacked, layer_paths, path_of
 from tunix_exp.models.safetensors_file import Tensor, write
 from tunix_exp.models.stored import INDEX
 from tunix_exp.models.weight_map import WeightMap, by_path, config_json, stored_name, unchanged
@@ -108,23 +108,23 @@ def _tensors(
     for keys, leaf in jax.tree_util.tree_leaves_with_path(params):
         path = path_of(keys)
         adapter = adapters[path] if adapters is not None and path in adapters else None
-        for layer in range(num_layers) if is_stacked(path) else (None,):
-            row = rows[path if layer is None else layer_path(path, layer)]
-            shape = leaf.shape if layer is None else leaf.shape[1:]
+        stacked = is_stacked(path)
+        for index, name in enumerate(layer_paths(path, leaf.shape[0]) if stacked else [path]):
+            row, shape = rows[name], leaf.shape[1:] if stacked else leaf.shape
             yield Tensor(
                 name=stored_name(row, weight_map),
                 shape=jax.eval_shape(row.transform, jax.ShapeDtypeStruct(shape, leaf.dtype)).shape,
                 dtype=leaf.dtype if dtype is None else dtype,
-                values=partial(_values, leaf, layer, adapter, row.transform, dtype),
+                values=partial(_values, leaf, index if stacked else None, adapter, row.transform, dtype),
             )
 
 
 def _values(
-    leaf: jax.Array, layer: int | None, adapter: lora.LoRA | None, transform: Any, dtype: np.dtype | None
+    leaf: jax.Array, index: int | None, adapter: lora.LoRA | None, transform: Any, dtype: np.dtype | None
 ) -> np.ndarray:
-    part = leaf if layer is None else leaf[layer]
+    part = leaf if index is None else leaf[index]
     if adapter is not None:
-        part = lora.merged_kernel(part, adapter, layer, dtype=dtype or leaf.dtype)
+        part = lora.merged_kernel(part, adapter, index, dtype=dtype or leaf.dtype)
     return transform(np.asarray(part))
 
 

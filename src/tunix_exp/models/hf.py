@@ -19,9 +19,9 @@ from flax import nnx
 
 from tunix_exp.errors import UserError
 from tunix_exp.models.config import ModelConfig
-from tunix_exp.models.digest import is_stacked, layer_path, path_of
 from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.hf_config import CONFIG, GENERATION, check_kind, check_model, end_ids
+from tunix_exp.models.paths import is_stacked, layer_paths, path_of
 from tunix_exp.models.safetensors_file import Stored
 from tunix_exp.models.stored import INDEX, tensors, weight_files
 from tunix_exp.models.weight_map import WeightMap, by_path, each_layer
@@ -128,7 +128,7 @@ class _Source:
 
 
 def _sources(weight_map: WeightMap, params: nnx.State, num_layers: int) -> dict[str, list[_Source]]:
-    """For every parameter's path the tensors that fill it: one, or one for every layer."""
+    """For every parameter's path the tensors that fill it: one, or one for each of its layers."""
     rows = by_path(weight_map.rows, num_layers)
 
     def source(path: str, shape: tuple[int, ...]) -> _Source:
@@ -138,7 +138,7 @@ def _sources(weight_map: WeightMap, params: nnx.State, num_layers: int) -> dict[
     for keys, leaf in jax.tree_util.tree_leaves_with_path(params):
         path = path_of(keys)
         if is_stacked(path):
-            sources[path] = [source(layer_path(path, layer), leaf.shape[1:]) for layer in range(num_layers)]
+            sources[path] = [source(name, leaf.shape[1:]) for name in layer_paths(path, leaf.shape[0])]
         else:
             sources[path] = [source(path, leaf.shape)]
     return sources

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, NoAdapterConfig, layers_of, targeted
 from tunix_exp.models.layers.dense import Dense
+from tunix_exp.models.paths import Place, place_of
 from tunix_exp.models.sharding import spec_of
 
 ModelT = TypeVar("ModelT")
@@ -75,7 +76,7 @@ def attach(
         return model
     paths = targeted(family, config.targets).values()
     places = [place for place in _places(model, family) if place.path in paths]
-    kinds = tuple((place.full_path, place.number, place.layer, place.dense.kernel.shape) for place in places)
+    kinds = tuple((place.full_path, place.number, place.layers, place.dense.kernel.shape) for place in places)
     values = _drawing(kinds, config.rank, mesh)(jax.random.key(seed))
     for place, (a_IR, b_RO) in zip(places, values, strict=True):
         place.dense.lora = LoRA(
@@ -176,10 +177,11 @@ def drop(model: Any, key: Array, rows_B: Int[Array, " B"]) -> None:
 
     for keys, node in nnx.iter_graph(model):
         if isinstance(node, LoRA) and node.dropout > 0:
-            if isinstance(keys[1], int):
-                node.keys = RowKeys(row_keys(node.number, keys[1]))
+            place = _block_place(keys)
+            if place.step is None:
+                node.keys = RowKeys(row_keys(node.number, place.first))
             else:
-                layers_L = jnp.arange(node.a.shape[0])
+                layers_L = _as_array(place.layers(node.a.shape[0]))
                 node.keys = RowKeys(jax.vmap(lambda layer, n=node.number: row_keys(n, layer))(layers_L))
 
 
@@ -196,13 +198,13 @@ def dropped(
 
 class _Place(NamedTuple):
     """A layer that an adapter may stand beside: its path in the model and in its block, its number among
-    those of a block, and which block (None: all of them, stacked).
+    those of a block, and which block (several, where they are stacked).
     """
 
     full_path: str
     path: str
     number: int
-    layer: int | None
+    layers: int | range
     dense: Dense
 
 
@@ -210,14 +212,24 @@ def _places(model: Any, family: str) -> Iterator[_Place]:
     known = list(layers_of(family).values())
     for keys, node in nnx.iter_graph(model):
         if isinstance(node, Dense):
-            layer = keys[1] if isinstance(keys[1], int) else None
-            path = "/".join(str(key) for key in keys[1 if layer is None else 2 :])
-            yield _Place("/".join(map(str, keys)), path, known.index(path), layer, node)
+            place = _block_place(keys)
+            layers = place.first if place.step is None else place.layers(node.kernel.shape[0])
+            yield _Place("/".join(map(str, keys)), place.within, known.index(place.within), layers, node)
+
+
+def _block_place(keys: tuple[Any, ...]) -> Place:
+    place = place_of("/".join(map(str, keys)))
+    assert place is not None, f"a product outside the blocks: {keys}"
+    return place
+
+
+def _as_array(layers: range) -> Int[Array, " L"]:
+    return jnp.arange(layers.stop)[layers.start :: layers.step]
 
 
 @cache
 def _drawing(
-    kinds: tuple[tuple[str, int, int | None, tuple[int, ...]], ...], rank: int, mesh: Mesh | None
+    kinds: tuple[tuple[str, int, int | range, tuple[int, ...]], ...], rank: int, mesh: Mesh | None
 ) -> Any:
     """The jitted draw of all A and B; one compilation for all seeds of a process."""
 
@@ -229,15 +241,15 @@ def _drawing(
 
     def draw(key: Array) -> list[tuple[Array, Array]]:
         drawn = []
-        for _, number, layer, shape in kinds:
+        for _, number, layers, shape in kinds:
             of_path = jax.random.fold_in(jax.random.fold_in(key, _VALUES), number)
-            if layer is None:
+            if isinstance(layers, range):
                 keys_L = jax.vmap(lambda layer, key=of_path: jax.random.fold_in(key, layer))(
-                    jnp.arange(shape[0])
+                    _as_array(layers)
                 )
                 drawn.append(jax.vmap(lambda key, shape=shape: a_and_b(key, shape))(keys_L))
             else:
-                drawn.append(a_and_b(jax.random.fold_in(of_path, layer), shape))
+                drawn.append(a_and_b(jax.random.fold_in(of_path, layers), shape))
         return drawn
 
     placed = None

@@ -12,7 +12,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from tunix_exp.models.digest import is_stacked, path_of
+from tunix_exp.models.paths import is_stacked, path_of
 
 AXES = ("data", "fsdp", "tensor")
 ROWS = ("data", "fsdp")

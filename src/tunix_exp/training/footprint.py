@@ -16,11 +16,12 @@ from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, NoAdapterConfig,
 from tunix_exp.models.architecture import abstract
 from tunix_exp.models.chunks import chunk_size
 from tunix_exp.models.config import ModelConfig
-from tunix_exp.models.digest import parameter_count, path_of
+from tunix_exp.models.digest import parameter_count
 from tunix_exp.models.families.family import Dimensions
 from tunix_exp.models.families.registry import family_of
 from tunix_exp.models.kernels import Kernel
 from tunix_exp.models.nll import CHUNK_LOGITS
+from tunix_exp.models.paths import path_of
 from tunix_exp.objectives.objective import Batch, Held, Objective
 from tunix_exp.training import optim
 from tunix_exp.training.config import AdafactorConfig, OptimConfig

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tunix_exp.models.digest import is_stacked, layer_path, path_of
+from tunix_exp.models.paths import is_stacked, layer_paths, path_of
 from tunix_exp.training.config import (
     AdafactorConfig,
     AdamWConfig,
@@ -143,7 +143,7 @@ def _rounded(tree: Tree, *, like: Tree, key: jax.Array | None) -> Tree:
         path = path_of(keys)
         kind = "".join(str(key) for key in keys if not isinstance(key, jax.tree_util.DictKey))
         stacked = is_stacked(path)
-        names = [layer_path(path, layer) for layer in range(x.shape[0])] if stacked else [path]
+        names = layer_paths(path, x.shape[0]) if stacked else [path]
         words = jnp.array([crc32(f"{kind} {name}".encode()) for name in names], jnp.uint32)
         keys_L = jax.vmap(lambda word: jax.random.fold_in(key, word))(words)
         return jax.vmap(_by_chance)(keys_L, x) if stacked else _by_chance(keys_L[0], x)

@@ -12,8 +12,9 @@ from tests.models.lora_toys import adapted, logits_of
 from tests.models.toys import toy_config, toy_model
 from tunix_exp.evaluation.generate import generate
 from tunix_exp.models import lora
-from tunix_exp.models.digest import parameter_count, path_of
+from tunix_exp.models.digest import parameter_count
 from tunix_exp.models.loss import each_nll, response_nll, summed_nll
+from tunix_exp.models.paths import path_of
 from tunix_exp.models.sharding import spec_of
 
 FORWARD = model_roundings(toy_config(), 8)

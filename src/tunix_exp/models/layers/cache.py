@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int
 
 from tunix_exp.models.layers.attention import MASKED
 
@@ -63,17 +63,16 @@ class Cache:
 
 
 def fill(
-    keys_and_values: PyTree[Array],
+    keys_and_values: Sequence[tuple[Array, Array]],
     segment_ids_BT: Int[Array, "B T"],
     room: Room,
     windows: Sequence[int],
 ) -> Cache:
-    """The cache of left-padded rows: what `run_blocks` left of keys and values [B, T, K, H], by layer."""
-    layers = [_of_layer(keys_and_values, layer) for layer in range(len(windows))]
+    """The cache of left-padded rows, of the keys and values [B, T, K, H] that each layer left."""
     return Cache(
         tuple(
             LayerCache(_placed(k_BTKH, room, window), _placed(v_BTKH, room, window))
-            for (k_BTKH, v_BTKH), window in zip(layers, windows, strict=True)
+            for (k_BTKH, v_BTKH), window in zip(keys_and_values, windows, strict=True)
         ),
         jnp.sum(segment_ids_BT == 0, axis=1),
         jnp.asarray(segment_ids_BT.shape[1]),
@@ -126,14 +125,6 @@ def _seen(cache: Cache, places: int) -> Bool[Array, "B S"]:
     back_S = (cache.length - jnp.arange(places)) % places
     # Places not yet written would hold slots below zero.
     return (cache.length - back_S)[None, :] >= cache.first_B[:, None]
-
-
-def _of_layer(keys_and_values: PyTree[Array], layer: int) -> tuple[Array, Array]:
-    """Of a list over the layers, or of arrays with a leading L."""
-    if isinstance(keys_and_values[0], tuple):
-        return keys_and_values[layer]
-    k_LBTKH, v_LBTKH = keys_and_values
-    return k_LBTKH[layer], v_LBTKH[layer]
 
 
 def _placed(x_BTKH: Float[Array, "B T K H"], room: Room, window: int) -> Float[Array, "B K S H"]:

@@ -1,9 +1,9 @@
-"""The decoder of every family: embedding, equal blocks, final norm, unembedding.
+"""The decoder of every family: embedding, blocks, final norm, unembedding.
 
 A family gives its parts; what a layer is told beside the stream is in `Layer`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,9 +28,9 @@ from tunix_exp.models.sharding import split_rows
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Layer:
-    """What differs between layers (with a leading L where they are stacked): how far back one sees, in tokens
-    with the own one counted, and the angle by which a position rotates each pair of channels. None where no
-    layer of the model has a window, or a rotation.
+    """What differs between layers: how far back one sees, in tokens with the own one counted, and the angle
+    by which a position rotates each pair of channels. None where no layer of the model has a window, or a
+    rotation.
     """
 
     window: Int[Array, ""] | None
@@ -40,16 +40,17 @@ class Layer:
 class Decoder(nnx.Module):
     """A decoder that `embed` and `decode` run and `logits` reads.
 
-    `block()` makes a block, `block(x_BTD, positions_BT, layer, attend)` runs it: it gives the stream after it
-    and what `attend` leaves. Embedded tokens are multiplied by `embedding_scale`, and a `position_embedding`
-    is added to them, where there is one. `windows` are each layer's, None where every layer sees all.
+    `blocks` make a block each, in the order in which kinds of blocks come round through the layers;
+    `block(x_BTD, positions_BT, layer, attend)` runs one: it gives the stream after it and what `attend`
+    leaves. Embedded tokens are multiplied by `embedding_scale`, and a `position_embedding` is added to them,
+    where there is one. `windows` are each layer's, None where every layer sees all.
     """
 
     def __init__(
         self,
         config: ModelConfig,
         *,
-        block: Callable[[], nnx.Module],
+        blocks: Sequence[Callable[[], nnx.Module]],
         final_norm: nnx.Module,
         param_dtype: DTypeLike,
         compute_dtype: DTypeLike,
@@ -71,7 +72,7 @@ class Decoder(nnx.Module):
         self.token_embedding = embedding(config.vocab_size)
         self.output_embedding = None if config.tied_embeddings else embedding(config.vocab_size)
         self.position_embedding = embedding(config.num_positions) if has_position_embedding else None
-        self.blocks = make_blocks(block, config.num_layers, layer_loop=config.layer_loop)
+        self.blocks = make_blocks(blocks, config.num_layers, layer_loop=config.layer_loop)
         self.final_norm: Any = final_norm
         self.unembedding = Unembedding(jnp.dtype(compute_dtype), logit_soft_cap)
         self.vocab_size = config.vocab_size
@@ -128,8 +129,8 @@ class Decoder(nnx.Module):
                 traits, kept = layer
                 return block(x_BTD, positions_BT, traits, partial(attend_next, layer=kept, cache=cache))
 
-            layers = list(zip(self._layers("unroll"), cache.layers, strict=True))
-            x_BTD, kept = run_blocks(unstacked(self.blocks), x_BTD, following, layers, remat="none")
+            told = list(zip(self._layers(), cache.layers, strict=True))
+            x_BTD, kept = run_blocks(unstacked(self.blocks), x_BTD, following, told, remat="none")
             return self.final_norm(x_BTD), cache.with_next(kept)
 
         def whole(block: Any, x_BTD: Array, layer: Layer) -> tuple[Array, Any]:
@@ -145,9 +146,7 @@ class Decoder(nnx.Module):
                 x_BTD, positions_BT, layer, partial(attend_whole, attend=attend, keeps=cache is not None)
             )
 
-        x_BTD, left = run_blocks(
-            self.blocks, split_rows(x_BTD), whole, self._layers(self.layer_loop), remat=self.remat
-        )
+        x_BTD, left = run_blocks(self.blocks, split_rows(x_BTD), whole, self._layers(), remat=self.remat)
         made = None if cache is None else fill(left, segment_ids_BT, cache, self.windows)
         return self.final_norm(x_BTD), made
 
@@ -156,17 +155,11 @@ class Decoder(nnx.Module):
         table = self.token_embedding if self.output_embedding is None else self.output_embedding
         return self.unembedding.logits(x_BTD, table.embedding[...])
 
-    def _layers(self, layer_loop: LayerLoop) -> Any:
-        """What every layer is told: a list, or for "scan" stacked."""
+    def _layers(self) -> list[Layer]:
         window_L = np.asarray(self.windows, np.int32) if self.is_windowed else None
         frequencies_LR = None if self.rotary is None else self.rotary.frequencies()
 
-        def part(of_layers: np.ndarray | None, layer: int | None) -> Array | None:
-            if of_layers is None:
-                return None
-            return jnp.asarray(of_layers if layer is None else of_layers[layer])
+        def part(of_layers: np.ndarray | None, layer: int) -> Any:
+            return None if of_layers is None else of_layers[layer]
 
-        def told(layer: int | None) -> Layer:
-            return Layer(part(window_L, layer), part(frequencies_LR, layer))
-
-        return told(None) if layer_loop == "scan" else [told(layer) for layer in range(len(self.windows))]
+        return [Layer(part(window_L, n), part(frequencies_LR, n)) for n in range(len(self.windows))]

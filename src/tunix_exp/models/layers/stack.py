@@ -1,18 +1,21 @@
-"""Equal blocks one after another: a Python loop over a list, or one scan over stacked parameters.
+"""Blocks one after another: a Python loop over a list, or one scan over stacked parameters.
 
 "unroll" compiles to the faster program, "scan" compiles in a time that does not grow with the layers.
-Both draw the same initial values and compute the same function.
+Both draw the same initial values and compute the same function. Where kinds of blocks come round, the scan
+is over the rounds; the layers of a last round that is not whole follow it one by one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
 from tunix_exp.models.layers.dense import PRODUCT
+from tunix_exp.models.paths import place_of
 
 LayerLoop = Literal["unroll", "scan"]
 Remat = Literal["none", "block", "dots"]
@@ -22,59 +25,109 @@ Remat = Literal["none", "block", "dots"]
 _SAVED = {"block": None, "dots": jax.checkpoint_policies.save_only_these_names(PRODUCT)}
 
 
-def make_blocks(make: Callable[[], nnx.Module], num_layers: int, *, layer_loop: LayerLoop) -> Any:
-    """A list of `num_layers` blocks, or for "scan" one block whose parameters have a leading L axis."""
+def make_blocks(makers: Sequence[Callable[[], nnx.Module]], num_layers: int, *, layer_loop: LayerLoop) -> Any:
+    """`num_layers` blocks, the kinds that `makers` make coming round: a list of them, or for "scan" blocks
+    whose parameters have a leading L axis.
+
+    Of one kind that is one block; of several a dict of one for each place of the round, by the layers that it
+    has, and of the single layers behind the last whole round (`models/paths.py` has the keys).
+    """
+    period = len(makers)
     if layer_loop == "unroll":
-        return nnx.List([make() for _ in range(num_layers)])
-    graphdef, params = nnx.split(make())
-    return nnx.merge(graphdef, jax.tree.map(lambda leaf: jnp.stack([leaf] * num_layers), params))
+        return nnx.List([makers[layer % period]() for layer in range(num_layers)])
+    rounds = num_layers // period
+    if period == 1:
+        return _stacked(makers[0](), rounds)
+    stacks = {f"{first}::{period}": _stacked(make(), rounds) for first, make in enumerate(makers) if rounds}
+    rest = {str(layer): makers[layer % period]() for layer in range(rounds * period, num_layers)}
+    return nnx.Dict(stacks | rest)
 
 
 def unstacked(blocks: Any) -> nnx.List:
     """The blocks as a list of single ones; of stacked parameters every layer is copied."""
     if isinstance(blocks, nnx.List):
         return blocks
-    graphdef, params = nnx.split(blocks)
-    num_layers = jax.tree.leaves(params)[0].shape[0]
-    layers = [jax.tree.map(lambda leaf_L, layer=layer: leaf_L[layer], params) for layer in range(num_layers)]
-    return nnx.List([nnx.merge(graphdef, layer) for layer in layers])
+    stacks, single = _parts(blocks)
+    for layers, block in stacks:
+        graphdef, params = nnx.split(block)
+        single |= zip(layers, (nnx.merge(graphdef, one) for one in _apart(params, layers)), strict=True)
+    return nnx.List([single[layer] for layer in sorted(single)])
 
 
 def run_blocks(
     blocks: Any,
     x_BTD: Float[Array, "B T D"],
     call: Callable[[Any, Array, Any], tuple[Array, Any]],
-    layers: PyTree | None,
+    told: Sequence[PyTree],
     *,
     remat: Remat,
-) -> tuple[Float[Array, "B T D"], PyTree]:
-    """`x_BTD` after all blocks, and what `call(block, x_BTD, layer)` returned beside it for each layer.
+) -> tuple[Float[Array, "B T D"], tuple[PyTree, ...]]:
+    """`x_BTD` after all blocks, and what `call(block, x_BTD, told)` returned beside it for each layer.
 
-    `layers` holds what differs between layers (cache, traits): a sequence over the layers for a list of
-    blocks, a tree of arrays with a leading L for stacked ones; the second result has that form too.
+    `told` is what each layer is told beside the stream; of blocks that are stacked it is stacked here.
     """
+    stacks, single = _parts(blocks)
 
-    def body(graphdef: nnx.GraphDef, params: nnx.State, x_BTD: Array, layer: Any) -> tuple[Array, Any]:
-        return call(nnx.merge(graphdef, params), x_BTD, layer)
+    def body(graphdef: nnx.GraphDef, params: nnx.State, x_BTD: Array, told: Any) -> tuple[Array, Any]:
+        return call(nnx.merge(graphdef, params), x_BTD, told)
 
-    if remat != "none":
-        unrolled = isinstance(blocks, nnx.List)
-        body = jax.checkpoint(body, static_argnums=0, prevent_cse=unrolled, policy=_SAVED[remat])
+    def checkpointed(*, prevent_cse: bool) -> Callable[..., tuple[Array, Any]]:
+        if remat == "none":
+            return body
+        return jax.checkpoint(body, static_argnums=0, prevent_cse=prevent_cse, policy=_SAVED[remat])
 
+    left: dict[int, PyTree] = {}
+    if stacks:
+        graphdefs, params = zip(*(nnx.split(block) for _, block in stacks), strict=True)
+        told_L = [_together([told[layer] for layer in layers]) for layers, _ in stacks]
+        run = checkpointed(prevent_cse=False)
+
+        def one_round(x_BTD: Array, places: Any) -> tuple[Array, list[Any]]:
+            after = []
+            for graphdef, (params, told) in zip(graphdefs, places, strict=True):
+                x_BTD, one = run(graphdef, params, x_BTD, told)
+                after.append(one)
+            return x_BTD, after
+
+        x_BTD, after = jax.lax.scan(one_round, x_BTD, list(zip(params, told_L, strict=True)))
+        for (layers, _), left_L in zip(stacks, after, strict=True):
+            left |= zip(layers, _apart(left_L, layers), strict=True)
+    run = checkpointed(prevent_cse=True)
+    told_one = {layer: jax.tree.map(jnp.asarray, told[layer]) for layer in single}
+    for layer, block in single.items():
+        graphdef, params = nnx.split(block)
+        if not _is_adapted(params):
+            params, x_BTD = _read_before_update(params, x_BTD)
+        x_BTD, left[layer] = run(graphdef, params, x_BTD, told_one[layer])
+    return x_BTD, tuple(left[layer] for layer in sorted(left))
+
+
+def _stacked(block: nnx.Module, layers: int) -> nnx.Module:
+    graphdef, params = nnx.split(block)
+    return nnx.merge(graphdef, jax.tree.map(lambda leaf: jnp.stack([leaf] * layers), params))
+
+
+def _parts(blocks: Any) -> tuple[list[tuple[range, nnx.Module]], dict[int, nnx.Module]]:
+    """The stacks with their layers, and single blocks by theirs, in the order in which they run."""
     if isinstance(blocks, nnx.List):
-        after = []
-        for block, layer in zip(blocks, layers or [None] * len(blocks), strict=True):
-            graphdef, params = nnx.split(block)
-            if not _is_adapted(params):
-                params, x_BTD = _read_before_update(params, x_BTD)
-            x_BTD, left = body(graphdef, params, x_BTD, layer)
-            after.append(left)
-        return x_BTD, tuple(after)
+        return [], dict(enumerate(blocks))
+    stacks, single = [], {}
+    for key, block in blocks.items() if isinstance(blocks, nnx.Dict) else [("0::1", blocks)]:
+        place = place_of(f"blocks/{key}/block")
+        assert place is not None
+        if place.step is None:
+            single[place.first] = block
+        else:
+            stacks.append((place.layers(jax.tree.leaves(nnx.state(block))[0].shape[0]), block))
+    return sorted(stacks, key=lambda stack: stack[0].start), dict(sorted(single.items()))
 
-    graphdef, params = nnx.split(blocks)
-    return jax.lax.scan(
-        lambda x_BTD, layer: body(graphdef, layer[0], x_BTD, layer[1]), x_BTD, (params, layers)
-    )
+
+def _together(trees: Sequence[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *trees)
+
+
+def _apart(tree_L: PyTree, layers: range) -> Iterator[PyTree]:
+    return (jax.tree.map(lambda leaf_L, at=at: leaf_L[at], tree_L) for at in range(len(layers)))
 
 
 def _is_adapted(params: nnx.State) -> bool:

@@ -18,9 +18,10 @@ from tests.training.toy import SFT
 from tunix_exp.evaluation.generate import generate
 from tunix_exp.models import hf
 from tunix_exp.models.architecture import abstract
-from tunix_exp.models.digest import is_stacked, layer_path, parameter_count, path_of
+from tunix_exp.models.digest import parameter_count
 from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.loss import positions_of, response_nll, summed_nll
+from tunix_exp.models.paths import is_stacked, layer_paths, path_of
 from tunix_exp.models.weight_map import each_layer
 from tunix_exp.objectives.sft.batch import BatchArrays
 from tunix_exp.training import optim
@@ -120,8 +121,9 @@ def norms_by_name(params, family):
     norms = {}
     for keys, leaf in jax.tree_util.tree_leaves_with_path(params):
         path, values = path_of(keys), np.asarray(leaf, np.float64)
-        parts = [(layer_path(path, layer), values[layer]) for layer in range(layers)]
-        for part, value in parts if is_stacked(path) else [(path, values)]:
+        stacked = is_stacked(path)
+        parts = zip(layer_paths(path, layers), values, strict=True) if stacked else [(path, values)]
+        for part, value in parts:
             norms[f"model.{names[part]}"] = float(np.linalg.norm(value))
     return norms
 

@@ -12,8 +12,8 @@ from tests.models.families.gemma.toys import gemma_config
 from tunix_exp.errors import UserError
 from tunix_exp.models import hf, hf_config
 from tunix_exp.models.architecture import abstract
-from tunix_exp.models.digest import path_of
 from tunix_exp.models.families.gemma.names import GEMMA2_NAMES, GEMMA3_NAMES, GEMMA_NAMES
+from tunix_exp.models.paths import path_of
 from tunix_exp.models.weight_map import each_layer, stored_name
 
 LOCAL, GLOBAL = "sliding_attention", "full_attention"

@@ -14,9 +14,10 @@ from tests.models.toys import toy_config
 from tunix_exp.evaluation.generate import generate
 from tunix_exp.models import hf
 from tunix_exp.models.architecture import abstract
-from tunix_exp.models.digest import parameter_count, path_of
+from tunix_exp.models.digest import parameter_count
 from tunix_exp.models.families.gpt2.names import GPT2_NAMES
 from tunix_exp.models.loss import positions_of, response_nll, summed_nll
+from tunix_exp.models.paths import path_of
 from tunix_exp.models.weight_map import each_layer
 
 FOLDER = Path(__file__).parents[3] / "goldens" / "gpt2"

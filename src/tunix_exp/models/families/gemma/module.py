@@ -34,7 +34,7 @@ def decoder(config: GemmaConfig, *, param_dtype: DTypeLike, compute_dtype: DType
     )
     return Decoder(
         config,
-        block=block,
+        blocks=(block,),
         final_norm=norm(config.width),
         head_width=config.head_width,
         embedding_scale=math.sqrt(config.width),

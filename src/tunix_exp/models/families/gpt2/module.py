@@ -75,7 +75,7 @@ def decoder(config: GPT2Config, *, param_dtype: DTypeLike, compute_dtype: DTypeL
     dtypes = {"param_dtype": param_dtype, "compute_dtype": compute_dtype}
     return Decoder(
         config,
-        block=lambda: Block(config, **dtypes),
+        blocks=(lambda: Block(config, **dtypes),),
         final_norm=LayerNorm(config.width, epsilon=config.norm_epsilon, **dtypes),
         head_width=config.head_width,
         has_position_embedding=True,
