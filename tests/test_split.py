@@ -93,6 +93,17 @@ def test_it_is_measured_against_a_run_of_the_same_items_alone(own, tmp_path, sha
     assert (says is None) if manifest["error"] is None else says in manifest["error"]["message"]
 
 
+def test_its_evaluation_is_reused_for_the_same_rows_alone(own, tmp_path):
+    recorded = []
+    for number, words in enumerate(
+        (("data.name=a",), ("data.name=a",), ("data.only={answer:['0','2','4']}",))
+    ):
+        folder = tmp_path / str(number)
+        assert run_toy(folder, *SPLIT, f"data.source={own / 'rows.jsonl'}", "mode=eval", *words) == 0
+        recorded.append(read_json(folder / "stages" / "base_evaluation.json")["inputs"]["config"])
+    assert recorded[0] == recorded[1] != recorded[2]
+
+
 FORGERIES = {
     "items of other bytes": (lambda card: card["eval"].update(hashed="rows"), "`eval.hashed` is 'rows'"),
     "another number held out": (

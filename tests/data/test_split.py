@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,12 @@ def test_the_facts_say_where_the_items_come_from(toy):
     assert (facts.source, facts.sha256, facts.kind) == ("data", told.sha256, "JSON lines")
     assert (facts.fields, facts.guessed) == (told.fields, {})
     assert (told.rows, told.rows_read, told.counts) == (200, 200, {"held_out": facts.rows})
+
+
+def test_a_commit_of_the_hub_is_that_of_the_training_rows_alone(toy):
+    read = sources.read(data_config(toy(*ROWS)))
+    rows = split(replace(read, facts=replace(read.facts, revision="c" * 40)), 0.25, None)
+    assert (rows.facts.revision, items(rows).facts.revision) == ("c" * 40, None)
 
 
 def test_a_conversation_goes_by_the_message_before_its_last_answer(toy):

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from tests.report.run_files import MANIFEST, summary, write_run, write_summary
+from tests.running import read_json
 from tunix_exp.evidence.kinds.registry import KINDS
 from tunix_exp.report.readme import readme
 from tunix_exp.report.result import sentences, table
@@ -29,6 +30,13 @@ def test_the_page_opens_with_the_name_the_sentence_and_the_comparison(run):
     text = readme(run)
     assert text.startswith(f"# nano\n\n**{sentences(summary())[0]}**\n\n{as_markdown(table(summary()))}\n\n")
     assert "![Loss, learning rate, gradient norm and throughput](curves.png)" in text
+
+
+def test_held_out_rows_are_said_to_be_of_the_training_data(run):
+    manifest = read_json(run / "run_manifest.json")
+    manifest["eval"] |= {"name": "split", "source": "data", "rows": 1200}
+    (run / "run_manifest.json").write_text(json.dumps(manifest))
+    assert "| held-out items | `split`, 1,200 items held out of the training data |" in readme(run)
 
 
 def test_the_page_says_what_was_run(run):

@@ -89,6 +89,7 @@ class Data(Config):
 class ItemsEval(Config):
     """The held-out items: sha256 of their LF bytes, how many were asked, and the texts that end an answer.
 
+    Where `source` is `data` they are rows of the training set, and the hash is that of all its bytes.
     `stop` is null where version 1 did not record it.
     """
 

@@ -146,6 +146,8 @@ def _model(model: Model) -> Facts:
 
 
 def _data(said: Any, noun: str) -> Value:
+    if said.source == "data":
+        return [Name(said.name), f", {counted(said.rows, noun)} held out of the training data"]
     rest = f", {counted(said.rows, noun)}, sha256 "
     return [Name(said.name), " from ", Name(said.source), rest, Hash(said.sha256)]
 

@@ -111,6 +111,14 @@ def test_scores_on_other_items_are_said_not_to_compare(tmp_path):
     assert "Runner-up" not in text
 
 
+def test_other_items_of_the_same_source_are_said_not_to_compare(tmp_path):
+    runs = [write(tmp_path, name, correct="+-", lr=0.1) for name in ("0", "1")]
+    assert "different item sets" not in page_of(runs, tmp_path).text
+    for file in (runs[1] / "predictions").iterdir():
+        file.write_text(file.read_text().replace("item-", "other-"))
+    assert "scored on 2 different item sets" in page_of(runs, tmp_path).text
+
+
 def test_a_job_that_never_began_its_run_is_a_row_with_its_reason(sweep, tmp_path):
     (tmp_path / "4" / ".hydra").mkdir(parents=True)
     page = page_of([*sweep, tmp_path / "4"], tmp_path)

@@ -99,9 +99,14 @@ def not_comparable(entrants: Sequence[Entrant]) -> str | None:
     return f"These runs were scored on {len(asked)} different item sets: their scores are not comparable."
 
 
-def _items(record: Record) -> tuple[str, int] | None:
-    items = record.manifest.eval
-    return (items.sha256, items.rows) if isinstance(items, ItemsEval | HarnessEval) else None
+def _items(record: Record) -> tuple[str, object] | None:
+    """The hash of what the items were read from, and which of it they are."""
+    match record.manifest.eval:
+        case ItemsEval(sha256=digest):
+            return digest, tuple(one.id for one in record.base)
+        case HarnessEval(sha256=digest, rows=rows):
+            return digest, rows
+    return None
 
 
 def _entrant(root: Path, name: str) -> Entrant:
