@@ -115,7 +115,7 @@ def footprint(setting: Setting) -> EvaluationParts:
     chunk = chunk_size(heldout_rows * asked.heldout_tokens, CHUNK_LOGITS // config.vocab_size)
     return replace(
         parts,
-        cache=answer_rows * family_of(config).cache_size(config, slots) * compute_bytes,
+        cache=answer_rows * family_of(config).cache_bytes(config, slots, compute_bytes),
         block=max(block(answer_rows, prompt), block(heldout_rows, asked.heldout_tokens)),
         logits=4 * config.vocab_size * max(answer_rows, chunk),
         batch=2 * 4 * answer_rows * prompt,

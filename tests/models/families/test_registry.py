@@ -44,7 +44,7 @@ def test_every_model_option_is_of_a_family_whose_plan_knows_its_sizes(option):
     model = validate(composed(f"model={option}", "device=cpu")).model
     dims = family_of(model).dimensions(model)
     assert dims.heads == model.num_heads
-    assert family_of(model).cache_size(model, 2) > family_of(model).cache_size(model, 1) > 0
+    assert family_of(model).cache_bytes(model, 2, 4) > family_of(model).cache_bytes(model, 1, 4) > 0
 
 
 @every_family

@@ -11,7 +11,7 @@ from tunix_exp.config import validate
 from tunix_exp.models.architecture import abstract
 from tunix_exp.models.config import UNBOUNDED
 from tunix_exp.models.layers.attention import attend, visible
-from tunix_exp.models.layers.cache import Cache, Room, attend_next, fill
+from tunix_exp.models.layers.cache import Cache, KeysValues, Next, Room, fill
 
 B, T, K, G, H = 3, 11, 2, 2, 4
 
@@ -28,12 +28,10 @@ def test_one_token_after_another_gathers_what_whole_rows_gather(window, prompt):
     segments = jnp.asarray((np.arange(T)[None] >= padding_B[:, None]).astype(np.int32))
     settings = {"scale": 0.5, "soft_cap": 1.5}
     expected = attend(q, k, v, visible(segments, window=window), **settings)
-    cache = fill([(k[:, :prompt], v[:, :prompt])], segments[:, :prompt], Room(T), [window])
+    cache = fill([KeysValues(k[:, :prompt], v[:, :prompt])], segments[:, :prompt], Room(T), [window])
     for t in range(prompt, T):
         one = slice(t, t + 1)
-        y, layer = attend_next(
-            q[:, one], k[:, one], v[:, one], layer=cache.layers[0], cache=cache, **settings
-        )
+        y, layer = Next(cache.layers[0], cache).attend(q[:, one], k[:, one], v[:, one], **settings)
         cache = cache.with_next((layer,))
         assert_close(y, expected[:, one], roundings=H + T)
     assert cache.length == T
@@ -41,7 +39,7 @@ def test_one_token_after_another_gathers_what_whole_rows_gather(window, prompt):
 
 def test_a_layer_holds_its_window_alone_and_what_was_written_stays_in_place():
     numbers = jnp.broadcast_to(jnp.arange(7.0)[None, :, None, None], (1, 7, 1, 1))
-    cache = fill([(numbers, numbers)] * 2, jnp.ones((1, 7), jnp.int32), Room(9), [4, UNBOUNDED])
+    cache = fill([KeysValues(numbers, numbers)] * 2, jnp.ones((1, 7), jnp.int32), Room(9), [4, UNBOUNDED])
     local, whole = (layer.k_BKSH[0, 0, :, 0].tolist() for layer in cache.layers)
     assert local == [4, 5, 6, 3]
     assert whole == [0, 1, 2, 3, 4, 5, 6, 0, 0]
@@ -85,3 +83,9 @@ def test_a_cache_takes_one_token_a_row():
     _, cache = model.hidden(two, two, two, Room(6))
     with pytest.raises(TypeError, match="reshape"):
         model.hidden(two, two, two, cache)
+
+
+def test_what_is_neither_keys_nor_values_is_kept_as_it_was_left():
+    state = {"a": jnp.ones((1, 5)), "b": (jnp.zeros((1, 2, 5)),)}
+    cache = fill([state, None], jnp.ones((1, 7), jnp.int32), Room(9), [4, UNBOUNDED])
+    assert cache.layers == (state, None)

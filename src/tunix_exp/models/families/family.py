@@ -26,15 +26,16 @@ class Dimensions:
 class Family:
     """A family, as its folder gives it; `module.py` there has `decoder`, which makes a model of a config.
 
-    `weight_maps` are by the names of `model.family` that the family goes by. `cache_size(config, slots)` is
-    how many numbers a row of so many slots leaves in the cache of all layers.
+    `weight_maps` are by the names of `model.family` that the family goes by. `cache_bytes(config,
+    slots, number_bytes)` is what all layers keep of a row of so many slots, with numbers of the compute dtype
+    of that size.
     """
 
     package: str
     config: type[ModelConfig]
     weight_maps: Mapping[str, WeightMap]
     dimensions: Callable[[Any], Dimensions]
-    cache_size: Callable[[Any, int], int]
+    cache_bytes: Callable[[Any, int, int], int]
     chat: ChatTemplate | None = None
 
     @property

@@ -1,23 +1,21 @@
-"""Keys and values of the tokens already seen, so that the next one costs one token's work.
+"""What layers keep of the tokens already seen, so that the next one costs one token's work.
 
-A slot is a column of left-padded rows: all rows write the same one. A layer that sees a window keeps as
-many slots and no more; slot s lies at place s mod S of its S places, over the slot that no token sees any
-longer. Heads come before places, as the products of one query a head want them: in another order XLA copies
-all that is kept, for every token.
+Attention keeps keys and values. A slot is a column of left-padded rows: all rows write the same one. A layer
+that sees a window keeps as many slots and no more; slot s lies at place s mod S of its S places, over the
+slot that no token sees any longer. Heads come before places, as the products of one query a head want them:
+in another order XLA copies all that is kept, for every token. A layer of another kind keeps a tree of its
+own, whose size does not depend on the length of rows.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from tunix_exp.models.layers.attention import MASKED
-
-# Queries, keys and values, scale and soft cap in; what the queries gather, and what is left for a cache.
-Attend = Callable[..., tuple[Array, Any]]
 
 
 @jax.tree_util.register_static
@@ -26,6 +24,13 @@ class Room:
     """Asks for a cache of `length` slots to be made of the tokens at hand."""
 
     length: int
+
+
+class KeysValues(NamedTuple):
+    """Those of whole rows, of which a layer's cache is made."""
+
+    k_BTKH: Float[Array, "B T K H"]
+    v_BTKH: Float[Array, "B T K H"]
 
 
 @jax.tree_util.register_dataclass
@@ -51,73 +56,88 @@ class LayerCache:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Cache:
-    """The keys and values of every layer, each row's first slot behind its padding, and the slots written."""
+    """What every layer keeps, each row's first slot behind its padding, and the slots written."""
 
-    layers: tuple[LayerCache, ...]
+    layers: tuple[Any, ...]
     first_B: Int[Array, " B"]
     length: Int[Array, ""]
 
-    def with_next(self, layers: tuple[LayerCache, ...]) -> "Cache":
+    def with_next(self, layers: tuple[Any, ...]) -> "Cache":
         """The same with one slot more, which `layers` hold already."""
         return replace(self, layers=layers, length=self.length + 1)
 
 
-def fill(
-    keys_and_values: Sequence[tuple[Array, Array]],
-    segment_ids_BT: Int[Array, "B T"],
-    room: Room,
-    windows: Sequence[int],
-) -> Cache:
-    """The cache of left-padded rows, of the keys and values [B, T, K, H] that each layer left."""
+def fill(left: Sequence[Any], segment_ids_BT: Int[Array, "B T"], room: Room, windows: Sequence[int]) -> Cache:
+    """The cache of left-padded rows, of what each layer left: keys and values, or what it keeps as it is."""
+
+    def kept(left: Any, window: int) -> Any:
+        if not isinstance(left, KeysValues):
+            return left
+        return LayerCache(*(_placed(part_BTKH, room, window) for part_BTKH in left))
+
     return Cache(
-        tuple(
-            LayerCache(_placed(k_BTKH, room, window), _placed(v_BTKH, room, window))
-            for (k_BTKH, v_BTKH), window in zip(keys_and_values, windows, strict=True)
-        ),
+        tuple(kept(*layer) for layer in zip(left, windows, strict=True)),
         jnp.sum(segment_ids_BT == 0, axis=1),
         jnp.asarray(segment_ids_BT.shape[1]),
     )
 
 
-def attend_whole(
-    q_BTNH: Float[Array, "B T N H"],
-    k_BTKH: Float[Array, "B T K H"],
-    v_BTKH: Float[Array, "B T K H"],
-    *,
-    attend: Callable[..., Array],
-    keeps: bool,
-    **traits: Any,
-) -> tuple[Float[Array, "B T N H"], tuple[Array, Array] | None]:
-    """What `attend` gives, and the keys and values where a cache is to be made of them."""
-    return attend(q_BTNH, k_BTKH, v_BTKH, **traits), (k_BTKH, v_BTKH) if keeps else None
+@dataclass(frozen=True)
+class Rows:
+    """What the tokens of whole rows read of each other: those before them in their segment."""
+
+    segment_ids_BT: Int[Array, "B T"]
+    attention: Callable[..., Array]  # of whole rows
+    keeps: bool  # a cache is to be made of what a block leaves
+
+    def attend(
+        self,
+        q_BTNH: Float[Array, "B T N H"],
+        k_BTKH: Float[Array, "B T K H"],
+        v_BTKH: Float[Array, "B T K H"],
+        **traits: Any,
+    ) -> tuple[Float[Array, "B T N H"], KeysValues | None]:
+        """What the queries gather, and what a cache is made of."""
+        y_BTNH = self.attention(q_BTNH, k_BTKH, v_BTKH, **traits)
+        return y_BTNH, KeysValues(k_BTKH, v_BTKH) if self.keeps else None
 
 
-def attend_next(
-    q_B1NH: Float[Array, "B 1 N H"],
-    k_B1KH: Float[Array, "B 1 K H"],
-    v_B1KH: Float[Array, "B 1 K H"],
-    *,
-    layer: LayerCache,
-    cache: Cache,
-    scale: float,
-    soft_cap: float | None = None,
-) -> tuple[Float[Array, "B 1 N H"], LayerCache]:
-    """What `attend` gives for the token in slot number `cache.length`, and the layer with it written."""
-    layer = layer.write(k_B1KH, v_B1KH, cache.length)
-    B, _, N, H = q_B1NH.shape
-    K, S = layer.k_BKSH.shape[1:3]
-    q_BKGH = q_B1NH.reshape(B, K, N // K, H)
-    # Spelled as the products that they are: for an einsum XLA swaps the factors and copies the larger one.
-    logits_BKGS = jax.lax.dot_general(
-        q_BKGH, layer.k_BKSH, (((3,), (3,)), ((0, 1), (0, 1))), preferred_element_type=jnp.float32
-    )
-    logits_BKGS *= scale
-    if soft_cap is not None:
-        logits_BKGS = jnp.tanh(logits_BKGS / soft_cap) * soft_cap
-    logits_BKGS = jnp.where(_seen(cache, S)[:, None, None], logits_BKGS, MASKED)
-    weights_BKGS = jax.nn.softmax(logits_BKGS, axis=-1).astype(layer.v_BKSH.dtype)
-    y_BKGH = jax.lax.dot_general(weights_BKGS, layer.v_BKSH, (((3,), (2,)), ((0, 1), (0, 1))))
-    return y_BKGH.reshape(B, 1, N, H), layer
+@dataclass(frozen=True)
+class Next:
+    """What one token a row reads, in slot number `cache.length`: what its layer kept of those before."""
+
+    kept: Any
+    cache: Cache
+
+    def attend(
+        self,
+        q_B1NH: Float[Array, "B 1 N H"],
+        k_B1KH: Float[Array, "B 1 K H"],
+        v_B1KH: Float[Array, "B 1 K H"],
+        *,
+        scale: float,
+        soft_cap: float | None = None,
+    ) -> tuple[Float[Array, "B 1 N H"], LayerCache]:
+        """What the query gathers, and what the layer kept with the token written."""
+        layer: LayerCache = self.kept.write(k_B1KH, v_B1KH, self.cache.length)
+        B, _, N, H = q_B1NH.shape
+        K, S = layer.k_BKSH.shape[1:3]
+        q_BKGH = q_B1NH.reshape(B, K, N // K, H)
+        # Written as products, as for an einsum XLA swaps the factors and copies the larger one.
+        logits_BKGS = jax.lax.dot_general(
+            q_BKGH, layer.k_BKSH, (((3,), (3,)), ((0, 1), (0, 1))), preferred_element_type=jnp.float32
+        )
+        logits_BKGS *= scale
+        if soft_cap is not None:
+            logits_BKGS = jnp.tanh(logits_BKGS / soft_cap) * soft_cap
+        logits_BKGS = jnp.where(_seen(self.cache, S)[:, None, None], logits_BKGS, MASKED)
+        weights_BKGS = jax.nn.softmax(logits_BKGS, axis=-1).astype(layer.v_BKSH.dtype)
+        y_BKGH = jax.lax.dot_general(weights_BKGS, layer.v_BKSH, (((3,), (2,)), ((0, 1), (0, 1))))
+        return y_BKGH.reshape(B, 1, N, H), layer
+
+
+# What a block reads of other tokens.
+Past = Rows | Next
 
 
 def _seen(cache: Cache, places: int) -> Bool[Array, "B S"]:

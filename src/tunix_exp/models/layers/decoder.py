@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from tunix_exp.models.config import UNBOUNDED, ModelConfig
 from tunix_exp.models.kernels import Kernel
 from tunix_exp.models.layers.attention import attend_rows
-from tunix_exp.models.layers.cache import Cache, Room, attend_next, attend_whole, fill
+from tunix_exp.models.layers.cache import Cache, Next, Room, Rows, fill
 from tunix_exp.models.layers.embedding import Embedding, Unembedding
 from tunix_exp.models.layers.rotary import Rotary
 from tunix_exp.models.layers.stack import LayerLoop, Remat, make_blocks, run_blocks, unstacked
@@ -41,9 +41,9 @@ class Decoder(nnx.Module):
     """A decoder that `embed` and `decode` run and `logits` reads.
 
     `blocks` make a block each, in the order in which kinds of blocks come round through the layers;
-    `block(x_BTD, positions_BT, layer, attend)` runs one: it gives the stream after it and what `attend`
-    leaves. Embedded tokens are multiplied by `embedding_scale`, and a `position_embedding` is added to them,
-    where there is one. `windows` are each layer's, None where every layer sees all.
+    `block(x_BTD, positions_BT, layer, past)` runs one: it gives the stream after it, and what is left
+    for a cache. Embedded tokens are multiplied by `embedding_scale`, and a `position_embedding` is added to
+    them, where there is one. `windows` are each layer's, None where every layer sees all.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Decoder(nnx.Module):
 
             def following(block: Any, x_BTD: Array, layer: Any) -> tuple[Array, Any]:
                 traits, kept = layer
-                return block(x_BTD, positions_BT, traits, partial(attend_next, layer=kept, cache=cache))
+                return block(x_BTD, positions_BT, traits, Next(kept, cache))
 
             told = list(zip(self._layers(), cache.layers, strict=True))
             x_BTD, kept = run_blocks(unstacked(self.blocks), x_BTD, following, told, remat="none")
@@ -135,16 +135,15 @@ class Decoder(nnx.Module):
 
         def whole(block: Any, x_BTD: Array, layer: Layer) -> tuple[Array, Any]:
             # Who sees whom is made in every layer and not kept: XLA fuses it into the soft-max.
-            attend = partial(
+            attention = partial(
                 attend_rows,
                 segment_ids_BT=segment_ids_BT,
                 kernel=self.attention_kernel,
                 window=layer.window,
                 windows=tuple(sorted(set(self.windows))),
             )
-            return block(
-                x_BTD, positions_BT, layer, partial(attend_whole, attend=attend, keeps=cache is not None)
-            )
+            past = Rows(segment_ids_BT, attention, keeps=cache is not None)
+            return block(x_BTD, positions_BT, layer, past)
 
         x_BTD, left = run_blocks(self.blocks, split_rows(x_BTD), whole, self._layers(), remat=self.remat)
         made = None if cache is None else fill(left, segment_ids_BT, cache, self.windows)

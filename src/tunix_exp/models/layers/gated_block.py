@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from tunix_exp.models.config import GroupedConfig
-from tunix_exp.models.layers.cache import Attend
+from tunix_exp.models.layers.cache import Past
 from tunix_exp.models.layers.decoder import Layer
 from tunix_exp.models.layers.dense import Dense
 from tunix_exp.models.layers.gated_mlp import GatedMLP
@@ -57,12 +57,12 @@ class GatedBlock(nnx.Module):
         self.mlp_post_norm: Any = norm(config.width) if has_post_norms else None
 
     def __call__(
-        self, x_BTD: Float[Array, "B T D"], positions_BT: Int[Array, "B T"], layer: Layer, attend: Attend
+        self, x_BTD: Float[Array, "B T D"], positions_BT: Int[Array, "B T"], layer: Layer, past: Past
     ) -> tuple[Float[Array, "B T D"], Any]:
-        """The stream after this block, and what `attend` leaves."""
+        """The stream after this block, and what is left for a cache."""
         assert layer.frequencies_R is not None
         angles_BTR = angles(positions_BT, layer.frequencies_R)
-        update_BTD, left = self.attention(self.attention_norm(x_BTD), angles_BTR, attend)
+        update_BTD, left = self.attention(self.attention_norm(x_BTD), angles_BTR, past)
         if self.attention_post_norm is not None:
             update_BTD = self.attention_post_norm(update_BTD)
         x_BTD = x_BTD + update_BTD

@@ -6,7 +6,7 @@ from typing import Any
 from flax import nnx
 from jaxtyping import Array, Float
 
-from tunix_exp.models.layers.cache import Attend
+from tunix_exp.models.layers.cache import Past
 from tunix_exp.models.layers.dense import Dense
 from tunix_exp.models.layers.rotary import rotated
 
@@ -43,9 +43,9 @@ class GroupedAttention(nnx.Module):
         self.soft_cap = soft_cap
 
     def __call__(
-        self, x_BTD: Float[Array, "B T D"], angles_BTR: Float[Array, "B T R"], attend: Attend
+        self, x_BTD: Float[Array, "B T D"], angles_BTR: Float[Array, "B T R"], past: Past
     ) -> tuple[Float[Array, "B T D"], Any]:
-        """What each token gathers from those it sees, and what `attend` leaves."""
+        """What each token gathers from those it sees, and what is left for a cache."""
         B, T, _ = x_BTD.shape
         q_BTNH, k_BSKH, v_BSKH = (
             part(x_BTD).reshape(B, T, -1, self.head_width) for part in (self.query, self.key, self.value)
@@ -53,5 +53,5 @@ class GroupedAttention(nnx.Module):
         if self.query_norm is not None:
             q_BTNH, k_BSKH = self.query_norm(q_BTNH), self.key_norm(k_BSKH)
         q_BTNH, k_BSKH = rotated(q_BTNH, angles_BTR), rotated(k_BSKH, angles_BTR)
-        y_BTNH, left = attend(q_BTNH, k_BSKH, v_BSKH, scale=self.scale, soft_cap=self.soft_cap)
+        y_BTNH, left = past.attend(q_BTNH, k_BSKH, v_BSKH, scale=self.scale, soft_cap=self.soft_cap)
         return self.out(y_BTNH.reshape(B, T, -1)), left

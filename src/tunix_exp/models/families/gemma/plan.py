@@ -18,7 +18,7 @@ def dimensions(config: GemmaConfig) -> Dimensions:
     )
 
 
-def cache_size(config: GemmaConfig, slots: int) -> int:
-    """Numbers in the cache of a row: keys and values of the slots that each layer keeps."""
+def cache_bytes(config: GemmaConfig, slots: int, number_bytes: int) -> int:
+    """The cache of a row: keys and values of the slots that each layer keeps."""
     kept = sum(min(window, slots) for window in config.windows)
-    return 2 * config.num_key_heads * config.head_width * kept
+    return 2 * config.num_key_heads * config.head_width * kept * number_bytes

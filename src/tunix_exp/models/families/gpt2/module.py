@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from tunix_exp.models.families.gpt2.config import GPT2Config
 from tunix_exp.models.layers.activations import gelu
-from tunix_exp.models.layers.cache import Attend
+from tunix_exp.models.layers.cache import Past
 from tunix_exp.models.layers.decoder import Decoder, Layer
 from tunix_exp.models.layers.dense import Dense
 from tunix_exp.models.layers.norms import LayerNorm
@@ -26,14 +26,14 @@ class Attention(nnx.Module):
         self.out = dense(config.width, config.width, std=_residual_std(config))
         self.num_heads = config.num_heads
 
-    def __call__(self, x_BTD: Float[Array, "B T D"], attend: Attend) -> tuple[Float[Array, "B T D"], Any]:
-        """What each token gathers from those it sees, and what `attend` leaves."""
+    def __call__(self, x_BTD: Float[Array, "B T D"], past: Past) -> tuple[Float[Array, "B T D"], Any]:
+        """What each token gathers from those it sees, and what is left for a cache."""
         B, T, D = x_BTD.shape
         q_BTNH, k_BSKH, v_BSKH = (
             part.reshape(B, T, self.num_heads, D // self.num_heads)
             for part in jnp.split(self.qkv(x_BTD), 3, axis=-1)
         )
-        y_BTNH, left = attend(q_BTNH, k_BSKH, v_BSKH, scale=1 / math.sqrt(q_BTNH.shape[-1]))
+        y_BTNH, left = past.attend(q_BTNH, k_BSKH, v_BSKH, scale=1 / math.sqrt(q_BTNH.shape[-1]))
         return self.out(y_BTNH.reshape(B, T, D)), left
 
 
@@ -61,11 +61,11 @@ class Block(nnx.Module):
         self.mlp = MLP(config, dense)
 
     def __call__(
-        self, x_BTD: Float[Array, "B T D"], positions_BT: Int[Array, "B T"], layer: Layer, attend: Attend
+        self, x_BTD: Float[Array, "B T D"], positions_BT: Int[Array, "B T"], layer: Layer, past: Past
     ) -> tuple[Float[Array, "B T D"], Any]:
-        """The stream after this block, and what `attend` leaves."""
+        """The stream after this block, and what is left for a cache."""
         del positions_BT, layer  # positions are in the stream, and every layer sees all
-        update_BTD, left = self.attention(self.attention_norm(x_BTD), attend)
+        update_BTD, left = self.attention(self.attention_norm(x_BTD), past)
         x_BTD = x_BTD + update_BTD
         return x_BTD + self.mlp(self.mlp_norm(x_BTD)), left
 

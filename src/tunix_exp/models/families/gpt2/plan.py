@@ -16,6 +16,6 @@ def dimensions(config: GPT2Config) -> Dimensions:
     )
 
 
-def cache_size(config: GPT2Config, slots: int) -> int:
-    """Numbers in the cache of a row: keys and values of every slot, in every layer."""
-    return 2 * config.num_layers * config.width * slots
+def cache_bytes(config: GPT2Config, slots: int, number_bytes: int) -> int:
+    """The cache of a row: keys and values of every slot, in every layer."""
+    return 2 * config.num_layers * config.width * slots * number_bytes
