@@ -42,6 +42,14 @@ BASELINE = "eval.baseline=<toy run>"
 # One local layer and one global, and weights large enough for attention to matter.
 TWO_LAYERS = ("model=tiny-gemma2", "model.num_layers=2", "model.init_std=0.5")
 
+# Positions that turn far enough within a short text.
+ROTATING = (
+    "model=tiny-llama",
+    "model.num_layers=2",
+    "model.init_std=0.5",
+    "model.rope_original_positions=24",
+)
+
 LORA = ("adapter=lora",)
 
 # The harness with task files of one's own, asked of the base model alone.
@@ -199,6 +207,11 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "model.rope_local_base": ("100.0", TWO_LAYERS),
     "model.attention_soft_cap": ("0.1", TWO_LAYERS),
     "model.logit_soft_cap": ("0.1", TWO_LAYERS),
+    "model.rope_factor": ("2.0", ROTATING),
+    "model.rope_low_freq_factor": ("3.0", ROTATING),
+    "model.rope_high_freq_factor": ("9.0", ROTATING),
+    "model.rope_original_positions": ("900", ROTATING),
+    "model.unrotated_every": ("2", ROTATING),
     "model.tied_embeddings": ("false", ()),
     "model.norm_epsilon": ("0.1", ()),
     "model.init_std": ("0.1", ()),

@@ -1,5 +1,5 @@
-"""Writes gpt2/, gemma/, gemma2/, gemma3/: small random checkpoints, and what transformers computes from them;
-in gpt2/lora/ and gemma/lora/ an adapter beside the checkpoint, and what PEFT computes from both.
+"""Writes a folder for each family: a small random checkpoint, and what transformers computes from it; and for
+those in ADAPTERS, in its folder lora/, an adapter beside the checkpoint, and what PEFT computes from both.
 
     python -m venv VENV && VENV/bin/pip install torch==2.13.0 transformers==5.23.0 peft==0.21.2
     VENV/bin/python tests/goldens/make_goldens.py [FAMILY ...]
@@ -38,8 +38,21 @@ GEMMA_SIZES = {
     "eos_token_id": 1,
     "pad_token_id": 0,
 }
+# The width of a head is that of the model over their number, unless it is given.
+LLAMA_SIZES = {
+    "vocab_size": 128,
+    "hidden_size": 32,
+    "intermediate_size": 40,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "bos_token_id": 2,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+}
 ROPE = {"rope_type": "default", "rope_theta": 10_000.0}
-# In GPT-2 beside all projections of attention, one of them fused; in Gemma mostly the MLP's, with rsLoRA.
+# In GPT-2 beside all projections of attention, one of them fused; in Gemma mostly the MLP's, with rsLoRA; in
+# Qwen2 beside products that have biases, and an output table that is not tied.
 ADAPTERS = {
     "gpt2": {
         "r": 4,
@@ -53,6 +66,8 @@ ADAPTERS = {
         "target_modules": ["gate_proj", "up_proj", "down_proj", "q_proj"],
         "use_rslora": True,
     },
+    "llama": {"r": 3, "lora_alpha": 6, "target_modules": "all-linear"},
+    "qwen2": {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]},
 }
 
 
@@ -131,6 +146,59 @@ GOLDENS = {
         gain=3.0,
         end_ids=[1, 106],
     ),
+    # Frequencies that are kept, divided, and in between.
+    "llama": Golden(
+        transformers.LlamaConfig(
+            **LLAMA_SIZES,
+            num_hidden_layers=3,
+            head_dim=16,
+            tie_word_embeddings=True,
+            rope_parameters={
+                "rope_type": "llama3",
+                "rope_theta": 500.0,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 32,
+            },
+            rms_norm_eps=1e-5,
+        ),
+        seed=72,
+        gain=2.0,
+        end_ids=[1, 106],
+    ),
+    # An output table of its own, and a window that is switched off.
+    "qwen2": Golden(
+        transformers.Qwen2Config(
+            **LLAMA_SIZES,
+            num_hidden_layers=2,
+            rope_parameters=ROPE,
+            tie_word_embeddings=False,
+            use_sliding_window=False,
+            sliding_window=5,
+            max_window_layers=0,
+        ),
+        seed=92,
+        gain=2.0,
+        end_ids=1,
+    ),
+    "qwen3": Golden(
+        transformers.Qwen3Config(
+            **LLAMA_SIZES, num_hidden_layers=2, head_dim=16, rope_parameters=ROPE, tie_word_embeddings=True
+        ),
+        seed=93,
+        gain=2.0,
+        end_ids=1,
+    ),
+    # The third layer is not rotated.
+    "smollm3": Golden(
+        transformers.SmolLM3Config(
+            **LLAMA_SIZES, num_hidden_layers=4, rope_parameters=ROPE, no_rope_layer_interval=3
+        ),
+        seed=79,
+        gain=2.0,
+        end_ids=1,
+    ),
 }
 
 
@@ -144,12 +212,14 @@ def write_checkpoint(golden: Golden) -> None:
         noise = torch.randn(parameter.shape, generator=draw)
         if ".ln_" in name:
             parameter.copy_(0.2 * noise + (1.0 if name.endswith("weight") else 0.0))
+        elif "norm" in name and "gemma" not in golden.config.model_type:
+            parameter.copy_(0.2 * noise + 1.0)
         elif "norm" in name:  # Gemma multiplies by 1 + weight, in 2 and 3 also what a block adds
             is_branch = "post_" in name and golden.config.model_type != "gemma"
             parameter.copy_(0.2 * noise + (golden.gain - 1.0 if is_branch else 0.0))
         elif name.endswith("bias"):
-            parameter.copy_(0.1 * noise)
-        elif "wte" in name or "wpe" in name or "embed" in name:
+            parameter.copy_((0.1 if is_gpt2 else 0.5) * noise)
+        elif any(table in name for table in ("wte", "wpe", "embed", "lm_head")):
             parameter.copy_(noise / math.sqrt(width))
         else:
             inputs = parameter.shape[0 if is_gpt2 else 1]  # Conv1D is [inputs, outputs], Linear is not

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tests.models.families.gemma.toys import gemma_model
+from tests.models.families.llama.toys import llama_model
 from tests.models.toys import toy_model
 from tunix_exp.models import lora
 from tunix_exp.models.adapter import LoRAConfig
+from tunix_exp.models.layers.decoder import Decoder
 
 
 def lora_config(**changes) -> LoRAConfig:
@@ -24,12 +26,18 @@ def lora_config(**changes) -> LoRAConfig:
     return LoRAConfig(**(fields | changes))
 
 
+def toy_of(family: str, **changes) -> Decoder:
+    """The toy model of the family."""
+    if family == "gpt2":
+        return toy_model(**changes)
+    return (gemma_model if family.startswith("gemma") else llama_model)(family, **changes)
+
+
 def adapted(
     family: str = "gpt2", config: LoRAConfig | None = None, *, seed: int = 0, is_new=False, **changes
 ):
     """A toy model with an adapter, whose B is not zero as it is in a new one."""
-    toy = toy_model(**changes) if family == "gpt2" else gemma_model(family, **changes)
-    model = nnx.clone(toy)
+    model = nnx.clone(toy_of(family, **changes))
     lora.attach(model, config or lora_config(), family=family, seed=seed)
     if not is_new:
         graphdef, trained, frozen = lora.split(model)

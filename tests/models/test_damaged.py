@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 from functools import cache
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,33 +13,23 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from tests.damage import refusals
-from tests.models.families.gemma import test_goldens as gemma_goldens
-from tests.models.families.gpt2 import test_goldens as gpt2_goldens
-from tests.models.lora_toys import adapted, lora_config
-from tests.models.toys import toy_config
+from tests.models.families.goldens import ADAPTERS, CONFIGS, GOLDENS, golden_config
+from tests.models.lora_toys import lora_config
 from tunix_exp.models import hf, lora, peft, weights
 from tunix_exp.models.adapter import NoAdapterConfig
-from tunix_exp.models.architecture import abstract
+from tunix_exp.models.architecture import abstract, build
 from tunix_exp.models.digest import weight_hash
 from tunix_exp.models.safetensors_file import stored
 
-GOLDENS = Path(__file__).parents[1] / "goldens"
 # A few seeds always; more by hand: DAMAGED_SEEDS=0:200 pytest tests/models/test_damaged.py
 SEEDS = range(*map(int, os.environ.get("DAMAGED_SEEDS", "0:8").split(":")))
 NONE = NoAdapterConfig(name="none")
-FORMS = [(family, form) for family in ("gpt2", "gemma", "gemma2", "gemma3") for form in ("single", "shards")]
-
-
-@cache
-def config_of(family):
-    if family == "gpt2":
-        return toy_config(**gpt2_goldens.SIZES)
-    return gemma_goldens.config_of(family)
+FORMS = [(family, form) for family in CONFIGS for form in ("single", "shards")]
 
 
 @cache
 def shapes_of(family):
-    model = abstract(config_of(family), param_dtype=jnp.float32, compute_dtype=jnp.float32)
+    model = abstract(golden_config(family), param_dtype=jnp.float32, compute_dtype=jnp.float32)
     return nnx.state(model)
 
 
@@ -74,7 +63,7 @@ def test_a_damaged_checkpoint_is_refused_or_read_as_it_was(tmp_path, family, for
     before = headers(whole)
 
     def read(folder):
-        config = config_of(family).model_copy(update={"weights": str(folder)})
+        config = golden_config(family, weights=str(folder))
         weights.check_access(config, NONE)
         return weight_hash(hf.read(folder, config, shapes_of(family)).params)
 
@@ -83,7 +72,7 @@ def test_a_damaged_checkpoint_is_refused_or_read_as_it_was(tmp_path, family, for
     assert len(refused) > len(SEEDS) // 4
 
 
-@pytest.mark.parametrize("family", ["gpt2", "gemma"])
+@pytest.mark.parametrize("family", ADAPTERS)
 def test_a_damaged_adapter_is_refused_or_read_as_it_was(tmp_path, family):
     whole = shutil.copytree(GOLDENS / family / "lora", tmp_path / "whole")
     before, said = headers(whole), json.loads((whole / peft.CONFIG).read_text())
@@ -93,15 +82,14 @@ def test_a_damaged_adapter_is_refused_or_read_as_it_was(tmp_path, family):
         scaling="rslora" if said["use_rslora"] else "lora",
         targets=tuple(said["target_modules"]),
     )
-    of_gemma = gemma_goldens.SIZES | gemma_goldens.OF_FAMILY["gemma"]
-    sizes = gpt2_goldens.SIZES if family == "gpt2" else of_gemma
-    model = adapted(family, config, is_new=True, **sizes)
-    values = lora.split(model)[1]
+    base = build(golden_config(family), param_dtype=jnp.float32, compute_dtype=jnp.float32, seed=0)
+    model = lora.attach(base, config, family=family, seed=0)
+    values, layers = lora.split(model)[1], golden_config(family).num_layers
 
     def read(folder):
         nnx.update(model, jax.tree.map(jnp.zeros_like, values))
-        peft.check(model, folder, config, family=family, num_layers=2)
-        peft.read(model, folder, config, family=family, num_layers=2)
+        peft.check(model, folder, config, family=family, num_layers=layers)
+        peft.read(model, folder, config, family=family, num_layers=layers)
         return weight_hash(lora.split(model)[1])
 
     original = read(whole)

@@ -3,7 +3,6 @@
 import json
 import shutil
 from functools import cache
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -12,48 +11,29 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from tests.closeness import assert_close
-from tests.models.families.gemma import test_goldens as gemma_goldens
-from tests.models.families.gpt2 import test_goldens as gpt2_goldens
+from tests.models.families.goldens import ADAPTERS, CONFIGS, GOLDENS, golden_config
 from tests.models.lora_toys import lora_config
-from tests.models.toys import toy_config
 from tunix_exp.models import hf, lora, peft, weights
 from tunix_exp.models.adapter import NoAdapterConfig
 from tunix_exp.models.digest import weight_hash
 from tunix_exp.models.export import write_adapter, write_model
 from tunix_exp.models.stored import INDEX, SINGLE
 
-GOLDENS = Path(__file__).parents[1] / "goldens"
-FAMILIES = ("gpt2", "gemma", "gemma2", "gemma3")
+FAMILIES = tuple(CONFIGS)
 NONE = NoAdapterConfig(name="none")
 IDS = {"bos_token_id": 2, "eos_token_id": [1, 106], "pad_token_id": 0}
-ADAPTERS = {
-    "gpt2": lora_config(rank=4, alpha=8.0, weights=str(GOLDENS / "gpt2" / "lora")),
-    "gemma": lora_config(
-        rank=3,
-        alpha=5.0,
-        scaling="rslora",
-        targets=("mlp", "q_proj"),
-        weights=str(GOLDENS / "gemma" / "lora"),
-    ),
-}
-
-
-def config_of(family, **changes):
-    if family == "gpt2":
-        return toy_config(**gpt2_goldens.SIZES, **changes)
-    return gemma_goldens.config_of(family).model_copy(update=changes)
 
 
 @cache
 def loaded(family, adapter=NONE, folder=None, param_dtype="float32", **changes):
-    config = config_of(family, weights=str(folder or GOLDENS / family), **changes)
+    config = golden_config(family, weights=str(folder or GOLDENS / family), **changes)
     dtypes = {"param_dtype": param_dtype, "compute_dtype": "float32"}
     return weights.load(config, adapter, **dtypes, seed=0).model
 
 
 def export(target, family, model, *, dtype=None, source="golden", **more):
     source = GOLDENS / family if source == "golden" else source
-    write_model(target, model, config_of(family), dtype=dtype, source=source, special_ids=IDS, **more)
+    write_model(target, model, golden_config(family), dtype=dtype, source=source, special_ids=IDS, **more)
     return load_file(target / SINGLE) if (target / SINGLE).exists() else None
 
 
@@ -85,7 +65,7 @@ def test_an_output_table_of_its_own_leaves_under_the_name_that_transformers_give
     (source / hf.CONFIG).write_text(json.dumps(said))
     model = loaded(family, folder=source, tied_embeddings=False)
     (tmp_path / "out").mkdir()
-    config = config_of(family, tied_embeddings=False)
+    config = golden_config(family, tied_embeddings=False)
     write_model(tmp_path / "out", model, config, dtype=None, source=None, special_ids=IDS)
     assert_equal(load_file(tmp_path / "out" / SINGLE), stored)
     assert json.loads((tmp_path / "out" / hf.CONFIG).read_text())["tie_word_embeddings"] is False
@@ -116,17 +96,10 @@ def test_without_a_source_config_json_is_spelled_as_transformers_spells_it(famil
     }
     shared = found.keys() & golden.keys()
     assert {key: found[key] for key in shared} == {key: golden[key] for key in shared}
-    computed = {
-        "architectures",
-        "model_type",
-        "dtype",
-        "vocab_size",
-        "tie_word_embeddings",
-        "initializer_range",
-    }
-    assert shared >= computed | (
-        {"n_embd", "n_head", "resid_pdrop"} if family == "gpt2" else {"rope_parameters", "head_dim"}
-    )
+    computed = {"architectures", "model_type", "dtype", "vocab_size", "tie_word_embeddings"}
+    computed |= {"initializer_range"}
+    sizes = {"n_embd", "n_head", "resid_pdrop"} if family == "gpt2" else {"rope_parameters", "hidden_size"}
+    assert shared >= computed | sizes
     assert json.loads((tmp_path / hf.GENERATION).read_text()) == IDS
 
 
@@ -194,7 +167,7 @@ def test_an_adapter_leaves_merged_into_the_weights(family, layer_loop, tmp_path)
 def test_an_adapter_in_and_out_again_is_the_same_file(family, tmp_path):
     adapter = ADAPTERS[family]
     model = loaded(family, adapter)
-    write_adapter(tmp_path, model, config_of(family), adapter, base=family, revision=None)
+    write_adapter(tmp_path, model, golden_config(family), adapter, base=family, revision=None)
     golden = GOLDENS / family / "lora"
     assert (tmp_path / peft.TENSORS).read_bytes() == (golden / peft.TENSORS).read_bytes()
     found, stored = (json.loads((folder / peft.CONFIG).read_text()) for folder in (tmp_path, golden))

@@ -135,8 +135,8 @@ MULTIMODAL = {
             "text-",
         ),
         (
-            {"model_type": "llama", "architectures": ["LlamaForCausalLM"]},
-            "model_type is 'llama' (LlamaForCausalLM); the kinds that are read are the text-only gpt2,",
+            {"model_type": "mistral", "architectures": ["MistralForCausalLM"]},
+            "model_type is 'mistral' (MistralForCausalLM); the kinds that are read are the text-only gpt2,",
             "name weights of one of these kinds",
         ),
         (

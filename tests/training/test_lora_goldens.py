@@ -2,7 +2,6 @@
 
 import json
 from functools import cache
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +10,7 @@ import pytest
 from flax import nnx
 
 from tests.closeness import assert_close, model_roundings
-from tests.models.families.gemma import test_goldens as gemma_goldens
-from tests.models.families.gpt2 import test_goldens as gpt2_goldens
-from tests.models.lora_toys import lora_config
-from tests.models.toys import toy_config
+from tests.models.families.goldens import ADAPTERS, GOLDENS, golden_config
 from tests.training.toy import ADAMW, SFT
 from tunix_exp.models import lora, peft, weights
 from tunix_exp.models.digest import parameter_count, weight_hash
@@ -26,18 +22,7 @@ from tunix_exp.objectives.sft.batch import BatchArrays
 from tunix_exp.training import optim
 from tunix_exp.training.step import init_state, make_step
 
-GOLDENS = Path(__file__).parents[1] / "goldens"
-FAMILIES = ("gpt2", "gemma")
-ADAPTERS = {
-    "gpt2": lora_config(rank=4, alpha=8.0, weights=str(GOLDENS / "gpt2" / "lora")),
-    "gemma": lora_config(
-        rank=3,
-        alpha=5.0,
-        scaling="rslora",
-        targets=("mlp", "q_proj"),
-        weights=str(GOLDENS / "gemma" / "lora"),
-    ),
-}
+FAMILIES = tuple(ADAPTERS)
 
 
 @cache
@@ -54,9 +39,7 @@ def batch(family):
 
 
 def config_of(family):
-    if family == "gpt2":
-        return toy_config(**gpt2_goldens.SIZES, weights=str(GOLDENS / family))
-    return gemma_goldens.config_of(family).model_copy(update={"weights": str(GOLDENS / family)})
+    return golden_config(family, weights=str(GOLDENS / family))
 
 
 @cache
@@ -67,14 +50,14 @@ def parts(family):
 
 def norms_by_name(params, family):
     """The norm of every single tensor, under the name that PEFT gives its parameters."""
-    names, weight_map = {}, peft.weight_map(family)
+    names, weight_map, layers = {}, peft.weight_map(family), golden_config(family).num_layers
     for row in weight_map.rows:
-        names |= dict(zip(each_layer(row.path, 2), each_layer(row.name, 2), strict=True))
+        names |= dict(zip(each_layer(row.path, layers), each_layer(row.name, layers), strict=True))
     norms = {}
     for keys, leaf in jax.tree_util.tree_leaves_with_path(params):
         path, values = path_of(keys), np.asarray(leaf, np.float64)
         stacked = is_stacked(path)
-        parts = zip(layer_paths(path, 2), values, strict=True) if stacked else [(path, values)]
+        parts = zip(layer_paths(path, layers), values, strict=True) if stacked else [(path, values)]
         for part, value in parts:
             name = names[part].removesuffix(".weight")
             norms[f"{weight_map.prefix}{name}.default.weight"] = float(np.linalg.norm(value))

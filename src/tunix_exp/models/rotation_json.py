@@ -31,9 +31,9 @@ def rotation(said: Mapping[str, Any] | None, base: float) -> Rotation:
     return Rotation(({"rope_theta": base} | dict(said))["rope_theta"], " and ".join(sorted(kinds)), more)
 
 
-def written(base: float, kind: str = PLAIN, **more: Any) -> dict[str, Any]:
-    """The new form."""
-    return {"rope_type": kind, "rope_theta": base, **more}
+def written(base: float) -> dict[str, Any]:
+    """The new form of a rotation of the plain kind."""
+    return {"rope_type": PLAIN, "rope_theta": base}
 
 
 def is_rotation(value: Any) -> bool:

@@ -1,8 +1,7 @@
-"""Parity with transformers on tests/goldens/gemma*, checkpoints that make_goldens.py beside them wrote."""
+"""Parity with transformers on the checkpoints of tests/goldens, which make_goldens.py there wrote."""
 
 import json
 from functools import cache
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from tests.closeness import assert_close, model_roundings
-from tests.models.families.gemma.toys import gemma_config
+from tests.models.families.goldens import CONFIGS, GOLDENS, expected, golden_config
 from tests.training.toy import SFT
 from tunix_exp.evaluation.generate import generate
 from tunix_exp.models import hf
@@ -22,43 +21,23 @@ from tunix_exp.models.digest import parameter_count
 from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.loss import positions_of, response_nll, summed_nll
 from tunix_exp.models.paths import is_stacked, layer_paths, path_of
-from tunix_exp.models.weight_map import each_layer
+from tunix_exp.models.weight_map import each_layer, stored_name
 from tunix_exp.objectives.sft.batch import BatchArrays
 from tunix_exp.training import optim
 from tunix_exp.training.config import AdamWConfig
 from tunix_exp.training.step import init_state, make_step
 
-GOLDENS = Path(__file__).parents[3] / "goldens"
-FAMILIES = ("gemma", "gemma2", "gemma3")
-SIZES = {
-    "vocab_size": 128,
-    "num_positions": 32,
-    "width": 24,
-    "mlp_width": 40,
-    "num_heads": 4,
-    "num_key_heads": 2,
-    "head_width": 16,
-    "layer_loop": "scan",
-    "remat": "block",
-}
-OF_FAMILY = {
-    "gemma": {"num_layers": 2, "query_pre_attn_scalar": 16.0},
-    "gemma2": {"num_layers": 2, "query_pre_attn_scalar": 10.0, "window": 5},
-    "gemma3": {"num_layers": 4, "query_pre_attn_scalar": 10.0, "window": 5},
-}
-
-
-def config_of(family):
-    return gemma_config(family, **SIZES, **OF_FAMILY[family])
+FAMILIES = tuple(family for family in CONFIGS if family != "gpt2")
 
 
 def forward(family):
-    return model_roundings(config_of(family), SIZES["num_positions"])
+    config = golden_config(family)
+    return model_roundings(config, config.num_positions)
 
 
 def read(family, folder):
     """The graph and the parameters of the checkpoint in `folder`."""
-    config = config_of(family)
+    config = golden_config(family)
     graphdef, shapes = nnx.split(abstract(config, param_dtype=jnp.float32, compute_dtype=jnp.float32))
     return graphdef, hf.read(folder, config, shapes)
 
@@ -67,12 +46,6 @@ def read(family, folder):
 def golden(family):
     graphdef, contents = read(family, GOLDENS / family)
     return graphdef, contents.params
-
-
-@cache
-def expected(family):
-    folder = GOLDENS / family
-    return json.loads((folder / "expected.json").read_text()) | dict(np.load(folder / "expected.npz"))
 
 
 def batch(family):
@@ -114,17 +87,18 @@ def assert_logits_are(logits_BTV, expected_BTV, family):
 
 def norms_by_name(params, family):
     """The norm of every single tensor, under its name on the Hub."""
-    layers = OF_FAMILY[family]["num_layers"]
+    layers = golden_config(family).num_layers
     names = {}
-    for row in weight_maps()[family].rows:
-        names |= dict(zip(each_layer(row.path, layers), each_layer(row.name, layers), strict=True))
+    for row in (weight_map := weight_maps()[family]).rows:
+        stored = each_layer(stored_name(row, weight_map), layers)
+        names |= dict(zip(each_layer(row.path, layers), stored, strict=True))
     norms = {}
     for keys, leaf in jax.tree_util.tree_leaves_with_path(params):
         path, values = path_of(keys), np.asarray(leaf, np.float64)
         stacked = is_stacked(path)
         parts = zip(layer_paths(path, layers), values, strict=True) if stacked else [(path, values)]
         for part, value in parts:
-            norms[f"model.{names[part]}"] = float(np.linalg.norm(value))
+            norms[names[part]] = float(np.linalg.norm(value))
     return norms
 
 
@@ -198,7 +172,7 @@ def as_older_versions_wrote_it(config):
     """config.json in the keys that the published checkpoints have."""
     old = {k: v for k, v in config.items() if k not in ("dtype", "rope_parameters", "layer_types")}
     old = {k: v for k, v in old.items() if k not in ("tie_word_embeddings", "use_bidirectional_attention")}
-    old["torch_dtype"] = config["dtype"]
+    old["torch_dtype"], rope = config["dtype"], config["rope_parameters"]
     match config["model_type"]:
         case "gemma":
             old |= {"hidden_act": "gelu", "hidden_activation": None, "rope_theta": 10000.0}
@@ -212,6 +186,14 @@ def as_older_versions_wrote_it(config):
             del old["_sliding_window_pattern"]
             old |= {"rope_theta": 1000000, "rope_local_base_freq": 10000, "rope_scaling": None}
             old |= {"sliding_window_pattern": 3, "eos_token_id": [1, 106]}
+        case "llama":
+            scaling = {key: rope[key] for key in rope if key != "rope_theta"}
+            old |= {"rope_theta": rope["rope_theta"], "rope_scaling": scaling, "tie_word_embeddings": True}
+        case "smollm3":
+            old |= {"rope_theta": rope["rope_theta"], "pretraining_tp": 2}
+            del old["no_rope_layers"]
+        case _:
+            old |= {"rope_theta": rope["rope_theta"], "tie_word_embeddings": config["tie_word_embeddings"]}
     return old
 
 
