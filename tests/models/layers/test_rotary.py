@@ -40,3 +40,11 @@ def test_scaled_frequencies_are_kept_where_they_turn_often_and_divided_where_the
     assert_close(scaled_R, [9.0, 4.0, 2.5 * (1 + 1 / 8) / 2, 1 / 8, 0.1 / 8], roundings=8)
     plain, (found,) = frequencies(500.0, 16), Rotary((500.0,), 16, scaling).frequencies()
     assert_close(found, scaling.scaled(plain), roundings=2)
+
+
+def test_channels_beyond_the_rotated_ones_stay_as_they_are():
+    x_BTNH = jax.random.normal(jax.random.key(0), (1, 3, 2, 8))
+    angles_BTR = jnp.arange(3.0)[None, :, None] * jnp.asarray(frequencies(10_000.0, 4))[None, None]
+    found_BTNH = rotated(x_BTNH, angles_BTR)
+    np.testing.assert_array_equal(found_BTNH[..., 4:], x_BTNH[..., 4:])
+    np.testing.assert_array_equal(found_BTNH[..., :4], rotated(x_BTNH[..., :4], angles_BTR))

@@ -14,8 +14,8 @@ from tunix_exp.models.layers.rotary import rotated
 class GroupedAttention(nnx.Module):
     """Causal; `norm(head_width)` makes the norms of each head's queries and keys, None where there are none.
 
-    With `has_bias` queries, keys and values have one each. Logits are multiplied by `scale` and kept within
-    the soft cap, where there is one.
+    With `has_bias` queries, keys and values have one each, with `has_out_bias` what is gathered has one.
+    Logits are multiplied by `scale` and kept within the soft cap, where there is one.
     """
 
     def __init__(
@@ -28,6 +28,7 @@ class GroupedAttention(nnx.Module):
         scale: float,
         soft_cap: float | None,
         has_bias: bool,
+        has_out_bias: bool = False,
         dense: Callable[..., Dense],
         norm: Callable[[int], nnx.Module] | None,
     ) -> None:
@@ -35,7 +36,7 @@ class GroupedAttention(nnx.Module):
         self.query = dense(width, N * H, has_bias=has_bias)
         self.key = dense(width, K * H, has_bias=has_bias)
         self.value = dense(width, K * H, has_bias=has_bias)
-        self.out = dense(N * H, width, has_bias=False)
+        self.out = dense(N * H, width, has_bias=has_out_bias)
         self.query_norm: Any = None if norm is None else norm(H)
         self.key_norm: Any = None if norm is None else norm(H)
         self.head_width = H

@@ -1,4 +1,4 @@
-"""Rotary positions (Su et al. 2021). One more axis letter: R, the H/2 rotary frequencies."""
+"""Rotary positions (Su et al. 2021). One more axis letter: R, the rotary frequencies, at most H/2."""
 
 import math
 from dataclasses import dataclass
@@ -30,10 +30,13 @@ class Scaling:
 
 @dataclass(frozen=True, slots=True)
 class Rotary:
-    """The rotation of every layer, from its base; with None for a base the layer has none."""
+    """The rotation of every layer, from its base; with None for a base the layer has none.
+
+    `rotated_width` is how many of a head's channels are rotated: the first ones, or all.
+    """
 
     bases_L: tuple[float | None, ...]
-    head_width: int
+    rotated_width: int
     scaling: Scaling | None = None
 
     def frequencies(self) -> Float[np.ndarray, "L R"]:
@@ -42,14 +45,14 @@ class Rotary:
 
     def _of_layer(self, base: float | None) -> Float[np.ndarray, " R"]:
         if base is None:
-            return np.zeros(self.head_width // 2, np.float32)
-        plain_R = frequencies(base, self.head_width)
+            return np.zeros(self.rotated_width // 2, np.float32)
+        plain_R = frequencies(base, self.rotated_width)
         return (plain_R if self.scaling is None else self.scaling.scaled(plain_R)).astype(np.float32)
 
 
-def frequencies(base: float, head_width: int) -> Float[np.ndarray, " R"]:
-    """The angles per position of the H/2 pairs: base^(-2i/H) (Su et al. 2021)."""
-    return (base ** -(np.arange(0, head_width, 2) / head_width)).astype(np.float32)
+def frequencies(base: float, rotated_width: int) -> Float[np.ndarray, " R"]:
+    """The angles per position of the pairs among H rotated channels: base^(-2i/H) (Su et al. 2021)."""
+    return (base ** -(np.arange(0, rotated_width, 2) / rotated_width)).astype(np.float32)
 
 
 def angles(positions_BT: Int[Array, "B T"], frequencies_R: Float[Array, " R"]) -> Float[Array, "B T R"]:
@@ -58,7 +61,13 @@ def angles(positions_BT: Int[Array, "B T"], frequencies_R: Float[Array, " R"]) -
 
 
 def rotated(x_BTNH: Float[Array, "B T N H"], angles_BTR: Float[Array, "B T R"]) -> Float[Array, "B T N H"]:
-    """`x_BTNH` with the pair of channels i and i + H/2 rotated by angle i; computed in float32."""
+    """`x_BTNH` with the pair of channels i and i + R rotated by angle i, and those from 2R on as they are;
+    computed in float32.
+    """
+    rotated_width = 2 * angles_BTR.shape[-1]
+    if rotated_width < x_BTNH.shape[-1]:
+        first_BTNH, rest_BTNH = jnp.split(x_BTNH, [rotated_width], axis=-1)
+        return jnp.concatenate([rotated(first_BTNH, angles_BTR), rest_BTNH], axis=-1)
     cos_BT1R, sin_BT1R = jnp.cos(angles_BTR)[:, :, None], jnp.sin(angles_BTR)[:, :, None]
     one_BTNR, other_BTNR = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
     rotated_BTNH = jnp.concatenate(
