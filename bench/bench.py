@@ -126,6 +126,7 @@ def fine_tuned(config: Any, work: Workload, timed: int | None) -> tuple[Stopwatc
     """A lap is a step; of each width one lap is dropped, or is the cold one, and `timed` are kept."""
     # Only now: importing JAX reads the environment.
     from tunix_exp.data.batches import Batches
+    from tunix_exp.data.mixture import Weighted
     from tunix_exp.data.render import Renderer
     from tunix_exp.data.sources import read
     from tunix_exp.data.tokenize import tokenize
@@ -137,7 +138,7 @@ def fine_tuned(config: Any, work: Workload, timed: int | None) -> tuple[Stopwatc
     renderer = Renderer(data.template, own=tokenizer.own_chat)
     rows = tokenize(read(data), renderer, tokenizer, data.max_tokens, data.too_long)
     batches = Batches(
-        rows,
+        [Weighted(rows.kept)],
         seed=config.seed,
         batch_size=training.batch_size,
         max_tokens=data.max_tokens,

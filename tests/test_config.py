@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.composing import GROUPS, composed, options
+from tests.objectives.registering import registered
 from tunix_exp.cli import conf_folder
 from tunix_exp.config import RULES, RunConfig, classes, known_keys, leaves, validate
 from tunix_exp.errors import UserError
@@ -25,9 +26,17 @@ def test_every_group_and_experiment_was_found():
     assert folders == {*GROUPS, "experiment", "sizes", "template", "hydra"}
 
 
+# An option that is nothing without something of the user's own.
+OWN = {
+    ("data", "mix"): (
+        "data.mix={one:{source:a.jsonl,weight:2},two:{source:b.jsonl,weight:1,fields:{question:q,answer:a}}}",
+    )
+}
+
+
 @pytest.mark.parametrize(("group", "option"), ALL_OPTIONS)
 def test_every_option_composes_and_validates(group, option):
-    plain = composed(f"{group}={option}")
+    plain = composed(f"{group}={option}", *OWN.get((group, option), ()))
     config = validate(plain)
     assert getattr(config, group) is not None
 
@@ -125,6 +134,24 @@ def test_smoke_wins_over_an_experiment_s_sizes_and_the_command_line_over_smoke()
         (["eval=harness", "eval.tasks=[]"], "`eval.tasks` = []: tuple should have at least 1 item"),
         (["eval=harness", "eval.tasks=[arc_easy,piqa,piqa]"], "`eval.tasks`: piqa is named twice"),
         (["data.source=data"], "`data.source`: `data` means the held-out rows of the training set"),
+        (["data=mix"], "`data.source=null` and `data.mix=null` cannot be combined: one of them is the"),
+        (["data=mix", "data.mix={a:{source:a.csv,weight:1}}"], "`data.mix` = {'a': {'"),
+        (
+            ["data=mix", "data.mix={a:{source:a.csv,weight:1},b:{source:b.csv,wieght:1}}"],
+            "`data.mix.b.wieght` is not a key",
+        ),
+        (
+            ["data=mix", "data.mix={a:{source:a.csv,weight:1},b:{source:b.csv}}"],
+            "`data.mix.b.weight` is missing",
+        ),
+        (
+            ["data=mix", "data.mix={a:{source:a.csv,weight:0},b:{source:b.csv,weight:1}}"],
+            "`data.mix.a.weight` = 0: input should be greater than 0",
+        ),
+        (
+            ["data=mix", "data.mix={a/b:{source:a.csv,weight:1},b:{source:b.csv,weight:1}}"],
+            "`data.mix.a/b.[key]` = 'a/b': string should match pattern",
+        ),
         (["eval=split", "eval.share=null"], "`eval.source=data` and `eval.share=null` cannot be combined"),
         (["eval=split", "eval.share=1"], "`eval.share` = 1: input should be less than 1"),
         (
@@ -175,6 +202,11 @@ CONTRADICTIONS = {
     "mode.name, adapter.name, adapter.weights": ["mode=eval", "adapter=lora"],
     "data.max_tokens, model.num_positions": ["model.num_positions=32", "eval.max_new_tokens=16"],
     "eval.max_new_tokens, model.num_positions": ["eval.max_new_tokens=4096"],
+    "data.mix, objective.name": [
+        *OWN["data", "mix"], "data=mix",
+        "objective.name=unlikelihood", "+objective.avoid=a", "+objective.weight=1.0",
+    ],
+    "data.mix, eval.share": [*OWN["data", "mix"], "data=mix", "eval=split"],
     "eval.source, eval.share": ["eval.share=0.1"],
     "eval.apply_chat_template, data.template.chat": [
         "model=gpt2", "eval=harness", "eval.apply_chat_template=true",
@@ -226,7 +258,7 @@ def test_a_typed_key_of_an_option_that_is_not_chosen_is_refused(words, text):
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.keys)
 def test_every_contradiction_is_refused_with_keys_values_and_remedy(rule):
-    with pytest.raises(UserError) as caught:
+    with registered("unlikelihood"), pytest.raises(UserError) as caught:
         validate(composed(*CONTRADICTIONS[rule.keys]))
     config = composed(*CONTRADICTIONS[rule.keys])
     for key in rule.keys.split(", "):

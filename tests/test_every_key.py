@@ -60,6 +60,11 @@ CHATTING = (*CHAT, "data.template.chat=gemma", *HARNESS)
 
 # A TPU that is not here: a preflight compiles for it, or would.
 TPU = ("device=tpu", "device.topology_when_absent=null", "mode=preflight")
+# Two sets with weights of 3 and another number.
+MIX = (
+    "{one:{source:'bundled:nano-reasoning',weight:3,only:{category:[addition]}},"
+    "two:{source:'bundled:nano-reasoning',weight:%d,only:{category:[reversal]}}}"
+)
 
 # key: (other value, what else it takes for the key to matter)
 CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -75,6 +80,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "adapter.merge_for_eval": ("true", LORA),
     "data.name": ("other", ()),
     "data.source": ("bundled:golden-v2", ("data.fields.question=prompt", "data.fields.answer=final_answer")),
+    "data.mix": (MIX % 2, ("data.source=null", f"data.mix={MIX % 1}")),
     "data.format": ("alpaca", UNNAMED),
     "data.fields.id": ("question", ()),
     "data.fields.input": ("category", ()),

@@ -23,6 +23,7 @@ TOYS: dict[str, tuple[str, ...]] = {
     "m37-tpu-gemma": (*OFF_LINE, *SMALL, *GEMMA, *SHORT, "eval.heldout_every_steps=1"),
     "m40-gpu-gpt2": (*OFF_LINE, *SMALL, *SHORT),
     "m43-gpu-gemma": (*OFF_LINE, *SMALL, *GEMMA, *SHORT),
+    "nano-mix": ("training.steps=2", "optim.warmup_steps=1", "eval.max_items=3"),
     "nano-tags": ("training.steps=2", "optim.warmup_steps=1", "eval.max_items=3"),
     "tiny-m37-tpu-gemma": (),
     "tiny-m40-gpu-gpt2": (),
@@ -42,7 +43,7 @@ SIZES |= {"training.steps", "optim.warmup_steps", "optim.peak_lr", "eval.heldout
 
 
 def test_every_experiment_is_in_the_table():
-    assert len(TOYS) == 9
+    assert len(TOYS) == 10
     assert options("experiment") == sorted(TOYS)
 
 

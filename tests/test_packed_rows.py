@@ -11,7 +11,7 @@ from tests.closeness import assert_close, model_roundings
 from tests.data.toys import example
 from tests.models.families.gemma.toys import gemma_model
 from tests.models.toys import toy_config, toy_model
-from tunix_exp.data.batches import Batch, laid_out
+from tunix_exp.data.batch import Batch, laid_out
 from tunix_exp.data.tokens import TokenizedExample
 from tunix_exp.models.loss import response_nll
 

@@ -197,6 +197,17 @@ RULES: tuple[Rule, ...] = (
         " eval.source=data and a share between 0 and 1, or name another source and set eval.share=null",
     ),
     Rule(
+        "data.mix, objective.name",
+        lambda c: c.data.mix is not None and not c.objective.tells_sets_apart,
+        "the objective does not report the sets of a mixture; choose one that does (objective=sft), or a"
+        " data.source",
+    ),
+    Rule(
+        "data.mix, eval.share",
+        lambda c: c.data.mix is not None and (items := _items(c)) is not None and items.share is not None,
+        "rows are held out of one set, not of several; name a file of items: eval=jsonl eval.source=FILE",
+    ),
+    Rule(
         "eval.apply_chat_template, data.template.chat",
         lambda c: isinstance(c.eval, HarnessEvalConfig) and c.eval.apply_chat_template
         and c.data.template.chat == "none",
@@ -338,6 +349,8 @@ def classes(annotation: Any) -> Iterator[type[Config]]:
         yield from registry.config_classes()
     elif isinstance(annotation, type) and issubclass(annotation, Config):
         yield annotation
+    elif get_origin(annotation) is dict:
+        return  # whatever its values are, its keys are none of ours
     elif get_origin(annotation) in (Annotated, Union) or get_args(annotation):
         for member in get_args(annotation):
             yield from classes(member)
@@ -398,7 +411,8 @@ def _key(fault: ErrorDetails) -> str:
     for place, part in enumerate(fault["loc"]):
         longer = f"{key}.{part}" if key else str(part)
         is_unknown = fault["type"] == "extra_forbidden" and place == last
-        if isinstance(part, int) or longer in known_keys() or is_unknown:
+        is_of_own_name = key == _OWN_NAMES or key.startswith(f"{_OWN_NAMES}.")
+        if isinstance(part, int) or longer in known_keys() or is_unknown or is_of_own_name:
             key = longer
     if fault["type"].startswith("union_tag"):
         assert "ctx" in fault
@@ -407,6 +421,7 @@ def _key(fault: ErrorDetails) -> str:
 
 
 _QUOTE = "'"
+_OWN_NAMES = "data.mix"  # whose keys are the user's own names
 
 
 def _explain(key: str, fault: ErrorDetails) -> str:

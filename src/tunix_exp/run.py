@@ -3,8 +3,10 @@
 from datetime import datetime
 
 from tunix_exp.config import RunConfig
+from tunix_exp.evidence import layout
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
+from tunix_exp.evidence.strict_json import read_json_object
 from tunix_exp.evidence.summary import Baseline
 from tunix_exp.host_memory import give_back
 from tunix_exp.models.weights import check_access
@@ -18,7 +20,7 @@ from tunix_exp.stages.plan.step import PlannedStep, planned_step
 from tunix_exp.stages.report import complete, record_figures
 from tunix_exp.stages.resume import found_parent, loaded_facts, read_facts
 from tunix_exp.stages.score import evaluated
-from tunix_exp.stages.texts import Texts, read_texts
+from tunix_exp.stages.texts.read import Texts, read_texts
 from tunix_exp.stages.training import trained_model
 from tunix_exp.stages.weights import load, with_end_ids
 from tunix_exp.training import resume
@@ -32,7 +34,7 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
     """
     if forget_programs_when_many():
         evidence.log.say("compilation cache cleared between jobs: a process can hold only so many programs")
-    compiles, objective = CompileCount(), registry.objective(config.objective)
+    compiles, objective = CompileCount(), registry.objective(config.objective, tuple(config.data.mix or ()))
     parent = None
     if config.mode.computes and config.training.resume != "never":
         with stages("resume"):
@@ -72,7 +74,7 @@ def _compute(
 ) -> None:
     """Weights, base, training, trained, comparison, export: as far as the mode goes."""
     evidence.board.hyperparameters(
-        config.model_dump(mode="json"),
+        read_json_object(evidence.root / layout.CONFIG, file=layout.CONFIG),
         started_at_s=datetime.fromisoformat(evidence.manifest.started_at).timestamp(),
     )
     with stages("weights"):

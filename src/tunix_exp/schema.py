@@ -83,6 +83,8 @@ def written(value: Any) -> str:
             return str(value).lower()
         case tuple() | list():
             return f"[{','.join(map(written, value))}]"
+        case Mapping():
+            return "{…}"
     return str(value)
 
 

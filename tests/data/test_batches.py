@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.toys import TEMPLATE, example
-from tunix_exp.data.batches import Batch, Batches, laid_out
+from tunix_exp.data.batch import Batch, laid_out
+from tunix_exp.data.batches import Batches
+from tunix_exp.data.mixture import Weighted
 from tunix_exp.data.packing import may_close
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenize import tokenize
@@ -30,7 +32,7 @@ EVERY_KIND = pytest.mark.parametrize(("batching", "widths"), KINDS)
 
 def batches(seed: int = 7, batch_size: int = 4) -> Batches:
     return Batches(
-        TOKENIZED,
+        [Weighted(TOKENIZED.kept)],
         seed=seed,
         batch_size=batch_size,
         max_tokens=16,
@@ -42,7 +44,7 @@ def batches(seed: int = 7, batch_size: int = 4) -> Batches:
 
 def mixed(batching: Any, widths: Any, *, seed: int = 7, batch_size: int = 4) -> Batches:
     return Batches(
-        MIXED,
+        [Weighted(MIXED.kept)],
         seed=seed,
         batch_size=batch_size,
         max_tokens=64,
@@ -236,7 +238,13 @@ def test_the_widths_of_many_steps_are_told_without_shuffling_all_their_epochs():
     rows = [example("?" * (1 + 12 * (n % 3)), name=f"f-{n}") for n in range(12)]
     few = tokenize(rows, Renderer(TEMPLATE), load_tokenizer("bundled:bytes", chat="none"), 64, "error")
     made = Batches(
-        few, seed=7, batch_size=8, max_tokens=64, pad_id=256, batching="buckets", bucket_widths=(16, 28, 40)
+        [Weighted(few.kept)],
+        seed=7,
+        batch_size=8,
+        max_tokens=64,
+        pad_id=256,
+        batching="buckets",
+        bucket_widths=(16, 28, 40),
     )
     shuffled = []
     see = made._sorted_window
@@ -276,3 +284,81 @@ def test_the_loss_mask_is_what_each_example_learns():
     batch = laid_out([(odd, second)], (), width=32, pad_id=0)
     marks = [*odd.learnt_T, *second.learnt_T]
     assert batch.loss_mask_BT[0].tolist() == marks + [False] * (32 - len(marks))
+
+
+# Three sets of other sizes, the smallest with most of the rows.
+PARTS = {"one": (MIXED.kept, 2.0), "two": (TOKENIZED.kept, 5.0), "three": (MIXED.kept, 1.0)}
+
+
+def mixture(batching: Any, widths: Any, *, batch_size: int = 4, seed: int = 7, names=tuple(PARTS)) -> Batches:
+    return Batches(
+        [Weighted(PARTS[name][0], name, PARTS[name][1]) for name in names],
+        seed=seed,
+        batch_size=batch_size,
+        max_tokens=64,
+        pad_id=256,
+        batching=batching,
+        bucket_widths=widths,
+    )
+
+
+@EVERY_KIND
+def test_a_mixture_has_its_shares_of_the_rows_and_any_step_can_be_asked_first(batching, widths):
+    straight = mixture(batching, widths)
+    steps = math.ceil(sum(part.rows for part in straight.statistics().sets.values()) / 4)
+    batches = [straight[step] for step in range(2 * steps)]  # two windows of buckets
+    set_R = np.concatenate([batch.set_B for batch in batches])
+    for number, share in enumerate((2 / 8, 5 / 8, 1 / 8)):
+        assert abs((set_R == number).sum() - share * len(set_R)) < 1.5
+    for step in (5, 2 * steps - 1, 0):
+        assert equal(mixture(batching, widths)[step], batches[step])
+    assert not equal(mixture(batching, widths, seed=8)[0], batches[0])
+
+
+@EVERY_KIND
+def test_a_row_of_a_mixture_is_of_one_set_and_each_set_is_gone_through_evenly(batching, widths):
+    made, seen_of = mixture(batching, widths, names=("one", "two")), {0: Counter(), 1: Counter()}
+    for step in range(60):
+        batch = made[step]
+        names = iter(batch.example_ids)
+        for of, segment_ids_T in zip(batch.set_B.tolist(), batch.segment_ids_BT, strict=True):
+            held = [next(names) for _ in range(segment_ids_T.max())]
+            assert {name[0] for name in held} == {"mx"[of]}
+            seen_of[of].update(held)
+    for of, count in ((0, 37), (1, 10)):
+        assert len(seen_of[of]) == count
+        if batching != "buckets":  # a window's last batches hold rows back
+            assert max(seen_of[of].values()) - min(seen_of[of].values()) <= 1
+
+
+def test_a_set_s_own_order_does_not_depend_on_the_others():
+    def order(*names: str) -> list[str]:
+        drawn = ids(mixture("padded", None, names=names), 60)
+        return [name for name in drawn if name.startswith("x")][:20]
+
+    assert order("one", "two") == order("two", "three") == order(*PARTS)
+
+
+@EVERY_KIND
+def test_the_statistics_of_a_mixture_are_those_of_as_many_rows_as_its_sets_have(batching, widths):
+    made = mixture(batching, widths)
+    said = made.statistics()
+    rows = sum(part.rows for part in said.sets.values())
+    batches = [made[step] for step in range(math.ceil(rows / 4))]
+    assert said.batches_of_width == Counter(batch.tokens_BT.shape[1] for batch in batches)
+    real = sum((batch.segment_ids_BT > 0).sum() for batch in batches)
+    assert said.utilisation == pytest.approx(real / sum(batch.tokens_BT.size for batch in batches))
+    assert [part.share for part in said.sets.values()] == [0.25, 0.625, 0.125]
+    assert said.steps_per_epoch == max(part.steps_per_pass for part in said.sets.values())
+    two = said.sets["two"]
+    assert two.steps_per_pass == two.rows / 0.625 / 4
+    assert made.statistics().sets.keys() == PARTS.keys()
+    assert mixed(batching, widths).statistics().sets == {}
+
+
+@pytest.mark.parametrize("widths", [3, (24, 40, 99)])
+def test_the_widths_of_a_mixture_are_those_that_its_batches_have(widths):
+    made = mixture("buckets", widths)
+    for steps in (1, 2, 7, 30):
+        assert made.widths(steps) == seen(made, steps)
+    assert set(seen(made, 200)) <= set(made.widths(10**6))

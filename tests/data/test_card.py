@@ -5,8 +5,10 @@ import numpy as np
 
 from tests.data.toys import TEMPLATE, data_config, example
 from tunix_exp.data import sources
-from tunix_exp.data.batches import Batches, laid_out
+from tunix_exp.data.batch import laid_out
+from tunix_exp.data.batches import Batches
 from tunix_exp.data.card import composition, data_card, example_text, rows_text
+from tunix_exp.data.mixture import Weighted
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenize import tokenize
 from tunix_exp.data.tokenizer import load_tokenizer
@@ -19,7 +21,7 @@ def statistics_of(read):
     """Of tokens and of batches."""
     tokenized = tokenize(read, RENDERER, BYTES, 64, "error")
     batches = Batches(
-        tokenized,
+        [Weighted(tokenized.kept)],
         seed=0,
         batch_size=1,
         max_tokens=64,

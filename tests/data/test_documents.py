@@ -10,6 +10,7 @@ from tunix_exp.data.batches import Batches
 from tunix_exp.data.documents import DocumentEncoder, pieces
 from tunix_exp.data.encode import Encoded
 from tunix_exp.data.example import Example
+from tunix_exp.data.mixture import Weighted
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.tokenize import tokenize
 from tunix_exp.data.tokenizer import END_OF_TEXT, load_tokenizer
@@ -41,7 +42,13 @@ def test_a_documents_tokens_are_all_in_the_batches_of_an_epoch(toy, batching):
     learnt = sum(len(text.encode()) + 1 for text in TEXTS)  # and the end of each
     assert made.kept.flat.learnt_N.sum() == learnt
     batches = Batches(
-        made, seed=0, batch_size=1, max_tokens=64, pad_id=256, batching=batching, bucket_widths=None
+        [Weighted(made.kept)],
+        seed=0,
+        batch_size=1,
+        max_tokens=64,
+        pad_id=256,
+        batching=batching,
+        bucket_widths=None,
     )
     steps = batches.statistics().rows
     found = [batches[step] for step in range(steps)]

@@ -23,6 +23,7 @@ def config(source, form="auto", only=None, limit=None, **named):
     return DataConfig(
         name="own",
         source=str(source),
+        mix=None,
         format=form,
         fields=RowFieldsConfig(**{**nothing, **named}),
         only=only,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.toys import TEMPLATE, TURNS, example, saved_tokenizer
-from tunix_exp.data.batches import laid_out
+from tunix_exp.data.batch import laid_out
 from tunix_exp.data.card import example_text
 from tunix_exp.data.config import TooLong
 from tunix_exp.data.encode import Encoder

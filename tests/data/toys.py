@@ -47,6 +47,7 @@ def data_config(
     return DataConfig(
         name="toy",
         source=str(source),
+        mix=None,
         format=form,
         only=only,
         fields=RowFieldsConfig(**{**FIELDS, "text": None, **changes}),

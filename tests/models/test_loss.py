@@ -13,6 +13,7 @@ from tunix_exp.models.loss import (
     first_best,
     positions_of,
     response_nll,
+    summed_and_rows_nll,
     summed_nll,
 )
 
@@ -111,6 +112,27 @@ def test_any_function_of_each_token_s_likelihood_has_the_gradients_of_the_defini
     wanted = jax.jit(jax.value_and_grad(expected, argnums=by))(params, jnp.float32(0))
     found = jax.jit(jax.value_and_grad(chunked, argnums=by))(params, jnp.float32(0))
     assert_close(found, wanted, roundings=8 * (D + V + T))
+
+
+@pytest.mark.parametrize("chunk_logits", [2**25, 4 * V])
+def test_the_losses_of_the_rows_come_beside_the_sum_and_change_nothing_of_it(chunk_logits):
+    model = Ends(None)
+    graphdef, params = nnx.split(model)
+
+    def alone(params):
+        return summed_nll(nnx.merge(graphdef, params), *batch(), 0.25, chunk_logits=chunk_logits)
+
+    def beside(params):
+        return summed_and_rows_nll(nnx.merge(graphdef, params), *batch(), 0.25, chunk_logits=chunk_logits)
+
+    loss, gradients = jax.value_and_grad(alone)(params)
+    (total, nll_B), same = jax.value_and_grad(beside, has_aux=True)(params)
+    assert jax.tree.map(bytes, (total, same)) == jax.tree.map(bytes, (loss, gradients))
+    assert_close(nll_B, response_nll(model, *batch(), chunk_logits=chunk_logits)[0], roundings=T)
+    assert_close(total, 0.25 * nll_B.sum(), roundings=T)
+    # Not a function of the parameters for whoever differentiates it.
+    _, of_rows = jax.value_and_grad(lambda params: beside(params)[1].sum())(params)
+    assert all(not leaf.any() for leaf in jax.tree.leaves(of_rows))
 
 
 @pytest.mark.parametrize("chunk_logits", LIMITS)

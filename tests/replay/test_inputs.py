@@ -133,12 +133,15 @@ def test_a_config_of_another_version_names_the_code_that_made_it(own, tmp_path, 
     assert "repeat it with the code that made it: version 0.1.0" in told
 
 
-def test_a_file_may_have_another_name_unless_its_rows_go_by_it():
+@pytest.mark.parametrize("key", ["data.source", "data.mix.notes.source"])
+def test_a_file_may_have_another_name_unless_its_rows_go_by_it(key):
     def refuse(id_field, source):
-        settings = {"data.source": "there/train.jsonl", "data.fields.id": id_field}
-        inputs._refuse_other_stem(
-            SimpleNamespace(setting=settings.__getitem__), "data.source", "data", source
-        )
+        settings = {key.replace("source", "fields.id"): id_field, key: "there/train.jsonl"}
+        settings.setdefault("data.fields.id", None)
+        run = SimpleNamespace(setting=settings.__getitem__, config={"data": {"fields": {"id": None}}})
+        if key != "data.source":
+            run.config["data"]["mix"] = {"notes": {"fields": {} if id_field is None else {"id": id_field}}}
+        inputs._refuse_other_stem(run, key, source)
 
     refuse("id", "here/other.jsonl")
     refuse(None, "here/train.jsonl")

@@ -1,23 +1,22 @@
 """Batches as a pure function of (seed, step): the data state of a run is its step number."""
 
 import functools
+import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
-import grain
 import numpy as np
 
-from tunix_exp.data.packing import best_fit, least_padding, may_close
-from tunix_exp.data.tokenize import Tokenized
-from tunix_exp.data.tokens import Piece, TokenizedExample
+from tunix_exp.data.batch import Batch, laid_out
+from tunix_exp.data.mixture import Interleaved, Weighted
+from tunix_exp.data.packing import least_padding, may_close
+from tunix_exp.data.shuffled import ShuffledRows
 from tunix_exp.errors import UserError
 
 Batching = Literal["padded", "buckets", "packed"]
-Row = Sequence[TokenizedExample | Piece]
-"""The examples of one row, in their order."""
 
 # Grain takes 32 bits of seed.
 _MOST_SEED = 2**32 - 1
@@ -27,25 +26,23 @@ _MOST_DRAWS = 500_000
 _ROW_DRAWS = 20
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """One batch on the host.
+@dataclass(frozen=True, slots=True)
+class PartStatistics:
+    """What one set is of a mixture: its share of the rows, and the steps of one pass through it."""
 
-    `tokens_BT` int32, padded at the right; `segment_ids_BT` int32, 1, 2, … for the examples of a row and 0
-    where it is padding; `loss_mask_BT` bool, true where the token is learnt, as each example says.
-    """
-
-    tokens_BT: np.ndarray
-    segment_ids_BT: np.ndarray
-    loss_mask_BT: np.ndarray
-    example_ids: tuple[str, ...]
+    examples: int
+    rows: int
+    share: float
+    steps_per_pass: float
 
 
 @dataclass(frozen=True, slots=True)
 class BatchStatistics:
     """How one epoch goes into batches; `utilisation` is real tokens over all of them, padding included.
 
-    `batches_of_width` counts the batches of an epoch, rounded up to whole ones.
+    `batches_of_width` counts the batches of an epoch, rounded up to whole ones. Of a mixture both are of as
+    many rows as all its sets have, and an epoch is a pass through the set that takes longest; `sets` are its
+    parts by name, none of what is no mixture.
     """
 
     batching: Batching
@@ -55,6 +52,7 @@ class BatchStatistics:
     steps_per_epoch: float
     utilisation: float
     batches_of_width: dict[int, int]
+    sets: dict[str, PartStatistics]
 
     def describe(self) -> str:
         """The same in a line."""
@@ -65,13 +63,22 @@ class BatchStatistics:
             f"({widths}); padding: {100 * (1 - self.utilisation):.1f} % of the token slots"
         )
 
+    def describe_sets(self) -> Iterator[str]:
+        """The same of a mixture's sets, a line each."""
+        for name, one in self.sets.items():
+            yield (
+                f"{name}: {100 * one.share:.1f} % of the rows; its {one.rows} are gone through in"
+                f" {one.steps_per_pass:.1f} steps"
+            )
+
 
 class Batches:
     """`batches[step]` is the batch of that step, from 0, without end.
 
-    A row is one example, or with `packed` as many as best-fit puts into `max_tokens`. Every epoch is a new
-    shuffle of the rows (and of what they hold); where the batch size does not divide them, a batch holds the
-    end of one epoch and the beginning of the next.
+    A row is one example, or with `packed` as many of one set as best-fit puts into `max_tokens`. Every epoch
+    is a new shuffle of a set's rows (and of what they hold); where the batch size does not divide them, a
+    batch holds the end of one epoch and the beginning of the next. The rows of several sets come in the order
+    of `Interleaved`, and each set in a shuffle of its own.
 
     With `buckets` each row goes, in that order, to the batch of its width, and a batch comes when it is full.
     At the end of an epoch's steps, rounded up, the batches begun for neighbouring widths are joined: those
@@ -80,7 +87,7 @@ class Batches:
 
     def __init__(
         self,
-        tokenized: Tokenized,
+        sets: Sequence[Weighted],
         *,
         seed: int,
         batch_size: int,
@@ -94,18 +101,22 @@ class Batches:
             raise UserError(
                 f"the seed {seed} is out of range", where="seed", remedy=f"choose one from 0 to {_MOST_SEED}"
             )
-        self._kept = tokenized.kept
         self._batching: Batching = batching
         self._batch_size = batch_size
         self._pad_id = pad_id
-        self._lengths_N = lengths = self._kept.lengths_K
-        # Row r has the examples members_N[starts_R[r]:starts_R[r + 1]].
-        if batching == "packed":
-            self._members_N, self._starts_R = best_fit(lengths, max_tokens)
-        else:
-            self._members_N, self._starts_R = np.arange(len(lengths)), np.arange(len(lengths) + 1)
-        self._rows = len(self._starts_R) - 1
-        self._row_lengths_R = np.add.reduceat(lengths[self._members_N], self._starts_R[:-1])
+        self._sets = [
+            ShuffledRows(
+                one.kept,
+                seed=seed if len(sets) == 1 else _seed_of(one.name, seed),
+                max_tokens=max_tokens,
+                is_packed=batching == "packed",
+            )
+            for one in sets
+        ]
+        self._names = [one.name for one in sets]
+        self._order = Interleaved([one.weight for one in sets])
+        lengths = np.concatenate([one.kept.lengths_K for one in sets])
+        self._rows = sum(map(len, self._sets))
         if isinstance(bucket_widths, int):
             self._widths = least_padding(lengths, bucket_widths, max_tokens)
         elif bucket_widths is not None:
@@ -113,69 +124,70 @@ class Batches:
         else:
             self._widths = (max_tokens,)
         self._window_steps = math.ceil(self._rows / batch_size)
-        self._shuffled = grain.MapDataset.range(self._rows).seed(seed).shuffle().repeat()
-        self._windows = self._shuffled.batch(self._window_steps * batch_size)
-        shuffled = grain.MapDataset.range(len(lengths)).seed(seed).shuffle().repeat()
-        self._fillings = shuffled.batch(len(lengths))
         # The one that the loop is in, and the one that it fetches the next batch from.
         self._window = functools.lru_cache(maxsize=2)(self._sorted_window)
-        self._filling = functools.lru_cache(maxsize=2)(self._shuffled_filling)
 
     @property
     def steps_per_epoch(self) -> float:
-        """How many steps see every example once."""
-        return self._rows / self._batch_size
+        """How many steps see every example at least once, and those of one set no more than once."""
+        return max(self._steps_per_pass)
+
+    @property
+    def _steps_per_pass(self) -> list[float]:
+        """How many steps see every example of each set once."""
+        shares = self._order.shares
+        return [len(one) / share / self._batch_size for one, share in zip(self._sets, shares, strict=True)]
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of `step`; the same for the same seed, whatever was asked before."""
         if step < 0:
             raise IndexError(f"steps count from 0; got {step}")
-        drawn, width = self._drawn(step)
-        rows = []
-        for row, epoch in drawn:
-            members = self._members_N[self._starts_R[row] : self._starts_R[row + 1]]
-            rows.append(members if self._batching != "packed" else self._filling(epoch)[members])
-        pieces = [[self._kept.piece(place) for place in row] for row in rows]
-        ids = self._kept.ids(np.concatenate(rows))
-        return laid_out(pieces, ids, width=width, pad_id=self._pad_id)
+        set_B, number_B, width = self._drawn(step)
+        numbers = zip(set_B.tolist(), number_B.tolist(), strict=True)
+        drawn = [(of, self._sets[of].examples(number)) for of, number in numbers]
+        pieces = [[self._sets[of].kept.piece(place) for place in members] for of, members in drawn]
+        ids: dict[int, Iterator[str]] = {}
+        for of in {of for of, _ in drawn}:
+            ids[of] = iter(self._sets[of].kept.ids(np.concatenate([row for one, row in drawn if one == of])))
+        names = tuple(next(ids[of]) for of, members in drawn for _ in members)
+        return laid_out(pieces, names, set_B, width=width, pad_id=self._pad_id)
 
-    def _drawn(self, step: int) -> tuple[list[tuple[int, int]], int]:
-        """The rows of the step's batch, each with its epoch, and the batch's width."""
+    def _drawn(self, step: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """Of the rows in the step's batch each one's set and its number there, and the batch's width."""
         if len(self._widths) == 1:
             # The order of the rows is that of the batches: none but these has to be drawn.
-            places = range(step * self._batch_size, (step + 1) * self._batch_size)
-            return [(self._row_at(place), place // self._rows) for place in places], self._widths[0]
+            start = step * self._batch_size
+            return *self._order.between(start, start + self._batch_size), self._widths[0]
         window, within = divmod(step, self._window_steps)
-        rows_P, place_SB, width_S = self._window(window)
-        first = window * len(rows_P)
-        drawn = [(int(rows_P[place]), int(first + place) // self._rows) for place in place_SB[within]]
-        return drawn, int(width_S[within])
-
-    def _row_at(self, place: int) -> int:
-        return cast(int, self._shuffled[place])
+        (set_P, number_P), place_SB, width_S = self._window(window)
+        places_B = place_SB[within]
+        return set_P[places_B], number_P[places_B], int(width_S[within])
 
     def widths(self, steps: int) -> tuple[int, ...]:
         """The widths, ascending, that the batches of the first `steps` steps have.
 
         Where that would take a shuffle of too many epochs, the widths that their batches may have: those that
-        some order of the rows gives.
+        some order of the rows gives, of a mixture those of all rows.
         """
         rows, in_window = self._rows, self._window_steps * self._batch_size
-        bucket_R = np.searchsorted(self._widths, self._row_lengths_R)
+        bucket_R = np.searchsorted(self._widths, np.concatenate([one.lengths_R for one in self._sets]))
         possible = {self._widths[bucket] for bucket in np.unique(bucket_R)}
         if len(possible) == 1:
             return tuple(possible)
         found: set[int] = set()
         windows = range(math.ceil(steps / self._window_steps))
-        # Whole epochs hold the same rows in any order: one window tells of all.
-        alike = in_window % rows == 0
+        # Whole epochs of one set hold the same rows in any order: one window tells of all.
+        is_mixed = len(self._sets) > 1
+        alike = not is_mixed and in_window % rows == 0
         to_see = min(len(windows), 1 if alike else max(1, _MOST_DRAWS // self._draws_of(in_window)))
         for window in windows[:to_see]:
             found |= set(self._window(window)[2][: steps - window * self._window_steps].tolist())
             if found == possible:
                 break
         else:
-            if not alike:
+            if is_mixed and windows[to_see:]:
+                found = possible
+            elif not alike:
                 counts_K = np.bincount(bucket_R, minlength=len(self._widths))
                 for start in {window * in_window % rows for window in windows[to_see:]}:
                     closing = may_close(counts_K, self._batch_size, start=start, size=in_window)
@@ -184,63 +196,48 @@ class Batches:
 
     def _draws_of(self, count: int) -> int:
         """What it costs to shuffle so many rows: Grain draws from 2¹⁶ until a number is one of the rows."""
-        return count * max(_ROW_DRAWS, 2**16 // self._rows)
+        return count * max(_ROW_DRAWS, 2**16 // min(map(len, self._sets)))
 
     def statistics(self) -> BatchStatistics:
         """How the first epoch goes into batches."""
-        if len(self._widths) == 1:
-            # One epoch, and what fills its last batch.
-            more = range(self._rows, self._window_steps * self._batch_size)
-            tokens = self._row_lengths_R.sum() + sum(self._row_lengths_R[self._row_at(one)] for one in more)
-            batches = {self._widths[0]: self._window_steps}
-        else:
-            rows_P, _, width_S = self._window(0)
-            tokens = self._row_lengths_R[rows_P].sum()
-            batches = dict(sorted(Counter(width_S.tolist()).items()))
+        rows = self._window_steps * self._batch_size
+        set_P, _ = self._order.between(0, rows)
+        counts = np.bincount(set_P, minlength=len(self._sets)).tolist()
+        tokens = sum(one.tokens(count) for one, count in zip(self._sets, counts, strict=True))
+        batches = {self._widths[0]: self._window_steps}
+        if len(self._widths) > 1:
+            batches = dict(sorted(Counter(self._window(0)[2].tolist()).items()))
         slots = sum(width * count for width, count in batches.items()) * self._batch_size
+        examples = sum(len(one.kept) for one in self._sets)
         return BatchStatistics(
             batching=self._batching,
-            examples=len(self._kept),
+            examples=examples,
             rows=self._rows,
-            examples_per_row=len(self._kept) / self._rows,
+            examples_per_row=examples / self._rows,
             steps_per_epoch=self.steps_per_epoch,
             utilisation=float(tokens / slots),
             batches_of_width=batches,
+            sets=dict(zip(self._names, self._parts(), strict=True)) if len(self._sets) > 1 else {},
         )
 
-    def _sorted_window(self, window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _parts(self) -> Iterator[PartStatistics]:
+        for one, share, steps in zip(self._sets, self._order.shares, self._steps_per_pass, strict=True):
+            yield PartStatistics(len(one.kept), len(one), share, steps)
+
+    def _sorted_window(self, window: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
         """The next rows as they come, which of them each batch holds, and the batch's width."""
-        rows_P = cast(np.ndarray, self._windows[window])
-        bucket_P = np.searchsorted(self._widths, self._row_lengths_R[rows_P])
+        count = self._window_steps * self._batch_size
+        set_P, number_P = self._order.between(window * count, (window + 1) * count)
+        length_P = np.zeros(count, np.int64)
+        for of, one in enumerate(self._sets):
+            length_P[set_P == of] = one.lengths_R[one.rows(number_P[set_P == of])]
+        bucket_P = np.searchsorted(self._widths, length_P)
         place_SB = np.argsort(bucket_P, kind="stable").reshape(-1, self._batch_size)
         # A batch is full when the last of its rows has come.
         place_SB = place_SB[np.argsort(place_SB.max(axis=1))]
-        return rows_P, place_SB, np.array(self._widths)[bucket_P[place_SB].max(axis=1)]
-
-    def _shuffled_filling(self, epoch: int) -> np.ndarray:
-        """Which example stands for each index of the packed rows: any that is as long."""
-        shuffled_N = cast(np.ndarray, self._fillings[epoch])
-        filling_N = np.empty_like(shuffled_N)
-        by_length_N = np.argsort(self._lengths_N, kind="stable")
-        filling_N[by_length_N] = shuffled_N[np.argsort(self._lengths_N[shuffled_N], kind="stable")]
-        return filling_N
+        return (set_P, number_P), place_SB, np.array(self._widths)[bucket_P[place_SB].max(axis=1)]
 
 
-def laid_out(rows: Sequence[Row], ids: tuple[str, ...], *, width: int, pad_id: int) -> Batch:
-    """The rows as one batch of `width` columns: the examples of a row one after another, then padding.
-
-    `ids` are those of all examples in their order.
-    """
-    shape = (len(rows), width)
-    tokens_BT = np.full(shape, pad_id, dtype=np.int32)
-    segment_ids_BT = np.zeros(shape, dtype=np.int32)
-    loss_mask_BT = np.zeros(shape, dtype=bool)
-    for place, row in enumerate(rows):
-        start = 0
-        for segment, example in enumerate(row, start=1):
-            end = start + len(example.tokens_T)
-            tokens_BT[place, start:end] = example.tokens_T
-            segment_ids_BT[place, start:end] = segment
-            loss_mask_BT[place, start:end] = example.learnt_T
-            start = end
-    return Batch(tokens_BT, segment_ids_BT, loss_mask_BT, ids)
+def _seed_of(name: str, seed: int) -> int:
+    """A seed for one set of several: its order does not depend on which others there are."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:4])

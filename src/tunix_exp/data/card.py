@@ -1,11 +1,12 @@
 """What a run says about its data: the card's figures, and one example as the model sees it."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
-from tunix_exp.data.batches import Batch, BatchStatistics
+from tunix_exp.data.batch import Batch
+from tunix_exp.data.batches import BatchStatistics
 from tunix_exp.data.config import DataConfig, Learn
 from tunix_exp.data.example import Example
 from tunix_exp.data.picture import marked, pictured
@@ -15,10 +16,17 @@ from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.data.tokens import TokenizedExample
 
 
+class SetFacts(NamedTuple):
+    """What the card says of one training set."""
+
+    examples: ExampleSet
+    statistics: TokenStatistics
+
+
 def data_card(
     config: DataConfig,
-    facts: SourceFacts,
-    examples: Sequence[Example],
+    sets: Mapping[str, SetFacts],
+    examples: ExampleSet,
     statistics: TokenStatistics,
     batches: BatchStatistics,
     tokenizer: Tokenizer,
@@ -30,10 +38,11 @@ def data_card(
 ) -> dict[str, Any]:
     """The sets, their hashes, what became of their rows, and how text was made, ready for JSON.
 
-    The three about evaluation are None together, where nothing is evaluated.
+    `examples` and `statistics` are of all training sets together; of a mixture each has its own besides. The
+    three about evaluation are None together, where nothing is evaluated.
     """
     return {
-        "train": {"name": config.name, **asdict(facts)},
+        "train": _train(config, sets, examples),
         "eval": None if eval_facts is None else {"name": eval_name, **asdict(eval_facts)},
         "overlap": {"training_questions_held_out": overlap_count, "allowed": config.allow_eval_overlap},
         "composition": composition(examples),
@@ -57,6 +66,29 @@ def data_card(
             "eos_id": tokenizer.eos_id,
             "end_id": tokenizer.end_id,
             "pad_id": tokenizer.pad_id,
+        },
+    }
+
+
+def _train(config: DataConfig, sets: Mapping[str, SetFacts], examples: ExampleSet) -> dict[str, Any]:
+    facts = examples.facts
+    if config.mix is None:
+        return {"name": config.name, **asdict(facts)}
+    return {
+        "name": config.name,
+        "rows": facts.rows,
+        "rows_read": facts.rows_read,
+        "sha256": facts.sha256,
+        "sets": {
+            name: {
+                "weight": config.mix[name].weight,
+                **asdict(one.examples.facts),
+                "only": config.mix[name].only,
+                "max_rows": config.mix[name].max_rows,
+                "composition": composition(one.examples),
+                "statistics": asdict(one.statistics),
+            }
+            for name, one in sets.items()
         },
     }
 

@@ -1,9 +1,10 @@
 """The data group: where training examples come from and how they become text and tokens."""
 
 import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from tunix_exp.models.families.registry import chat_templates
 from tunix_exp.references import ReferenceText
@@ -121,11 +122,35 @@ Only = dict[Name, Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]
 """Values by field: rows that have another value there are left out."""
 
 
+class SourceConfig(Config):
+    """Rows of one source: what `data` says of a set alone, and `data.mix` of each of several."""
+
+    source: ReferenceText
+    format: Format
+    fields: RowFieldsConfig
+    only: Only | None
+    max_rows: Rows | None
+
+
+class MixedConfig(SourceConfig):
+    """One set of a mixture; rows are drawn in proportion to the weights."""
+
+    weight: Annotated[float, Field(strict=False, gt=0, le=1e9)]
+
+
+SetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
+
+
 class DataConfig(Config):
-    """The training set; evaluation renders its items with the same template."""
+    """The training set; evaluation renders its items with the same template.
+
+    With `mix` there are several, by name: `source` is then null. What one of them leaves out of `format`,
+    `fields`, `only` and `max_rows` is as it stands here.
+    """
 
     name: Name
-    source: ReferenceText
+    source: ReferenceText | None
+    mix: Annotated[dict[SetName, MixedConfig], Field(min_length=2, max_length=100)] | None
     format: Format
     fields: RowFieldsConfig
     only: Only | None
@@ -137,3 +162,36 @@ class DataConfig(Config):
     too_long: TooLong
     max_rows: Rows | None
     allow_eval_overlap: bool
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_set_has_what_it_leaves_out(cls, value: Any) -> Any:
+        """Each set of `mix` with the keys of `data` that it does not have itself."""
+        if not isinstance(value, Mapping) or not isinstance(value.get("mix"), Mapping):
+            return value
+        return {**value, "mix": {name: _filled(one, value) for name, one in value["mix"].items()}}
+
+    @model_validator(mode="after")
+    def _one_set_or_several(self) -> "DataConfig":
+        if (self.source is None) == (self.mix is None):
+            both = {"source": self.source, "mix": self.mix}
+            says = "one of them is the training data; name a source, or several sets in mix with source=null"
+            raise ValueError(contradiction(both, says))
+        return self
+
+    @property
+    def sets(self) -> "Mapping[str, DataConfig | SourceConfig]":
+        """The sources by the names of their sets; a lone one has none."""
+        return {"": self} if self.mix is None else self.mix
+
+
+def _filled(one: Any, group: Mapping[str, Any]) -> Any:
+    if not isinstance(one, Mapping):
+        return one
+    shared = {key: group[key] for key in ("format", "only", "max_rows") if key in group}
+    fields = group.get("fields")
+    own = one.get("fields", {})
+    if isinstance(fields, Mapping) and isinstance(own, Mapping):
+        shared["fields"] = fields
+        one = {**one, "fields": {**fields, **own}}
+    return {**shared, **one}

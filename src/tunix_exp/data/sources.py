@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
 from pydantic import TypeAdapter
 
 from tunix_exp.data import cache
-from tunix_exp.data.config import DataConfig, FieldsConfig, Format
+from tunix_exp.data.config import DataConfig, FieldsConfig, Format, SourceConfig
 from tunix_exp.data.equals import Equals, Ids
 from tunix_exp.data.example import Example, normalised, shortened
 from tunix_exp.data.files import Opened, open_source
@@ -17,8 +17,9 @@ from tunix_exp.data.formats import resolve
 from tunix_exp.data.reading.part import BadRow, Part, Seen, digest_of
 from tunix_exp.data.reading.values import kind_of
 from tunix_exp.data.rows import RowReader, is_missing, value_at
-from tunix_exp.data.table import ExampleTable, TableWriter, mapped
+from tunix_exp.data.table import ExampleTable, TableWriter, concatenated, mapped
 from tunix_exp.errors import UserError
+from tunix_exp.evidence.sections import digest_of_sets
 from tunix_exp.host_memory import no_garbage_sought
 from tunix_exp.json_text import printable
 
@@ -97,10 +98,42 @@ class Problem:
     remedy: str
 
 
-def read(config: DataConfig) -> ExampleSet:
-    """The training examples, every row sound; raises UserError with all faults, ten of them in full."""
-    reading = _Reading(config.source, config.format, config.fields, config.only, config.max_rows, "data")
-    return reading.done(questions_distinct=False)
+def read(config: DataConfig | SourceConfig, name: str = "") -> ExampleSet:
+    """The examples of one training set, every row sound; raises UserError with all faults, ten of them in
+    full.
+
+    The `name` of a set of a mixture stands before the ids of its rows.
+    """
+    assert config.source is not None  # a mixture has a source for each of its sets
+    key, prefix = (f"data.mix.{name}", f"{name}:") if name else ("data", "")
+    asked = config.format, config.fields, config.only, config.max_rows
+    return _Reading(config.source, *asked, key, prefix=prefix).done(questions_distinct=False)
+
+
+def read_sets(config: DataConfig) -> dict[str, ExampleSet]:
+    """The training examples by their sets; a set that is alone has no name."""
+    return {name: read(one, name) for name, one in config.sets.items()}
+
+
+def joined(sets: Mapping[str, ExampleSet]) -> ExampleSet:
+    """The examples of all sets, one after another; of several the facts are what they have in common."""
+    if len(sets) == 1:
+        return next(iter(sets.values()))
+    facts = [one.facts for one in sets.values()]
+    counts = sum((Counter(one.counts) for one in facts), Counter[str]())
+    together = replace(
+        facts[0],
+        source=", ".join(sets),
+        rows=sum(one.rows for one in facts),
+        rows_read=sum(one.rows_read for one in facts),
+        sha256=digest_of_sets({name: one.facts.sha256 for name, one in sets.items()}),
+        hashed="the name and the hash of each set, a line each",
+        revision=None,
+        files=sum(one.files for one in facts),
+        fields={part: field for one in facts for part, field in one.fields.items()},
+        counts=dict(sorted(counts.items())),
+    )
+    return ExampleSet(concatenated([one.examples for one in sets.values()]), together)
 
 
 def read_items(
@@ -121,8 +154,11 @@ class _Reading:
         only: Mapping[str, Sequence[str]] | None,
         limit: int | None,
         key: str,
+        *,
+        prefix: str = "",
     ) -> None:
         self._source, self._fields = source, fields
+        self._prefix = prefix  # of the rows' ids
         self._form: Format = form
         self._only, self._limit, self._key = only or {}, limit, key
         self._where = f"{key}.source"
@@ -138,6 +174,7 @@ class _Reading:
         files = [part.file for part in opened.parts if part.file is not None]
         fields = self._fields.model_dump()
         settings = [self._form, fields, dict(self._only), self._limit, questions_distinct, self._source]
+        settings.append(self._prefix)
         folder = cache.folder_for(files, "examples", *settings)
         if folder is None:
             table, facts = self._read_all(opened, TableWriter(), questions_distinct)
@@ -205,7 +242,8 @@ class _Reading:
                     self._wanted -= 1
                     self._counts["filtered_out"] += 1
                     continue
-                yield self._read(record, place).example(record, place, f"{part.stem}-{number:06d}")
+                example = self._read(record, place).example(record, place, f"{part.stem}-{number:06d}")
+                yield replace(example, id=self._prefix + example.id) if self._prefix else example
             except BadRow as fault:
                 self._refused(place, fault)
 

@@ -1,5 +1,7 @@
 """What became of the rows of a set, and how long they are."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,17 +69,37 @@ class Fate:
 
 def token_statistics(kept: Tokens, rows_read: int, fate: Fate) -> TokenStatistics:
     """Of the tokens that were kept, and what became of the other rows."""
-    prompt_K, total_K = kept.flat.prompt_K, kept.lengths_K
+    return _statistics([kept], rows_read, fate)
+
+
+def statistics_of_all(sets: Sequence[tuple[Tokens, TokenStatistics]]) -> TokenStatistics:
+    """The same of several sets together."""
+    if len(sets) == 1:
+        return sets[0][1]
+    each = [statistics for _, statistics in sets]
+    names = sum((Counter(one.special_names.names) for one in each), Counter[str]())
+    fate = Fate(
+        tuple(id_ for one in each for id_ in one.shortened_ids),
+        tuple(id_ for one in each for id_ in one.dropped_ids),
+        NamesInText(sum(one.special_names.rows for one in each), dict(sorted(names.items()))),
+    )
+    return _statistics([kept for kept, _ in sets], sum(one.rows_read for one in each), fate)
+
+
+def _statistics(sets: Sequence[Tokens], rows_read: int, fate: Fate) -> TokenStatistics:
+    prompt_K = np.concatenate([kept.flat.prompt_K for kept in sets])
+    total_K = np.concatenate([kept.lengths_K for kept in sets])
+    learnt = sum(int(kept.flat.learnt_N.sum()) for kept in sets)
     return TokenStatistics(
         rows_read=rows_read,
         rows_kept=rows_read - len(fate.dropped_ids),
-        pieces=len(kept),
+        pieces=len(total_K),
         rows_shortened=len(fate.shortened_ids),
         rows_dropped=len(fate.dropped_ids),
         prompt_tokens=_lengths(prompt_K),
         response_tokens=_lengths(total_K - prompt_K),
         total_tokens=_lengths(total_K),
-        supervised_share=float(kept.flat.learnt_N.sum() / total_K.sum()),
+        supervised_share=float(learnt / total_K.sum()),
         shortened_ids=fate.shortened_ids,
         dropped_ids=fate.dropped_ids,
         special_names=fate.special_names,

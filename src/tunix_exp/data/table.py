@@ -128,6 +128,11 @@ def mapped(file: str) -> ExampleTable:
     return ExampleTable(pa.ipc.open_file(pa.memory_map(file)).read_all())
 
 
+def concatenated(tables: Sequence[ExampleTable]) -> ExampleTable:
+    """The examples of all tables, one after another; nothing is copied."""
+    return ExampleTable(pa.concat_tables([table._table for table in tables]))
+
+
 def table_of(examples: Sequence[Example]) -> ExampleTable:
     """These examples."""
     writer = TableWriter()

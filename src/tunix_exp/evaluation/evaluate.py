@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from tunix_exp.data.batches import laid_out
+from tunix_exp.data.batch import laid_out
 from tunix_exp.data.packing import least_padding, round_up
 from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.data.tokens import TokenizedExample

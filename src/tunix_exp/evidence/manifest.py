@@ -40,7 +40,7 @@ class RunManifest(Config):
     seed: int | None
     model: records.Model | None
     adapter: records.LoRA | None
-    data: records.Data | None
+    data: records.Data | records.Mixture | None
     eval: records.Evaluated | None
     devices: tuple[Word, ...] | None
     platform: Word | None

@@ -34,7 +34,7 @@ from tunix_exp.schema import Config
 
 LISTING = "PACK.json"
 RUN, INPUTS, README = "run", "inputs", "README.md"
-PACKED_KEYS = ("data.source", "eval.source")
+_PACKED_KEY = re.compile(r"data\.source|data\.mix\.[A-Za-z0-9_-]+\.source|eval\.source")
 SUFFIXES = (".tar.gz", ".tar")
 
 
@@ -115,6 +115,11 @@ def pack(run: VerifiedRun, out: Path | None, *, inputs: Mapping[str, Path], read
     return Packed(target, layout.file_digest(target), len(contents), target.stat().st_size)
 
 
+def is_packed_key(key: str) -> bool:
+    """Whether the key names a file that a pack may hold."""
+    return _PACKED_KEY.fullmatch(key) is not None
+
+
 def is_pack(path: Path) -> bool:
     """Whether `path` is a file, which only an archive can be, or an archive's folder, unpacked."""
     return path.is_file() or (path / LISTING).is_file()
@@ -143,7 +148,7 @@ def packed_inputs(run: Path) -> dict[str, Path]:
     listing = listing_of(folder)
     for key, name in listing.inputs.items():
         is_inside = name in listing.files and name.startswith(f"{INPUTS}/{key}/")
-        if key not in PACKED_KEYS or not is_inside or ".." in PurePosixPath(name).parts:
+        if not is_packed_key(key) or not is_inside or ".." in PurePosixPath(name).parts:
             raise UserError(
                 f"`{key}` is said to lie in `{name}`, where no input is packed",
                 where=str(folder / LISTING),

@@ -1,5 +1,7 @@
 """The sections of `run_manifest.json`: what is recorded of code, machine, model, data and result."""
 
+import hashlib
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -84,6 +86,37 @@ class Data(Config):
     source: Word
     rows: Count
     sha256: Sha256
+
+
+class MixedSet(Config):
+    """One of several sets: as `Data`, and its weight."""
+
+    source: Word
+    weight: Amount
+    rows: Count
+    sha256: Sha256
+
+
+class Mixture(Config):
+    """The training sets of a mixture by name: their rows in all, and the sha256 that stands for all."""
+
+    name: Word
+    rows: Count
+    sha256: Sha256
+    sets: dict[Word, MixedSet]
+
+
+def digest_of_sets(digests: Mapping[str, str]) -> str:
+    """The sha256 that stands for several sets, of their names and hashes."""
+    lines = "".join(f"{name} {digest}\n" for name, digest in digests.items())
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def training_sources(data: Data | Mixture) -> dict[str, Data | MixedSet]:
+    """What is recorded of each source of training rows, by the config key that names it."""
+    if isinstance(data, Data):
+        return {"data.source": data}
+    return {f"data.mix.{name}.source": one for name, one in data.sets.items()}
 
 
 class ItemsEval(Config):

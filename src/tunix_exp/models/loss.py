@@ -3,6 +3,8 @@
 Training and held-out evaluation both stand on these few lines. S, N and K are the axes of `chunks`.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -50,7 +52,28 @@ def summed_nll(
     """The negative log-likelihood (nats) of all marked tokens times `scale`, to be differentiated."""
     x_BTD, table_VD, target_BT, counted_BT = _predictions(model, tokens_BT, segment_ids_BT, loss_mask_BT)
     weight_BT = counted_BT * jnp.float32(scale)
-    return weighted_nll(model.unembedding, chunk_logits, table_VD, x_BTD, target_BT, weight_BT)
+    found: Any = weighted_nll(model.unembedding, chunk_logits, False, table_VD, x_BTD, target_BT, weight_BT)
+    return found[0]
+
+
+def summed_and_rows_nll(
+    model: LanguageModel,
+    tokens_BT: Int[Array, "B T"],
+    segment_ids_BT: Int[Array, "B T"],
+    loss_mask_BT: Bool[Array, "B T"],
+    scale: Float[Array, ""] | float = 1.0,
+    *,
+    chunk_logits: int = CHUNK_LOGITS,
+) -> tuple[Float[Array, ""], Float[Array, " B"]]:
+    """As `summed_nll`, and unscaled the negative log-likelihood (nats) of each row's marked tokens.
+
+    Only the first is to be differentiated. Both come of one pass over the logits.
+    """
+    x_BTD, table_VD, target_BT, counted_BT = _predictions(model, tokens_BT, segment_ids_BT, loss_mask_BT)
+    weight_BT = counted_BT * jnp.float32(scale)
+    found: Any = weighted_nll(model.unembedding, chunk_logits, True, table_VD, x_BTD, target_BT, weight_BT)
+    total, (nll_BT,) = found
+    return total, jnp.sum(jax.lax.stop_gradient(nll_BT), axis=1)
 
 
 def each_nll(

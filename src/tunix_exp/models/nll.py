@@ -45,33 +45,38 @@ def token_nll(
     return chunks.back(nll_SN, counted_BT.shape)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def weighted_nll(
     unembedding: Unembedding,
     chunk_logits: int,
+    is_kept: bool,
     table_VD: Array,
     x_BTD: Array,
     target_BT: Array,
     weight_BT: Array,
-) -> Array:
-    """The sum of the targets' negative log-likelihoods, each times its weight."""
+) -> tuple[Array, tuple[Array, ...]]:
+    """The sum of the targets' negative log-likelihoods, each times its weight; where `is_kept`, also each of
+    those that weigh, [B, T], of which nothing is a function of the parameters.
+    """
     nll_BT = token_nll(unembedding, table_VD, x_BTD, target_BT, weight_BT != 0, chunk_logits=chunk_logits)
-    return jnp.sum(nll_BT * weight_BT)
+    return jnp.sum(nll_BT * weight_BT), (nll_BT,) if is_kept else ()
 
 
 def _weighted_fwd(
     unembedding: Unembedding,
     chunk_logits: int,
+    is_kept: bool,
     table: CustomVJPPrimal,
     x: CustomVJPPrimal,
     target: CustomVJPPrimal,
     weight: CustomVJPPrimal,
-) -> tuple[Array, tuple[Array | None, Array]]:
+) -> tuple[tuple[Array, tuple[Array, ...]], tuple[Array | None, Array]]:
     """The sum and its gradients, in one pass: so no chunk's logits are computed a second time."""
-    table_VD, x_BTD, target_BT, weight_BT = (part.value for part in (table, x, target, weight))
-    return _gradients(
-        unembedding, chunk_logits, table_VD, x_BTD, target_BT, weight_BT, is_trained=table.perturbed
+    given = (part.value for part in (table, x, target, weight))
+    total, each, gradients = _gradients(
+        unembedding, chunk_logits, *given, is_trained=table.perturbed, is_kept=is_kept
     )
+    return (total, each), gradients
 
 
 def _gradients(
@@ -83,16 +88,18 @@ def _gradients(
     weight_BT: Array,
     *,
     is_trained: bool,
-) -> tuple[Array, tuple[Array | None, Array]]:
-    """The weighted sum of the negative log-likelihoods, and its gradients by table and stream.
+    is_kept: bool = False,
+) -> tuple[Array, tuple[Array, ...], tuple[Array | None, Array]]:
+    """The weighted sum of the negative log-likelihoods, each of them where `is_kept`, and the sum's gradients
+    by table and stream.
 
     That of a frozen table is not among them: it is a third of the products, and as large as the table.
     """
     chunks = Chunks.of(x_BTD, target_BT, weight_BT, chunk_logits // table_VD.shape[0])
     dtype = unembedding.compute_dtype
 
-    def piece(index: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        total, dx_SND, *dtable_VD = carry
+    def piece(index: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        total, dx_SND, kept, *dtable_VD = carry
         x_KD, target_K, weight_K = chunks[index]
         raw_KV = unembedding.product(x_KD, table_VD)
         soft = soft_max(unembedding, x_KD, table_VD, target_K, unembedding.capped(raw_KV))
@@ -124,19 +131,27 @@ def _gradients(
         return (
             total + jnp.sum(soft.nll_K * weight_K),
             chunks.put(dx_SND, dx_KD.astype(dx_SND.dtype), index),
+            tuple(chunks.put(nll_SN, jnp.where(weight_K != 0, soft.nll_K, 0.0), index) for nll_SN in kept),
             *dtable_VD,
         )
 
     of_table = (jnp.zeros_like(table_VD),) if is_trained else ()
-    zeros = jnp.float32(0), jnp.zeros_like(chunks.x_SND), *of_table
-    total, dx_SND, *dtable_VD = chunks.each(piece, zeros)
-    return total, (dtable_VD[0] if is_trained else None, chunks.back(dx_SND, x_BTD.shape))
+    kept = (jnp.zeros(chunks.target_SN.shape, jnp.float32),) if is_kept else ()
+    zeros = jnp.float32(0), jnp.zeros_like(chunks.x_SND), kept, *of_table
+    total, dx_SND, kept, *dtable_VD = chunks.each(piece, zeros)
+    each = tuple(chunks.back(nll_SN, target_BT.shape) for nll_SN in kept)
+    return total, each, (dtable_VD[0] if is_trained else None, chunks.back(dx_SND, x_BTD.shape))
 
 
 def _weighted_bwd(
-    unembedding: Unembedding, chunk_logits: int, gradients: tuple[Array | None, Array], cotangent: Array
+    unembedding: Unembedding,
+    chunk_logits: int,
+    is_kept: bool,
+    gradients: tuple[Array | None, Array],
+    cotangents: tuple[Array, tuple[Array, ...]],
 ) -> tuple[Array | None, Array, None, None]:
-    dtable_VD, dx_BTD = (None if d is None else d * cotangent.astype(d.dtype) for d in gradients)
+    of_total = cotangents[0]
+    dtable_VD, dx_BTD = (None if d is None else d * of_total.astype(d.dtype) for d in gradients)
     return dtable_VD, dx_BTD, None, None  # pyright: ignore[reportReturnType]
 
 
@@ -175,7 +190,7 @@ def _each_bwd(
 ) -> tuple[Array | None, Array, None, None]:
     trained, table_VD, x_BTD, target_BT, counted_BT = given
     weight_BT = jnp.where(counted_BT, cotangent_BT, 0.0)
-    _, (dtable_VD, dx_BTD) = _gradients(
+    *_, (dtable_VD, dx_BTD) = _gradients(
         unembedding, chunk_logits, table_VD, x_BTD, target_BT, weight_BT, is_trained=bool(trained)
     )
     return dtable_VD, dx_BTD, None, None

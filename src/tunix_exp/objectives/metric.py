@@ -11,7 +11,8 @@ class Metric(NamedTuple):
 
     `averaged` says how the slices of a batch combine. `mean`: each gives a sum and its weight, and the sums
     are divided by the weights once, at the end, so that no split of the batch changes the figure. `last` is
-    for what is the same in every slice, as a coefficient. What is not `is_drawn` is in the files alone.
+    for what is the same in every slice, as a coefficient. What is not `is_drawn` is in the files alone. Of a
+    batch that has none of what `counted_by`, a count among the metrics, says, there is no such figure.
     """
 
     name: str
@@ -20,3 +21,4 @@ class Metric(NamedTuple):
     better: Better
     averaged: Averaged
     is_drawn: bool = True
+    counted_by: str | None = None

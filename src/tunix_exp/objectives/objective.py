@@ -132,11 +132,19 @@ class Source(Protocol):
         ...
 
 
-class Material(NamedTuple):
-    """What batches are made of: the examples as read and as tokens, and the sizes of the config."""
+class TrainingSet(NamedTuple):
+    """One set of examples, as read and as tokens, with its weight; where it is alone it has no name."""
 
+    name: str
+    weight: float
     examples: ExampleSet
     tokenized: Tokenized
+
+
+class Material(NamedTuple):
+    """What batches are made of: a set of examples, or those of a mixture, and the sizes of the config."""
+
+    sets: Sequence[TrainingSet]
     tokenizer: Tokenizer
     seed: int
     batch_size: int

@@ -4,8 +4,8 @@ So configs are checked, and evidence is read, without JAX.
 """
 
 import importlib
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic_core import PydanticKnownError
 
@@ -24,6 +24,8 @@ class ObjectiveConfig(Config):
     """The group `objective`: every objective has a class of its own, chosen by `name`."""
 
     name: str
+    tells_sets_apart: ClassVar[bool] = False
+    """Whether it reports each set of a mixture: `objective` and `evidence` then have a part for them."""
 
     @property
     def updates(self) -> int:
@@ -51,9 +53,10 @@ def validated(value: Any) -> Any:
     return _module(name, "config").ObjectiveConfig.model_validate(dict(value))
 
 
-def metrics(name: str) -> tuple[Metric, ...]:
-    """What the objective reports at every logged step, its loss first."""
-    return _module(name, "evidence").METRICS
+def metrics(name: str, sets: Sequence[str] = ()) -> tuple[Metric, ...]:
+    """What the objective reports at every logged step, its loss first; of a mixture also of each set."""
+    evidence = _module(name, "evidence")
+    return evidence.METRICS + (evidence.of_sets(sets) if sets else ())
 
 
 def kinds(name: str) -> tuple[Any, ...]:
@@ -61,15 +64,26 @@ def kinds(name: str) -> tuple[Any, ...]:
     return _module(name, "evidence").KINDS if name in PACKAGES else ()
 
 
-def contradictions(name: str, line: Mapping[str, Any]) -> Iterator[str]:
+def contradictions(name: str, line: Mapping[str, Any], sets: Sequence[str] = ()) -> Iterator[str]:
     """What an objective's columns of a line of metrics.jsonl lack, or have against each other."""
     if name not in PACKAGES:
         yield f"it is of the objective {name}, which is none of {', '.join(PACKAGES)}"
         return
-    missing = [metric.name for metric in metrics(name) if metric.name not in line]
+    described = metrics(name, sets)
+    missing = [one.name for one in described if one.name not in line and _is_due(one, line)]
     yield from (f"has no `{key}`" for key in missing)
     if not missing:
-        yield from _module(name, "evidence").contradictions(line)
+        evidence = _module(name, "evidence")
+        yield from (
+            f"has `{one.name}` of nothing" for one in described if one.name in line and not _is_due(one, line)
+        )
+        yield from evidence.contradictions(line)
+        yield from evidence.contradictions_of_sets(line, sets) if sets else ()
+
+
+def _is_due(metric: Metric, line: Mapping[str, Any]) -> bool:
+    """Whether the batch has what the figure is of, as far as the line says."""
+    return metric.counted_by is None or metric.counted_by not in line or line[metric.counted_by] != 0
 
 
 def name_in(config: Mapping[str, Any]) -> str:
@@ -80,14 +94,23 @@ def name_in(config: Mapping[str, Any]) -> str:
     return str(chosen["name"]) if isinstance(chosen, Mapping) and "name" in chosen else "(unnamed)"
 
 
+def sets_in(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the sets of a recorded config, where they are mixed."""
+    mix: Any = config
+    for part in ("data", "mix"):
+        mix = mix[part] if isinstance(mix, Mapping) and part in mix else None
+    return tuple(mix) if isinstance(mix, Mapping) else ()
+
+
 def completed(config: dict[str, Any]) -> dict[str, Any]:
     """A recorded config with its objective, also where it is from before there was a choice."""
     return config if "objective" in config else {**config, "objective": {"name": name_in(config)}}
 
 
-def objective(config: ObjectiveConfig) -> "Objective":
-    """The objective itself."""
-    return _module(config.name, "objective").objective(config)
+def objective(config: ObjectiveConfig, sets: tuple[str, ...] = ()) -> "Objective":
+    """The objective itself, for batches of one set or of those of a mixture."""
+    make = _module(config.name, "objective").objective
+    return make(config, sets) if sets else make(config)
 
 
 def _module(name: str, part: str) -> Any:

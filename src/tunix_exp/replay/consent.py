@@ -11,6 +11,7 @@ from tunix_exp import references
 from tunix_exp.config import Plain
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.pack import LISTING
+from tunix_exp.evidence.sections import training_sources
 from tunix_exp.evidence.verified import VerifiedRun, at
 
 # Flags that decide what is computed, and how fast; none of them names a place, or loads anything.
@@ -90,8 +91,9 @@ def _strange_flags(plain: Plain) -> Iterator[str]:
 def _strange_places(original: VerifiedRun, plain: Plain, told: Collection[str]) -> Iterator[str]:
     is_packed = (original.root.resolve().parent / LISTING).is_file()
     model, adapter = original.manifest.model, original.manifest.adapter
+    data = original.manifest.data
     vouched = {
-        "data.source": original.manifest.data is not None,
+        **dict.fromkeys(("data.source",) if data is None else training_sources(data), data is not None),
         "eval.source": original.manifest.eval is not None and original.manifest.eval.kind == "items",
         "model.weights": model is not None and _are_plain(model.files),
         "adapter.weights": adapter is not None and _are_plain(adapter.files),

@@ -53,6 +53,7 @@ ADDED = (
     Added("eval.fields.messages", None, _has_items),
     Added("model.tied_embeddings", True, _always),
     Added("eval.share", None, _has_items),
+    Added("data.mix", None, _always),
 )
 REMOVED = (
     Removed("eval.extractor", "v1"),  # a run's answers are scored again by today's

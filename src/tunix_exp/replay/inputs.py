@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from tunix_exp import config as configs
 from tunix_exp import references
@@ -12,18 +13,19 @@ from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.kinds import data_card
 from tunix_exp.evidence.kinds.read import read_object
-from tunix_exp.evidence.pack import PACKED_KEYS
+from tunix_exp.evidence.pack import is_packed_key
+from tunix_exp.evidence.sections import training_sources
 from tunix_exp.evidence.verified import VerifiedRun, at, put
 
 # Where an input lies may be said anew; what it holds must be what the run read.
-PLACES = (
-    "data.source",
-    "eval.source",
-    "eval.include_path",
-    "model.weights",
-    "model.tokenizer",
-    "adapter.weights",
-)
+_PLACES = ("eval.source", "eval.include_path", "model.weights", "model.tokenizer", "adapter.weights")
+PLACES = ("data.source", "data.mix.NAME.source", *_PLACES)
+
+
+def places_of(original: VerifiedRun) -> tuple[str, ...]:
+    """The keys that say where the run's inputs lie."""
+    data = original.manifest.data
+    return (*(("data.source",) if data is None else training_sources(data)), *_PLACES)
 
 
 def replayed_config(
@@ -51,11 +53,11 @@ def replayed_config(
 
 def _refuse_placeless(original: VerifiedRun, key: str, place: str) -> None:
     """The key is one of an input, and the run's own lies somewhere."""
-    if key not in PLACES:
+    if key not in places_of(original):
         raise UserError(
             f"`{key}` is not for a replay to choose",
             where=f"{key}={place}",
-            remedy=f"a replay may be told where its inputs lie now: {', '.join(PLACES)}",
+            remedy=f"a replay may be told where its inputs lie now: {', '.join(places_of(original))}",
         )
     before = original.setting(key)
     placeless = references.Random | references.HeldOutRows
@@ -73,7 +75,8 @@ def _revisions(original: VerifiedRun) -> Iterator[tuple[str, str | None]]:
     model = original.manifest.model
     yield "model.weights", None if model is None else model.revision
     yield "model.tokenizer", card["tokenizer"]["revision"]
-    yield "data.source", card["train"]["revision"]
+    for key, facts in data_card.train_facts(card).items():
+        yield key, facts["revision"]
     yield "eval.source", None if card["eval"] is None else card["eval"]["revision"]
 
 
@@ -88,7 +91,7 @@ def local_files(original: VerifiedRun) -> dict[str, Path]:
     """The data files of the run on this machine, by their keys, as the run read them; of one file each."""
     _refuse_other_data(original, original.config)
     found = {}
-    for key in PACKED_KEYS:
+    for key in filter(is_packed_key, places_of(original)):
         source = original.setting(key)
         reference = None if source is None else references.parse(source, key=key)
         if isinstance(reference, references.Local) and reference.path.is_file():
@@ -103,9 +106,10 @@ def refuse_other_inputs(original: VerifiedRun, plain: Plain) -> None:
 
 
 def _refuse_other_data(original: VerifiedRun, plain: Plain) -> None:
-    manifest = original.manifest
-    for section in ("data", "eval"):
-        key, recorded = f"{section}.source", getattr(manifest, section)
+    data, items = original.manifest.data, original.manifest.eval
+    sources: dict[str, Any] = {} if data is None else dict(training_sources(data))
+    recorded: Any
+    for key, recorded in (sources | {"eval.source": items}).items():
         source = at(plain, key)
         if source is None or recorded is None:
             continue
@@ -117,7 +121,7 @@ def _refuse_other_data(original: VerifiedRun, plain: Plain) -> None:
         now = files.digest(source, key)
         if now != recorded.sha256:
             raise _moved(key, f"`{source}` has changed", now, recorded.sha256)
-        _refuse_other_stem(original, key, section, source)
+        _refuse_other_stem(original, key, source)
 
 
 def _refuse_other_weights(original: VerifiedRun, plain: Plain) -> None:
@@ -142,9 +146,15 @@ def _moved(key: str, what: str, now: str, then: str) -> UserError:
     )
 
 
-def _refuse_other_stem(original: VerifiedRun, key: str, section: str, source: str) -> None:
+def _refuse_other_stem(original: VerifiedRun, key: str, source: str) -> None:
     before = original.setting(key)
-    if original.setting(f"{section}.fields.id") is None and Path(source).stem != Path(before).stem:
+    group = key.split(".")[0]
+    of_its_own = at(original.config, f"{key.removesuffix('.source')}.fields.id")
+    if (
+        of_its_own is None
+        and original.setting(f"{group}.fields.id") is None
+        and Path(source).stem != Path(before).stem
+    ):
         raise UserError(
             f"`{source}` has another name than `{before}`, and its rows go by the file's name",
             where=key,

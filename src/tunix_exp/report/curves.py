@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.kinds import metrics
 from tunix_exp.report.page.record import Record, read_record
-from tunix_exp.report.series import falls_far, is_noisy, median_reach, objective_figures, running_median
+from tunix_exp.report.series import (
+    falls_far,
+    is_loss,
+    is_noisy,
+    median_reach,
+    objective_figures,
+    running_median,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,15 +88,16 @@ def _titles(record: Record) -> dict[str, str]:
 
 
 def _draw_all(axes: list[Axes], record: Record, titles: dict[str, str]) -> None:
-    steps = [row["step"] for row in record.metrics]
+    last = record.metrics[-1]["step"]
     for axis, (key, title) in zip(axes, titles.items(), strict=False):
-        values = [row[key] for row in record.metrics]
-        if key == "loss":
-            _draw_loss(axis, title, steps, values, record.heldout)
+        steps = [row["step"] for row in record.metrics if key in row]
+        values = [row[key] for row in record.metrics if key in row]
+        if is_loss(key):
+            _draw_loss(axis, title, steps, values, record.heldout if key == "loss" else {})
         else:
             _draw(axis, title, steps, values)
             _start_at_zero(axis)
-        axis.set_xlim(0, 1.02 * steps[-1])
+        axis.set_xlim(0, 1.02 * last)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axis.set_xlabel("optimizer step")
     for axis in axes[len(titles) :]:

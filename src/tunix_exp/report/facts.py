@@ -6,7 +6,7 @@ from typing import Any
 
 from tunix_exp.evidence.kinds import source
 from tunix_exp.evidence.manifest import RunManifest
-from tunix_exp.evidence.sections import Code, HarnessEval, ItemsEval, LoRA, Model
+from tunix_exp.evidence.sections import Code, HarnessEval, ItemsEval, LoRA, Mixture, Model
 from tunix_exp.numbers import counted, duration, figure, percent, size
 from tunix_exp.report.markdown import table, verbatim
 
@@ -146,6 +146,11 @@ def _model(model: Model) -> Facts:
 
 
 def _data(said: Any, noun: str) -> Value:
+    if isinstance(said, Mixture):
+        weights = sum(one.weight for one in said.sets.values())
+        sets = ", ".join(f"{name} ({percent(one.weight / weights)})" for name, one in said.sets.items())
+        rest = f", a mixture of {sets}, {counted(said.rows, noun)}, sha256 "
+        return [Name(said.name), rest, Hash(said.sha256)]
     if said.source == "data":
         return [Name(said.name), f", {counted(said.rows, noun)} held out of the training data"]
     rest = f", {counted(said.rows, noun)}, sha256 "

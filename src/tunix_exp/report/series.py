@@ -23,11 +23,17 @@ def objective_figures(config: Mapping[str, Any], rows: Sequence[dict[str, Any]])
     """
     name = registry.name_in(config)
     figures: Figures = {"loss": ("Loss", "")}
-    for metric in registry.metrics(name) if name in registry.PACKAGES else ():
-        words = (metric.unit, "" if metric.name == "loss" else _BETTER[metric.better])
-        if metric.is_drawn and all(metric.name in row for row in rows):
+    sets = registry.sets_in(config)
+    for metric in registry.metrics(name, sets) if name in registry.PACKAGES else ():
+        words = (metric.unit, "" if is_loss(metric.name) else _BETTER[metric.better])
+        if metric.is_drawn and (any if metric.counted_by else all)(metric.name in row for row in rows):
             figures[metric.name] = (metric.title, ", ".join(word for word in words if word))
     return figures
+
+
+def is_loss(key: str) -> bool:
+    """Whether the column is the loss, or that of one set of a mixture."""
+    return key == "loss" or key.startswith("loss/")
 
 
 def falls_far(values: Sequence[float]) -> bool:

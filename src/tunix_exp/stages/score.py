@@ -16,7 +16,7 @@ from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.scoring.harness import Outcome
 from tunix_exp.scoring.paired import Evaluation
 from tunix_exp.stages.once import once
-from tunix_exp.stages.texts import Texts
+from tunix_exp.stages.texts.read import Texts
 
 Which = Literal["base", "trained"]
 _ITEMS: dict[Which, tuple[Kind, Kind]] = {

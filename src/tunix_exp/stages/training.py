@@ -19,7 +19,7 @@ from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.digest import weight_hash
 from tunix_exp.objectives.objective import Batch, Held, Lines, Objective, Policy
 from tunix_exp.stages.plan.step import PlannedStep
-from tunix_exp.stages.texts import Texts
+from tunix_exp.stages.texts.read import Texts
 from tunix_exp.training import optim, resume
 from tunix_exp.training.checkpoint import Checkpoints
 from tunix_exp.training.feed import Feed

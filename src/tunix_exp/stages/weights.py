@@ -8,7 +8,7 @@ from tunix_exp.models import lora
 from tunix_exp.models.digest import parameter_count, weight_hash
 from tunix_exp.models.weights import Loaded
 from tunix_exp.report.facts import adapter_text
-from tunix_exp.stages.texts import Texts
+from tunix_exp.stages.texts.read import Texts
 
 
 def load(config: RunConfig, weights: Callable[[], Loaded] | None, evidence: RunDirectory) -> Loaded:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 
 from tunix_exp.objectives.objective import Batch, Lines, Objective, Policy, Programs, Source, Tree
-from tunix_exp.training.folding import check_described
+from tunix_exp.training.folding import check_described, present
 from tunix_exp.training.step import TrainState
 
 Keep = Callable[[int, Lines], None]
@@ -75,6 +75,10 @@ class Feed:
         own = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), made.state, state.own)
         self._fetched = self._placed(made.batch, made.metrics)
         return state._replace(own=own)
+
+    def present(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """The objective's figures of a batch, without those that it has nothing of."""
+        return present(figures, self._objective.loss.metrics)
 
     def names(self, step: int) -> tuple[str, ...]:
         """The ids of the examples of that step's batch."""

@@ -50,6 +50,16 @@ def settled(parts: Mapping[str, Any], metrics: tuple[Metric, ...]) -> dict[str, 
     return figures
 
 
+def present(figures: Mapping[str, float], metrics: tuple[Metric, ...]) -> dict[str, float]:
+    """The figures without those that the batch has nothing of."""
+    counts = {metric.name: metric.counted_by for metric in metrics}
+    return {
+        name: value
+        for name, value in figures.items()
+        if (count := counts[name]) is None or figures[count] != 0
+    }
+
+
 def _least(like: Any) -> jax.Array:
     is_float = jnp.issubdtype(like.dtype, jnp.floating)
     return jnp.full(like.shape, -jnp.inf if is_float else jnp.iinfo(like.dtype).min, like.dtype)

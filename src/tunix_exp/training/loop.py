@@ -164,7 +164,8 @@ class _Settler:
             grad_norm=norm,
             tokens=int(values.tokens),
             padded_tokens=math.prod(batch.extent),
-            own={name: value.item() for name, value in values.own.items()} | dict(batch.metrics),
+            own=self._feed.present({name: value.item() for name, value in values.own.items()})
+            | dict(batch.metrics),
             figures=self._meter.figures() | {f"{held_by}_peak_bytes": peak_bytes},
         )
         self._on_step(row)

@@ -12,6 +12,7 @@ from rich.text import Text
 from tunix_exp import config as configs
 from tunix_exp.config import RunConfig
 from tunix_exp.data.histogram import histogram
+from tunix_exp.data.limit import Limit
 from tunix_exp.data.overlap import SharedRuns, shared_runs
 from tunix_exp.data.picture import pictured
 from tunix_exp.data.sources import ExampleSet
@@ -29,7 +30,9 @@ from tunix_exp.verbs import Composed
 from tunix_exp.verbs.words import Words
 
 if TYPE_CHECKING:
-    from tunix_exp.stages.texts import HeldOut, TrainingRows
+    from tunix_exp.objectives.objective import TrainingSet
+    from tunix_exp.stages.texts.read import HeldOut
+    from tunix_exp.stages.texts.rows import TrainingRows
 
 _MOST_SHOWN = 5
 
@@ -81,42 +84,66 @@ def _sections(config: RunConfig, view: _View) -> Iterator[Section]:
     """One after another, each as soon as it is known."""
     # Imports JAX, which a wrong config need not wait for; nothing is computed with it.
     from tunix_exp.objectives import registry
-    from tunix_exp.stages.texts import fitted, held_out_items, training_rows
+    from tunix_exp.stages.texts.read import fitted, held_out_items
+    from tunix_exp.stages.texts.rows import training_rows
 
+    sets = tuple(config.data.mix or ())
+    if view.id is not None and sets and view.id.partition(":")[0] not in sets:
+        remedy = f"in a mixture an id begins with its set: {', '.join(f'{name}:' for name in sets)}"
+        raise UserError(f"no row has the id {view.id!r}", where="--id", remedy=remedy)
     tokenizer = fitted(load_tokenizer(config.model.tokenizer, chat="none"), config)
-    examples = read_rows(config.data, config.eval)
-    source = examples.facts
-    yield Section("source", asdict(source), f"training rows: {source.source}", [*look.source_lines(source)])
-    trained = training_rows(examples, config, registry.objective(config.objective), tokenizer)
-    yield _rows(trained, tokenizer, view)
-    yield _lengths(trained)
+    read = read_rows(config.data, config.eval)
+    if len(read) == 1:
+        yield from map(_source, read.values())
+    trained = training_rows(read, config, registry.objective(config.objective, sets), tokenizer)
+    for one in trained.sets:
+        of_set = [*([_source(one.examples)] if one.name else []), *_of_set(one, trained.row, tokenizer, view)]
+        yield from (_named(section, one.name) for section in of_set)
     yield _batches(trained, view)
-    yield _special_names(trained, tokenizer)
-    held_out = held_out_items(config, examples, tokenizer)
+    yield from (_named(_special_names(one, tokenizer), one.name) for one in trained.sets)
+    held_out = held_out_items(config, read, tokenizer)
     if held_out is None:
         where = "none" if config.eval.kind == "none" else "in the harness's tasks, which are not read here"
         yield Section("held_out", None, f"held-out items: {where} (eval={config.eval.name})", ())
         return
-    yield _held_out(held_out, examples)
-    yield _overlap(examples, held_out)
+    yield _held_out(held_out, is_split=any(one.held_out is held_out.examples for one in read.values()))
+    yield _overlap(trained.examples, held_out)
     if not config.data.allow_eval_overlap:
-        view.refusals.append(lambda: held_out.refuse_shared(examples))
+        view.refusals.append(lambda: held_out.refuse_shared(trained.examples))
 
 
-def _held_out(held_out: "HeldOut", examples: ExampleSet) -> Section:
+def _named(section: Section, name: str) -> Section:
+    """The section as that of one set of a mixture, where it has a name."""
+    if not name:
+        return section
+    return section._replace(name=f"{name}.{section.name}", heading=f"{name}: {section.heading}")
+
+
+def _source(examples: ExampleSet) -> Section:
+    facts = examples.facts
+    return Section("source", asdict(facts), f"training rows: {facts.source}", [*look.source_lines(facts)])
+
+
+def _of_set(one: "TrainingSet", limit: Limit, tokenizer: Tokenizer, view: _View) -> Iterator[Section]:
+    """The rows of a set, and how long they are."""
+    if view.id is None or not one.name or view.id.startswith(f"{one.name}:"):
+        yield _rows(one, limit, tokenizer, view)
+    yield _lengths(one, limit)
+
+
+def _held_out(held_out: "HeldOut", *, is_split: bool) -> Section:
     """As of the training rows, and the names of special tokens in the items' text."""
     source, names = held_out.examples.facts, held_out.special_names
-    is_split = held_out.examples is examples.held_out
     lines = look.split_lines(source) if is_split else look.source_lines(source)
     heading = f"held-out items: {'of the training set' if is_split else source.source}"
     facts = {**asdict(source), "special_tokens": asdict(names)}
     return Section("held_out", facts, heading, [*lines, *([names.describe()] if names.rows else [])])
 
 
-def _rows(trained: "TrainingRows", tokenizer: Tokenizer, view: _View) -> Section:
+def _rows(one: "TrainingSet", limit: Limit, tokenizer: Tokenizer, view: _View) -> Section:
     """Some of the rows, each whole, with its mask."""
-    kept = trained.tokenized.kept
-    names = _places(kept, view.rows) if view.id is None else _places_of(view.id, trained)
+    kept = one.tokenized.kept
+    names = _places(kept, view.rows) if view.id is None else _places_of(view.id, one, limit)
     lines: list[str | Text] = [look.legend(is_coloured=view.is_coloured)]
     facts = []
     for place, name in names.items():
@@ -136,7 +163,7 @@ def _rows(trained: "TrainingRows", tokenizer: Tokenizer, view: _View) -> Section
             }
         )
     return Section(
-        "rows", facts, f"{len(facts)} of {counted(len(kept), _unit(trained))}, as the model sees them", lines
+        "rows", facts, f"{len(facts)} of {counted(len(kept), _unit(one))}, as the model sees them", lines
     )
 
 
@@ -150,62 +177,62 @@ def _places(kept: Tokens, count: int) -> dict[int, str]:
     return {place: names.get(place, "") for place in sorted(chosen)}
 
 
-def _places_of(id_: str, trained: "TrainingRows") -> dict[int, str]:
+def _places_of(id_: str, one: "TrainingSet", limit: Limit) -> dict[int, str]:
     """The row of that id, or all pieces of that document."""
-    ids, kept = trained.examples.examples.column("id"), trained.tokenized.kept
-    number = next((number for number, one in enumerate(ids) if one == id_), None)
+    ids, kept = one.examples.examples.column("id"), one.tokenized.kept
+    number = next((number for number, other in enumerate(ids) if other == id_), None)
     if number is None:
         raise UserError(
             f"no row has the id {id_!r}",
             where="--id",
-            remedy=f"ids are as {trained.examples[0].id!r}, the first; data.fields.id names the field of ids",
+            remedy=f"ids are as {one.examples[0].id!r}, the first; data.fields.id names the field of ids",
         )
     first, end = np.searchsorted(kept.flat.index_K, [number, number + 1]).tolist()
     if first == end:
         raise UserError(
-            f"the row {id_!r} is longer than {trained.row.tokens} tokens, and left out",
+            f"the row {id_!r} is longer than {limit.tokens} tokens, and left out",
             where="data.max_tokens",
             remedy="raise data.max_tokens, or set data.too_long=shorten",
         )
     return dict.fromkeys(range(first, end), "")
 
 
-def _unit(trained: "TrainingRows") -> str:
+def _unit(one: "TrainingSet") -> str:
     """What is learnt as one: documents are cut into pieces."""
-    return "piece" if "text" in trained.examples.facts.fields else "row"
+    return "piece" if "text" in one.examples.facts.fields else "row"
 
 
-def _lengths(trained: "TrainingRows") -> Section:
-    bins, statistics = histogram(trained.tokenized.kept.lengths_K), trained.tokenized.statistics
+def _lengths(one: "TrainingSet", limit: Limit) -> Section:
+    bins, statistics = histogram(one.tokenized.kept.lengths_K), one.tokenized.statistics
     facts = {
-        "histogram": [one._asdict() for one in bins],
-        "max_tokens": trained.row.tokens,
+        "histogram": [bin_._asdict() for bin_ in bins],
+        "max_tokens": limit.tokens,
         "statistics": asdict(statistics),
     }
     return Section(
         "lengths",
         facts,
-        f"tokens per {_unit(trained)}",
-        tuple(look.length_lines(bins, statistics, trained.row)),
+        f"tokens per {_unit(one)}",
+        tuple(look.length_lines(bins, statistics, limit)),
     )
 
 
 def _batches(trained: "TrainingRows", view: _View) -> Section:
     """How much of a batch is padding; of packed rows also what some of them hold."""
     statistics = trained.batches.statistics()
-    lines = [statistics.describe()]
+    lines = [statistics.describe(), *statistics.describe_sets()]
     if statistics.batching == "packed":
         lines += trained.batches.text(0).splitlines()[: 1 + view.rows]
     return Section("batches", asdict(statistics), "batches", lines)
 
 
-def _special_names(trained: "TrainingRows", tokenizer: Tokenizer) -> Section:
+def _special_names(one: "TrainingSet", tokenizer: Tokenizer) -> Section:
     """The names that the rows' own text contains, each with the first row that does."""
-    found = trained.tokenized.statistics.special_names
+    found = one.tokenized.statistics.special_names
     # What no row has is in the text that is put before all of them.
     places = dict.fromkeys(found.names, "data.template.system")
     left = set(found.names)
-    for example in trained.examples if left else ():
+    for example in one.examples if left else ():
         texts = (example.question, *example.steps, example.answer, *(text for _, text in example.messages))
         if tokenizer.specials.is_in(texts):
             here = left & tokenizer.specials.count(texts).keys()

@@ -6,7 +6,7 @@ from tunix_exp import references
 from tunix_exp.evidence.pack import pack
 from tunix_exp.evidence.verified import verified_run
 from tunix_exp.exits import COMPLETED
-from tunix_exp.replay.inputs import PLACES, local_files
+from tunix_exp.replay.inputs import local_files, places_of
 from tunix_exp.report.submission import submission_readme
 from tunix_exp.verbs.words import Words
 
@@ -25,7 +25,7 @@ def main(words: list[str]) -> int:
     print(
         f"{packed.path}: {packed.n_files} files, {packed.size_bytes / 2**20:.1f} MiB\nsha256 {packed.sha256}"
     )
-    for key in PLACES:
+    for key in places_of(run):
         place = run.setting(key)
         is_local = isinstance(place, str) and isinstance(references.parse(place, key=key), references.Local)
         if is_local and key not in inputs:

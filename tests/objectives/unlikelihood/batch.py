@@ -39,7 +39,7 @@ class Source:
         self._plain = sft.Source(material)
         self._lengths = {
             example.example.id: example.response_length
-            for example in material.tokenized.kept
+            for example in material.sets[0].tokenized.kept
             if example.example.category == avoid
         }
 

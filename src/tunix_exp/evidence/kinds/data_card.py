@@ -6,6 +6,7 @@ from typing import Any
 from tunix_exp.evidence.kinds import config
 from tunix_exp.evidence.kinds.kind import Check, Found, Kind, when_computed
 from tunix_exp.evidence.opened import OpenedRun, bundled, differs, lookup
+from tunix_exp.evidence.sections import Mixture, digest_of_sets
 from tunix_exp.evidence.strict_json import BrokenFile
 
 # The card's keys, and the manifest's for the same fact.
@@ -58,14 +59,46 @@ def _settings(run: OpenedRun) -> Found:
 
 def _bundled(run: OpenedRun) -> Found:
     """The sets that are shipped with the package have the rows and the hash of the card."""
-    for part in ("train", "eval"):
-        facts = lookup(run.object(KIND), part, KIND.path)
+    card = run.object(KIND)
+    for facts in (*train_facts(card).values(), lookup(card, "eval", KIND.path)):
         content = None if facts is None else bundled(lookup(facts, "source", KIND.path))
         if content is None:
             continue  # a file of the user's or a repository, which may have changed since
         due = {"sha256": hashlib.sha256(content).hexdigest(), "rows": content.count(b"\n")}
         for key, value in due.items():
             yield from differs(key, lookup(facts, key, KIND.path), "the bundled set", value)
+
+
+def train_facts(card: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the card says of each source of training rows, by the config key that names it."""
+    train = lookup(card, "train", KIND.path)
+    if "sets" not in train:
+        return {"data.source": train}
+    sets = lookup(card, "train.sets", KIND.path)
+    return {f"data.mix.{name}.source": one for name, one in sets.items()}
+
+
+def _mixture(run: OpenedRun) -> Found:
+    """The sets of a mixture are the manifest's and the config's, and come to what is said of all."""
+    data = run.manifest.data
+    if not isinstance(data, Mixture):
+        return
+    card = run.object(KIND)
+    facts, recorded = train_facts(card), data.sets
+    places = {f"data.mix.{name}.source": one for name, one in recorded.items()}
+    yield from differs("train.sets", sorted(facts), "the manifest", sorted(places))
+    for key in places.keys() & facts.keys():
+        for leaf, due in places[key].model_dump(mode="json").items():
+            place = "statistics.rows_kept" if leaf == "rows" else leaf
+            yield from differs(f"{key}, {place}", lookup(facts[key], place, KIND.path), "the manifest", due)
+        for leaf in ("source", "weight"):
+            set_key = key.replace(".source", f".{leaf}")
+            said = lookup(facts[key], leaf, KIND.path)
+            yield from differs(f"{key}, {leaf}", said, f"config.json (`{set_key}`)", run.setting(set_key))
+    digest = digest_of_sets({name: one.sha256 for name, one in recorded.items()})
+    yield from differs("train.sha256", lookup(card, "train.sha256", KIND.path), "its sets'", digest)
+    kept = lookup(card, "statistics.rows_kept", KIND.path)
+    yield from differs("statistics.rows_kept", kept, "its sets'", sum(one.rows for one in recorded.values()))
 
 
 def _split(run: OpenedRun) -> Found:
@@ -105,5 +138,6 @@ KIND = Kind(
         Check(_settings, (config.KIND.path, _PATH)),
         Check(_bundled, (_PATH,)),
         Check(_split, (config.KIND.path, _PATH)),
+        Check(_mixture, (config.KIND.path, _PATH)),
     ),
 )

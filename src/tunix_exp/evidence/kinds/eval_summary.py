@@ -145,7 +145,8 @@ def _form(run: OpenedRun) -> Form | None:
     response, without_reasoning = (
         lookup(template, key, config.KIND.path) for key in ("response", "response_without_reasoning")
     )
-    fields = lookup(run.object(data_card.KIND), "train.fields", data_card.KIND.path)
+    sets = data_card.train_facts(run.object(data_card.KIND)).values()
+    fields = {part for facts in sets for part in lookup(facts, "fields", data_card.KIND.path)}
     return form_of(str(response), str(without_reasoning), fields)
 
 

@@ -86,9 +86,9 @@ def _rates(run: OpenedRun) -> Found:
 
 def _of_the_objective(run: OpenedRun) -> Found:
     """Every line has the objective's metrics, and they follow from each other."""
-    name = registry.name_in(run.facts.config)
+    name, sets = registry.name_in(run.facts.config), registry.sets_in(run.facts.config)
     for row in run.lines(KIND):
-        for what in registry.contradictions(name, row):
+        for what in registry.contradictions(name, row, sets):
             yield f"step {row['step']}: {what}"
 
 

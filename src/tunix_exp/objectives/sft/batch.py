@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from tunix_exp.data.batches import Batches, BatchStatistics
 from tunix_exp.data.card import rows_text
+from tunix_exp.data.mixture import Weighted
 from tunix_exp.objectives.objective import Lines, Material
 
 
@@ -21,13 +22,27 @@ class BatchArrays(NamedTuple):
     loss_mask_BT: Any
 
 
+class MixedArrays(NamedTuple):
+    """The same of a mixture, with the number of each row's set, int32."""
+
+    tokens_BT: Any
+    segment_ids_BT: Any
+    loss_mask_BT: Any
+    set_B: Any
+
+
 def shapes(examples: int, width: int) -> BatchArrays:
     """The batch as shapes; a row is one example, or several where rows are packed."""
     kinds = (jnp.int32, jnp.int32, jnp.bool_)
     return BatchArrays(*(jax.ShapeDtypeStruct((examples, width), kind) for kind in kinds))
 
 
-def extent(batch: BatchArrays) -> tuple[int, int]:
+def mixed_shapes(examples: int, width: int) -> MixedArrays:
+    """The same of a mixture."""
+    return MixedArrays(*shapes(examples, width), jax.ShapeDtypeStruct((examples,), jnp.int32))
+
+
+def extent(batch: BatchArrays | MixedArrays) -> tuple[int, int]:
     """Rows, and tokens a row."""
     return batch.tokens_BT.shape
 
@@ -37,8 +52,9 @@ class Source:
 
     def __init__(self, material: Material) -> None:
         """Of these examples; nothing is shuffled before a batch is asked for."""
+        self._is_mixed = len(material.sets) > 1
         self._batches = Batches(
-            material.tokenized,
+            [Weighted(one.tokenized.kept, one.name, one.weight) for one in material.sets],
             seed=material.seed,
             batch_size=material.batch_size,
             max_tokens=material.max_tokens,
@@ -52,10 +68,11 @@ class Source:
         """How many batches hold every example once."""
         return self._batches.steps_per_epoch
 
-    def arrays(self, number: int) -> BatchArrays:
-        """Arrays of shape B × T."""
+    def arrays(self, number: int) -> BatchArrays | MixedArrays:
+        """Arrays of shape B × T, of a mixture also of B."""
         batch = self._batches[number]
-        return BatchArrays(batch.tokens_BT, batch.segment_ids_BT, batch.loss_mask_BT)
+        arrays = BatchArrays(batch.tokens_BT, batch.segment_ids_BT, batch.loss_mask_BT)
+        return MixedArrays(*arrays, batch.set_B) if self._is_mixed else arrays
 
     def names(self, number: int) -> tuple[str, ...]:
         """The examples' ids."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunix_exp.report.series import Figures, falls_far, is_noisy, median_reach, running_median
+from tunix_exp.report.series import Figures, falls_far, is_loss, is_noisy, median_reach, running_median
 
 Plain = dict[str, Any]
 
@@ -68,17 +68,18 @@ def training_charts(
 ) -> tuple[list[Chart], Plain]:
     """A chart per figure, the objective's `own` last, and the columns and held-out points that they draw."""
     shown = thinned(rows)
-    columns: dict[str, list[float]] = {"step": [rows[place]["step"] for place in shown]}
+    columns: dict[str, list[Any]] = {"step": [rows[place]["step"] for place in shown]}
     charts = []
     for key, (title, unit) in (FIGURES | own).items():
-        values = [row[key] for row in rows]
-        columns[key] = [rounded(values[place]) for place in shown]
+        found = {place: row[key] for place, row in enumerate(rows) if key in row}
+        values = list(found.values())
+        columns[key] = _column(found, shown)
         has_median = is_noisy(values)
-        name = "training batch" if key == "loss" else "each step"
+        name = "training batch" if is_loss(key) else "each step"
         lines = [Line(key, name, "blue", is_faint=has_median)]
         if has_median:
-            median = running_median(values)
-            columns[f"{key}_median"] = [rounded(median[place]) for place in shown]
+            median = dict(zip(found, running_median(values), strict=True))
+            columns[f"{key}_median"] = _column(median, shown)
             name = f"median of {2 * median_reach(values) + 1}"
             lines.append(Line(f"{key}_median", name, "blue"))
         points = heldout if key == "loss" else {}
@@ -90,6 +91,11 @@ def training_charts(
         charts.append(Chart(key, title, unit, tuple(lines), _spec(key, lines, steps, extent)))
     held = [{"step": step, HELDOUT: rounded(value)} for step, value in heldout.items()]
     return charts, {"columns": columns, HELDOUT: held}
+
+
+def _column(values: dict[int, float], places: Sequence[int]) -> list[float | None]:
+    """The values at these places, and null where there is none."""
+    return [rounded(values[place]) if place in values else None for place in places]
 
 
 def thinned(rows: Sequence[Plain], buckets: int = BUCKETS) -> list[int]:
@@ -134,11 +140,13 @@ def _spec(key: str, lines: Sequence[Line], steps: tuple[float, float], extent: "
         # held-out points lie beside the rows
         shared: Plain = {"encoding": {"y": _y(line.key, extent)}}
         shared |= {"data": {"name": HELDOUT}} if line.key == HELDOUT else {}
+        # a batch may have nothing of a set: the line goes on to the next that has
+        drawn: Plain = {"transform": [{"filter": f"isValid(datum['{line.key}'])"}]} if "/" in key else {}
         dot: Plain = {"type": "point", "filled": True, "fill": f"var(--{line.tone})", "opacity": 1}
         at_cursor = dot | {"size": 50, "stroke": "var(--paper)", "strokeWidth": 1.5}
         if line.key == HELDOUT:
             layers.append(shared | {"mark": dot | {"size": 28}})
-        layers += [shared | {"mark": mark}, shared | _AT_CURSOR | {"mark": at_cursor}]
+        layers += [shared | drawn | {"mark": mark}, shared | _AT_CURSOR | {"mark": at_cursor}]
     return _frame(steps, 260 if key == "loss" else 170, layers, {})
 
 
@@ -182,7 +190,7 @@ class _Extent:
 
 
 def _extent(key: str, values: Sequence[float]) -> _Extent:
-    if key in ("loss", HELDOUT) and falls_far(values):
+    if (is_loss(key) or key == HELDOUT) and falls_far(values):
         return _Extent(min(values) / 1.25, max(values) * 1.25, True)  # some air
     low, high = min([0.0, *values]), max([0.0, *values])
     return _Extent(low, high if high > low else 1.0, False)

@@ -16,7 +16,7 @@ from tunix_exp.evidence.kinds import plan as kind
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.models.adapter import LoRAConfig, targeted
 from tunix_exp.models.weights import Loaded, begin
-from tunix_exp.stages.texts import Texts
+from tunix_exp.stages.texts.read import Texts
 
 
 def planned(

@@ -17,7 +17,7 @@ from tunix_exp.models import lora
 from tunix_exp.models.digest import parameter_count
 from tunix_exp.models.weights import Loaded
 from tunix_exp.stages.plan.common import adapter_record, begun, planned, record_model, refused, settle
-from tunix_exp.stages.texts import Texts
+from tunix_exp.stages.texts.read import Texts
 
 
 class PlannedEvaluation(NamedTuple):

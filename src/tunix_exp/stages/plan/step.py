@@ -10,7 +10,7 @@ import jax
 from tunix_exp.config import RunConfig
 from tunix_exp.data.limit import limit, most_tokens
 from tunix_exp.data.render import Renderer
-from tunix_exp.data.sources import read
+from tunix_exp.data.sources import read_sets
 from tunix_exp.device import plan as plans
 from tunix_exp.device.check import Device
 from tunix_exp.errors import UserError
@@ -22,7 +22,7 @@ from tunix_exp.models.weights import Loaded
 from tunix_exp.objectives.objective import Batch, Held, Objective, Policy, Programs
 from tunix_exp.stages.plan.attention import check_kernel, chosen_kernel
 from tunix_exp.stages.plan.common import adapter_record, begun, planned, record_model, refused, settle
-from tunix_exp.stages.texts import Texts
+from tunix_exp.stages.texts.read import Texts
 from tunix_exp.training import optim, resume
 from tunix_exp.training.checkpoint import Checkpoints
 from tunix_exp.training.footprint import Setting, footprint, remedies
@@ -175,7 +175,11 @@ def _unread_width(config: RunConfig, evidence: RunDirectory) -> int:
     try:
         if data.template.chat == "tokenizer":
             raise UserError("the chat template is the tokenizer's, which is unavailable")
-        texts = [renderer.prompt(example) + renderer.response(example) for example in read(data)]
+        texts = [
+            renderer.prompt(example) + renderer.response(example)
+            for rows in read_sets(data).values()
+            for example in rows
+        ]
     except UserError as error:
         raise UserError(
             f"data.max_tokens=null follows from the data, which cannot be read: {error.what}",

@@ -1,16 +1,16 @@
 """Training rows and held-out items, read, checked and tokenised, with their data card."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from tunix_exp import references
 from tunix_exp.config import RunConfig
-from tunix_exp.data.card import data_card, example_text
+from tunix_exp.data.card import SetFacts, data_card, example_text
 from tunix_exp.data.counted import told
-from tunix_exp.data.limit import Limit, limit, most_tokens
 from tunix_exp.data.overlap import Shared, refuse_shared, shared_questions
-from tunix_exp.data.render import Renderer
-from tunix_exp.data.sources import ExampleSet
-from tunix_exp.data.tokenize import NamesInText, Tokenized, tokenize
+from tunix_exp.data.sources import ExampleSet, joined
+from tunix_exp.data.statistics import NamesInText
+from tunix_exp.data.tokenize import tokenize
 from tunix_exp.data.tokenizer import Tokenizer, load_tokenizer, with_chat
 from tunix_exp.data.tokens import TokenizedExample
 from tunix_exp.errors import UserError
@@ -21,8 +21,9 @@ from tunix_exp.evidence import sections as records
 from tunix_exp.evidence.kinds import data_card as card_kind
 from tunix_exp.evidence.kinds import pages
 from tunix_exp.evidence.run_directory import RunDirectory
-from tunix_exp.objectives.objective import Material, Objective, Source
+from tunix_exp.objectives.objective import Objective, Source
 from tunix_exp.scoring.form import Form, form_of
+from tunix_exp.stages.texts.rows import TrainingRows, data_record, renderer_of, training_rows
 
 if TYPE_CHECKING:
     # an extra: it may not be installed
@@ -36,7 +37,6 @@ class Texts(NamedTuple):
     """
 
     tokenizer: Tokenizer
-    rows: Tokenized
     items: tuple[TokenizedExample, ...]
     tasks: "Tasks | None"
     batches: Source
@@ -52,15 +52,6 @@ class Texts(NamedTuple):
     def prompt_lengths(self) -> list[int]:
         """The tokens of each held-out item's prompt."""
         return [item.prompt_length for item in self.items]
-
-
-class TrainingRows(NamedTuple):
-    """The source of the training rows, these as tokens, the most tokens of a row, and their batches."""
-
-    examples: ExampleSet
-    tokenized: Tokenized
-    row: Limit
-    batches: Source
 
 
 class HeldOut(NamedTuple):
@@ -89,11 +80,11 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
     if tokenizer is None:
         return None
     data = config.data
-    examples = read_rows(data, config.eval)
-    _, rows, row, batches = training_rows(examples, config, objective, tokenizer)
-    held_out = held_out_items(config, examples, tokenizer)
+    read = read_rows(data, config.eval)
+    rows = training_rows(read, config, objective, tokenizer)
+    held_out = held_out_items(config, read, tokenizer)
     if held_out is not None and not data.allow_eval_overlap:
-        held_out.refuse_shared(examples)
+        held_out.refuse_shared(rows.examples)
     tasks = None
     if isinstance(config.eval, HarnessEvalConfig):
         from tunix_exp.evaluation.harness.stage import prepare
@@ -101,32 +92,29 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
         tasks = prepare(config.eval, data.template, config.model.num_positions, evidence)
     card = data_card(
         data,
-        examples.facts,
-        examples,
+        {one.name: SetFacts(one.examples, one.tokenized.statistics) for one in rows.sets},
+        rows.examples,
         rows.statistics,
-        batches.statistics(),
+        rows.batches.statistics(),
         tokenizer,
-        row_tokens=row.tokens,
+        row_tokens=rows.row.tokens,
         eval_name=config.eval.name if held_out else None,
         eval_facts=held_out.examples.facts if held_out else None,
         overlap_count=len(held_out.shared) if held_out else None,
     )
     evidence.write(card_kind.KIND, card)
-    example = f"{example_text(rows.kept[0], tokenizer, data.learn)}\n{batches.text(0)}"
-    evidence.write_text(pages.EXAMPLE.path, example)
-    for file, lines in batches.lines().items():
+    shown = [example_text(one.tokenized.kept[0], tokenizer, data.learn) for one in rows.sets]
+    evidence.write_text(pages.EXAMPLE.path, "\n".join([*shown, rows.batches.text(0)]))
+    for file, lines in rows.batches.lines().items():
         evidence.write(objective.kind(file), lines)
-    evidence.update(
-        data=records.Data(
-            name=data.name, source=data.source, rows=rows.statistics.rows_kept, sha256=examples.facts.sha256
-        ),
-    )
+    evidence.update(data=data_record(data, rows))
     if tasks is None:
         evidence.update(eval=_eval_record(config.eval, held_out))
     items, stop = (held_out.items, held_out.stop) if held_out else ((), ())
-    form = form_of(data.template.response, data.template.response_without_reasoning, examples.facts.fields)
-    texts = Texts(tokenizer, rows, items, tasks, batches, stop, form)
-    _say(texts, examples, held_out, row, config, evidence)
+    fields = rows.examples.facts.fields
+    form = form_of(data.template.response, data.template.response_without_reasoning, fields)
+    texts = Texts(tokenizer, items, tasks, rows.batches, stop, form)
+    _say(texts, rows, held_out, config, evidence)
     return texts
 
 
@@ -150,39 +138,13 @@ def fitted(loaded: Tokenizer, config: RunConfig) -> Tokenizer:
     return tokenizer
 
 
-def training_rows(
-    examples: ExampleSet, config: RunConfig, objective: Objective, tokenizer: Tokenizer
-) -> TrainingRows:
-    """The examples as the model sees them; raises UserError for those that it cannot see."""
-    data, training, renderer = config.data, config.training, _renderer(config, tokenizer)
-    positions, widths = config.model.num_positions, training.bucket_widths
-    most = most_tokens(data.max_tokens, positions=positions, bucket_widths=widths)
-    rows = tokenize(examples, renderer, tokenizer, most, data.too_long, positions=positions, learn=data.learn)
-    row = limit(data.max_tokens, most=most, longest=rows.statistics.total_tokens.max)
-    material = Material(
-        examples,
-        rows,
-        tokenizer,
-        seed=config.seed,
-        batch_size=training.batch_size,
-        max_tokens=row.tokens,
-        batching=training.batching,
-        bucket_widths=widths,
-    )
-    return TrainingRows(examples, rows, row, objective.source(material))
-
-
-def _renderer(config: RunConfig, tokenizer: Tokenizer) -> Renderer:
-    return Renderer(config.data.template, own=tokenizer.own_chat)
-
-
-def held_out_items(config: RunConfig, trained: ExampleSet, tokenizer: Tokenizer) -> HeldOut | None:
+def held_out_items(config: RunConfig, read: Mapping[str, ExampleSet], tokenizer: Tokenizer) -> HeldOut | None:
     """The items to be answered, each prompt with room for its answer; `None` where there are none."""
     if not isinstance(config.eval, ItemsEvalConfig):
         return None
-    renderer = _renderer(config, tokenizer)
+    renderer = renderer_of(config, tokenizer)
     stop = renderer.next_example() if config.eval.stop is None else config.eval.stop
-    held_out = read_held_out(config.data, config.eval, trained)
+    held_out = read_held_out(config.data, config.eval, read)
     made = tokenize(held_out, renderer, tokenizer, config.model.num_positions, "error", key="eval")
     items = made.kept[:]
     check_prompts(
@@ -191,7 +153,8 @@ def held_out_items(config: RunConfig, trained: ExampleSet, tokenizer: Tokenizer)
         num_positions=config.model.num_positions,
         vocab_size=config.model.vocab_size,
     )
-    return HeldOut(held_out, items, shared_questions(trained, held_out), stop, made.statistics.special_names)
+    shared = shared_questions(joined(read), held_out)
+    return HeldOut(held_out, items, shared, stop, made.statistics.special_names)
 
 
 def _eval_record(config: EvalConfig, held_out: HeldOut | None) -> records.NoEval | records.ItemsEval:
@@ -209,33 +172,42 @@ def _eval_record(config: EvalConfig, held_out: HeldOut | None) -> records.NoEval
 
 def _say(
     texts: Texts,
-    examples: ExampleSet,
+    rows: TrainingRows,
     held_out: HeldOut | None,
-    row: Limit,
     config: RunConfig,
     evidence: RunDirectory,
 ) -> None:
-    say, facts = evidence.log.say, examples.facts
-    found = texts.rows.statistics
-    is_text = "text" in facts.fields
-    say(
-        f"data: {found.rows_kept} of {facts.rows} rows of {config.data.name},"
-        f" {len(texts.items)} held-out items; learnt:"
-        f" {f'all of each document, in {found.pieces} pieces' if is_text else config.data.learn}"
-        f" ({100 * found.supervised_share:.1f} % of the tokens)"
-    )
-    for line in (*told(facts, "data"), *(told(held_out.examples.facts, "eval") if held_out else ())):
-        say(line)
-    named = {"data": texts.rows.statistics.special_names}
-    named |= {"eval": held_out.special_names} if held_out else {}
+    say, learn = evidence.log.say, config.data.learn
+    items = f", {len(texts.items)} held-out items"
+    named: dict[str, NamesInText] = {}
+    for one in rows.sets:
+        key, name = (f"data.mix.{one.name}", one.name) if one.name else ("data", config.data.name)
+        facts, found = one.examples.facts, one.tokenized.statistics
+        is_text = "text" in facts.fields
+        say(
+            f"{key}: {found.rows_kept} of {facts.rows} rows of {name}{'' if one.name else items}; learnt:"
+            f" {f'all of each document, in {found.pieces} pieces' if is_text else learn}"
+            f" ({100 * found.supervised_share:.1f} % of the tokens)"
+        )
+        for line in told(facts, key):
+            say(line)
+        named[key] = found.special_names
+    if len(rows.sets) > 1:
+        say(f"data: {rows.statistics.rows_kept} rows of {len(rows.sets)} sets{items}")
+    if held_out is not None:
+        named["eval"] = held_out.special_names
+        for line in told(held_out.examples.facts, "eval"):
+            say(line)
     for key, names in named.items():
         if names.rows:
             say(f"{key}: {names.describe()}")
-    if row.reason:
-        say(f"data.max_tokens is {row.tokens}: {row.reason}")
+    if rows.row.reason:
+        say(f"data.max_tokens is {rows.row.tokens}: {rows.row.reason}")
     if isinstance(config.eval, ItemsEvalConfig):
         say(f"stop texts: {', '.join(map(repr, texts.stop)) or 'none'}")
         room = config.eval.max_new_tokens
         if longer := sum(item.response_length > room for item in texts.items):
             say(f"note: eval.max_new_tokens={room} is too few for the responses of {longer} held-out items")
-    say(f"batches: {texts.batches.statistics().describe()}")
+    batches = texts.batches.statistics()
+    for line in (batches.describe(), *batches.describe_sets()):
+        say(f"batches: {line}")

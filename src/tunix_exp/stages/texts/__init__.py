@@ -1,0 +1,1 @@
+"""Training sets and held-out items as the model sees them."""

@@ -1,0 +1,76 @@
+"""The training sets as tokens and batches, and what the manifest says of them."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from tunix_exp.config import RunConfig
+from tunix_exp.data.config import DataConfig
+from tunix_exp.data.limit import Limit, limit, most_tokens
+from tunix_exp.data.render import Renderer
+from tunix_exp.data.sources import ExampleSet, joined
+from tunix_exp.data.statistics import TokenStatistics, statistics_of_all
+from tunix_exp.data.tokenize import tokenize
+from tunix_exp.data.tokenizer import Tokenizer
+from tunix_exp.evidence import sections as records
+from tunix_exp.objectives.objective import Material, Objective, Source, TrainingSet
+
+
+class TrainingRows(NamedTuple):
+    """The training sets as tokens, the examples and statistics of all, the most tokens of a row, batches."""
+
+    sets: tuple[TrainingSet, ...]
+    examples: ExampleSet
+    statistics: TokenStatistics
+    row: Limit
+    batches: Source
+
+
+def training_rows(
+    read: Mapping[str, ExampleSet], config: RunConfig, objective: Objective, tokenizer: Tokenizer
+) -> TrainingRows:
+    """The examples as the model sees them; raises UserError for those that it cannot see."""
+    data, training, renderer = config.data, config.training, renderer_of(config, tokenizer)
+    positions, widths = config.model.num_positions, training.bucket_widths
+    most = most_tokens(data.max_tokens, positions=positions, bucket_widths=widths)
+    weights = {name: one.weight for name, one in data.mix.items()} if data.mix is not None else {"": 1.0}
+    how = {"positions": positions, "learn": data.learn}
+    sets = tuple(
+        TrainingSet(
+            name, weight, read[name], tokenize(read[name], renderer, tokenizer, most, data.too_long, **how)
+        )
+        for name, weight in weights.items()
+    )
+    statistics = statistics_of_all([(one.tokenized.kept, one.tokenized.statistics) for one in sets])
+    row = limit(data.max_tokens, most=most, longest=statistics.total_tokens.max)
+    material = Material(
+        sets,
+        tokenizer,
+        seed=config.seed,
+        batch_size=training.batch_size,
+        max_tokens=row.tokens,
+        batching=training.batching,
+        bucket_widths=widths,
+    )
+    return TrainingRows(sets, joined(read), statistics, row, objective.source(material))
+
+
+def data_record(data: DataConfig, rows: TrainingRows) -> records.Data | records.Mixture:
+    """What the manifest says of the training data."""
+    kept, sha256 = rows.statistics.rows_kept, rows.examples.facts.sha256
+    if data.source is not None:
+        return records.Data(name=data.name, source=data.source, rows=kept, sha256=sha256)
+    sets = {
+        one.name: records.MixedSet(
+            source=one.examples.facts.source,
+            weight=one.weight,
+            rows=one.tokenized.statistics.rows_kept,
+            sha256=one.examples.facts.sha256,
+        )
+        for one in rows.sets
+    }
+    return records.Mixture(name=data.name, rows=kept, sha256=sha256, sets=sets)
+
+
+def renderer_of(config: RunConfig, tokenizer: Tokenizer) -> Renderer:
+    """What writes an example as text, as `data.template` says."""
+    return Renderer(config.data.template, own=tokenizer.own_chat)
