@@ -20,6 +20,7 @@ import json, sys
 import jax, numpy as np
 from flax import nnx
 from tests.training.toy import ADAMW, SFT
+from tests.models.lora_toys import grouped_config
 from tests.models.toys import toy_config
 from tunix_exp.device.mesh import make_mesh
 from tunix_exp.device.config import MeshConfig
@@ -36,8 +37,7 @@ def trained(data, fsdp, tensor, family, loop):
         sizes = {"vocab_size": 64, "num_positions": 32, "width": 32, "mlp_width": 64}
         model = toy_config(**sizes, num_layers=2, num_heads=4, layer_loop=loop)
     else:
-        from tests.models.families.gemma.toys import gemma_config
-        model = gemma_config(family, layer_loop=loop, vocab_size=64, width=32, mlp_width=64)
+        model = grouped_config(family, layer_loop=loop, vocab_size=64, width=32, mlp_width=64)
     dtypes = {"param_dtype": "float32", "compute_dtype": "float32"}
     graphdef, shapes = nnx.split(abstract(model, **dtypes))
     structure, scalars = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=10)
@@ -66,6 +66,7 @@ print(json.dumps([trained(*each) for each in json.loads(sys.argv[1])]))
 CASES = {
     ("gpt2", "unroll"): [((8, 1, 1), 1.0), ((1, 8, 1), 0.2), ((1, 4, 2), 0.2)],
     ("gemma2", "scan"): [((1, 4, 2), 0.2)],
+    ("qwen2", "scan"): [((1, 4, 2), 0.2)],  # with an output table of its own
 }
 
 
@@ -101,7 +102,7 @@ _EVALUATION = """
 import json, sys
 import jax
 from types import SimpleNamespace
-from tests.models.families.gemma.toys import gemma_config
+from tests.models.lora_toys import grouped_config
 from tunix_exp.device.config import MeshConfig
 from tunix_exp.device.mesh import make_mesh
 from tunix_exp.evaluation.evaluate import item_losses
@@ -109,9 +110,9 @@ from tunix_exp.evaluation.generate import generate
 from tunix_exp.models.architecture import build
 import numpy as np
 
-fsdp = json.loads(sys.argv[1])
+fsdp, family = json.loads(sys.argv[1])
 mesh = make_mesh(SimpleNamespace(mesh=MeshConfig(data=1, fsdp=fsdp, tensor=1)), jax.devices())
-config = gemma_config("gemma2", layer_loop="scan", vocab_size=64, width=32, mlp_width=64)
+config = grouped_config(family, layer_loop="scan", vocab_size=64, width=32, mlp_width=64)
 model = build(config, param_dtype="float32", compute_dtype="float32", seed=0, mesh=mesh)
 prompts = [[1 + i] * (2 + i) for i in range(5)]
 made = generate(model, prompts, max_new_tokens=6, eos_ids=(), pad_id=0, batch_size=8)
@@ -129,7 +130,8 @@ print(json.dumps({"tokens": [one.tokens for one in made], "losses": losses}))
 
 
 @pytest.mark.slow
-def test_split_over_eight_devices_the_answers_and_losses_are_those_of_one():
-    alone, split = (run(_EVALUATION, devices, devices) for devices in (1, 8))
+@pytest.mark.parametrize("family", ["gemma2", "qwen2"])
+def test_split_over_eight_devices_the_answers_and_losses_are_those_of_one(family):
+    alone, split = (run(_EVALUATION, devices, [devices, family]) for devices in (1, 8))
     assert split["tokens"] == alone["tokens"]
     assert_close(split["losses"], alone["losses"], roundings=STEP)

@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from tests.models.families.gemma.toys import gemma_model
-from tests.models.families.llama.toys import llama_model
+from tests.models.families.gemma.toys import gemma_config, gemma_model
+from tests.models.families.llama.toys import llama_config, llama_model
 from tests.models.toys import toy_model
 from tunix_exp.models import lora
 from tunix_exp.models.adapter import LoRAConfig
+from tunix_exp.models.config import GroupedConfig
 from tunix_exp.models.layers.decoder import Decoder
 
 
@@ -24,6 +25,11 @@ def lora_config(**changes) -> LoRAConfig:
         "merge_for_eval": False,
     }
     return LoRAConfig(**(fields | changes))
+
+
+def grouped_config(family: str, **changes) -> GroupedConfig:
+    """The toy's of the family, of those with grouped queries."""
+    return (gemma_config if family.startswith("gemma") else llama_config)(family, **changes)
 
 
 def toy_of(family: str, **changes) -> Decoder:

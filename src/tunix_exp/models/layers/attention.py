@@ -151,7 +151,7 @@ def _splash(
     from jax.experimental.pallas.ops.tpu import splash_attention as splash
 
     T = q_BTNH.shape[1]
-    # It scales nothing; a scale that is a power of two, as all published ones are, rounds nothing.
+    # It scales nothing; a scale that is a power of two, as of heads 64 or 256 wide, rounds nothing.
     q_BTNH = q_BTNH * jnp.asarray(scale, q_BTNH.dtype)
     q_BTNH, k_BTKH, v_BTKH, segment_ids_BT = (
         _lengthened(x, 128) for x in (q_BTNH, k_BTKH, v_BTKH, segment_ids_BT)
