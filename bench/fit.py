@@ -219,7 +219,7 @@ def page(rows: list[dict[str, Any]]) -> str:
         "## The plan against the compiler",
         "",
         "`plan.json` holds both. The arithmetic takes a moment; it decides alone only where it is far over",
-        "the memory, or where no compiler is at hand. Close to the limit the compiler may find a way with",
+        "the memory, or where no compiler is available. Close to the limit the compiler may find a way with",
         "less, and the plan is then too high.",
         "",
         "| model | adapter | device | attention | optimizer | remat | batch × tokens | planned | compiled "

@@ -23,7 +23,7 @@ from tunix_exp.device.topology import GENERATIONS
 from tunix_exp.errors import UserError
 
 PARTS = Parts(
-    parameters=2 * GIB, gradients=2 * GIB, optimizer_state=4 * GIB, compute_weights=GIB,
+    parameters=2 * GIB, gradients=GIB, block_gradients=GIB, optimizer_state=4 * GIB, compute_weights=GIB,
     saved_activations=GIB, block=3 * GIB, loss=GIB, batch=1024,
 )  # fmt: skip
 REMEDIES = [Remedy("optim=adafactor", "another optimizer", 9 * GIB), Remedy("x=1", "nothing", 20 * GIB)]
@@ -54,8 +54,10 @@ def test_the_bytes_of_a_device_follow_type_and_sharding():
     assert device_bytes(tree) == 2 * 5 * 2 + 4
 
 
-def test_the_total_counts_the_larger_of_the_block_and_the_loss():
+def test_the_total_counts_the_larger_of_the_loss_and_the_blocks_backward_pass_with_its_gradients():
     assert PARTS.total == 13 * GIB + 1024
+    assert dataclasses.replace(PARTS, loss=4 * GIB).total == 13 * GIB + 1024
+    assert dataclasses.replace(PARTS, loss=5 * GIB).total == 14 * GIB + 1024
     assert PARTS.largest == ("optimizer state", 4 * GIB)
 
 

@@ -29,10 +29,15 @@ def device_bytes(tree: Any) -> int:
 
 @dataclass(frozen=True)
 class Parts:
-    """Bytes on one device, by what they are for; the block at work and the loss are never held together."""
+    """Bytes on one device, by what they are for.
+
+    The loss is computed before the blocks' backward pass: never held together with a block at work there, or
+    with the gradients that come of it.
+    """
 
     parameters: int
-    gradients: int
+    gradients: int  # of what is outside the blocks, and of slices the sum of all
+    block_gradients: int
     optimizer_state: int
     compute_weights: int  # the parameters in the compute dtype, where that is another
     saved_activations: int  # kept from the forward for the backward pass
@@ -43,12 +48,12 @@ class Parts:
     @property
     def total(self) -> int:
         """The most that is held at a time."""
-        return sum(asdict(self).values()) - min(self.block, self.loss)
+        return sum(asdict(self).values()) - min(self.block + self.block_gradients, self.loss)
 
     @property
     def certain(self) -> int:
         """What no compiler can do without."""
-        return self.parameters + self.gradients + self.optimizer_state
+        return self.parameters + self.gradients + self.block_gradients + self.optimizer_state
 
     @property
     def largest(self) -> tuple[str, int]:
@@ -249,7 +254,7 @@ class Plan:
         for name, size in asdict(self.parts).items():
             table.add_row(name.replace("_", " "), gib(size))
         table.add_section()
-        how = ", counting max(block, loss)" if isinstance(self.parts, Parts) else ""
+        how = ", counting max(block + block gradients, loss)" if isinstance(self.parts, Parts) else ""
         table.add_row(f"planned peak{how}", gib(self.parts.total))
         if self.step is not None:
             table.add_row("compiled step", gib(self.step.peak_bytes))

@@ -125,7 +125,8 @@ def footprint(setting: Setting) -> Footprint:
     - block: one block's weights whole, and of each row what takes more, attention (2·4·N·T² of the einsum's
       logits + 3·T·F·c hidden units) or the MLP (5½·T·F·c), + 4·T a channel of its norms behind products, of
       those on queries and keys twice;
-    - loss: logits and their gradient, 2·4 bytes each, and the table in the compute dtype.
+    - loss: logits and their gradient, 2·4 bytes each, and the table in the compute dtype; it comes before the
+      blocks' gradients.
     """
     _, (state, batch, _, held) = setting.arguments
     model, sizes, compute_dtype = setting.model, setting.mesh.shape, setting.device.compute_dtype
@@ -137,7 +138,8 @@ def footprint(setting: Setting) -> Footprint:
     rows_at_once = batch_rows // parts_of_batch
     rows = rows_at_once // shards if rows_at_once % shards == 0 else rows_at_once
     trained, parameters = device_bytes(state.params), device_bytes((state.params, held))
-    block_count = _block_parameters(held.frozen or state.params)
+    in_blocks = device_bytes(_of_blocks(state.params))
+    block_count = sum(leaf.size for leaf in _of_blocks(held.frozen or state.params))
     dims = family_of(model).dimensions(model)
 
     def share(size: int) -> float:
@@ -172,7 +174,8 @@ def footprint(setting: Setting) -> Footprint:
         Parts(
             parameters=parameters,
             # of the slices there is also a sum, in float32
-            gradients=trained + (0 if parts_of_batch == 1 else 4 * _device_size(state.params)),
+            gradients=trained - in_blocks + (0 if parts_of_batch == 1 else 4 * _device_size(state.params)),
+            block_gradients=in_blocks,
             optimizer_state=device_bytes(state.opt_state),
             compute_weights=cast,
             saved_activations=round(L * rows * saved),
@@ -288,10 +291,10 @@ def _device_size(tree: Any) -> int:
     return sum(device_bytes(leaf) // leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _block_parameters(params: Any) -> int:
-    """How many numbers the blocks hold, over all devices."""
+def _of_blocks(params: Any) -> list[Any]:
+    """The parameters that the blocks hold."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    return sum(leaf.size for keys, leaf in leaves if path_of(keys).startswith("blocks/"))
+    return [leaf for keys, leaf in leaves if path_of(keys).startswith("blocks/")]
 
 
 def _mesh(sizes: tuple[int, int, int]) -> AbstractMesh:

@@ -32,7 +32,8 @@ PLAN: dict[str, Any] = {
     "device_memory_bytes": 1000 * 2**20,
     "planned": {
         "parameters_bytes": 100 * 2**20,
-        "gradients_bytes": 100 * 2**20,
+        "gradients_bytes": 40 * 2**20,
+        "block_gradients_bytes": 60 * 2**20,
         "optimizer_state_bytes": 200 * 2**20,
         "compute_weights_bytes": 0,
         "saved_activations_bytes": 50 * 2**20,

@@ -10,19 +10,26 @@ def number(percent):
     return float(percent.removesuffix("%"))
 
 
-def test_parts_are_drawn_end_to_end_and_the_smaller_of_block_and_loss_is_left_out():
+def test_parts_are_drawn_end_to_end_and_the_smaller_of_the_loss_and_the_backward_pass_is_left_out():
     bar = memory_picture(PLAN).bars[0]
     assert [part.tone for part in bar.segments] == [
-        "parameters", "gradients", "optimizer_state", "compute_weights",
+        "parameters", "gradients", "block_gradients", "optimizer_state", "compute_weights",
         "saved_activations", "block", "batch",
     ]  # fmt: skip
     assert sum(number(part.width) for part in bar.segments) == pytest.approx(48.1, abs=0.01)
     ends = [number(part.x) + number(part.width) for part in bar.segments]
     assert [number(part.x) for part in bar.segments[1:]] == pytest.approx(ends[:-1], abs=0.01)
-    planned = PLAN["planned"] | {"loss_bytes": 40 * MIB, "total_bytes": 491 * MIB}
+    planned = PLAN["planned"] | {"loss_bytes": 100 * MIB, "total_bytes": 491 * MIB}
     tones = [part.tone for part in memory_picture(PLAN | {"planned": planned}).bars[0].segments]
     assert "loss" in tones
-    assert "block" not in tones
+    assert not {"block", "block_gradients"} & set(tones)
+
+
+def test_a_plan_of_before_whose_gradients_are_one_part_is_drawn_as_it_was():
+    planned = {key: held for key, held in PLAN["planned"].items() if key != "block_gradients_bytes"}
+    tones = [part.tone for part in memory_picture(PLAN | {"planned": planned}).bars[0].segments]
+    assert tones[1:3] == ["gradients", "optimizer_state"]
+    assert "block" in tones
 
 
 def test_the_compiled_step_has_a_bar_of_its_own_on_the_same_scale():

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 from tunix_exp.numbers import count_of, figure, percent, size
 from tunix_exp.report.facts import Facts
 
-# In the order of plan.json; block and loss are never held together: the larger is drawn.
+# In the order of plan.json; of the loss and the blocks' backward pass the larger is drawn: they never meet.
 _PARTS = (
     ("parameters", "parameters"),
     ("gradients", "gradients"),
+    ("block_gradients", "gradients of the blocks"),
     ("optimizer_state", "optimizer state"),
     ("compute_weights", "weights in the compute dtype"),
     ("saved_activations", "activations kept for the backward pass"),
@@ -105,9 +106,12 @@ def _drawn(planned: dict[str, Any]) -> tuple[int | None, list[tuple[str, str, in
     """The bytes of the part that is not drawn, and the parts of the bar."""
     if _is_evaluation(planned):
         return None, [(key, name, planned[f"{key}_bytes"]) for key, name in _EVALUATION_PARTS]
-    silent = min(("loss", "block"), key=lambda key: planned[f"{key}_bytes"])
-    parts = [(key, name, planned[f"{key}_bytes"]) for key, name in _PARTS if key != silent]
-    return planned[f"{silent}_bytes"], parts
+    held = {key: planned[f"{key}_bytes"] for key, _ in _PARTS if f"{key}_bytes" in planned}
+    # Plans of before have all gradients in one part, as if they were there with the loss.
+    later = [key for key in ("block_gradients", "block") if key in held]
+    silent = min((["loss"], later), key=lambda keys: sum(held[key] for key in keys))
+    parts = [(key, name, held[key]) for key, name in _PARTS if key in held and key not in silent]
+    return sum(held[key] for key in silent), parts
 
 
 def _verdict(plan: dict[str, Any], held: int) -> str:
@@ -130,7 +134,7 @@ def _facts(plan: dict[str, Any], turns: int | None) -> Facts:
         done = f"{count_of(work['flops'])} FLOPs, {size(work['hbm_bytes'])} of memory traffic"
         facts.append(("one step, per device", [done]))
     if turns is not None:
-        facts.append(("not drawn", [f"{size(turns)}: peak = max(block, loss)"]))
+        facts.append(("not drawn", [f"{size(turns)}: peak = max(block + block gradients, loss)"]))
     if work is not None and work["roofline_s"] is not None:
         facts.append(("roofline", [f"{figure(work['roofline_s'])} s a step ({work['bound']}-bound)"]))
     if plan["not_compiled"] is not None:
