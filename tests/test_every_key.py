@@ -50,6 +50,14 @@ ROTATING = (
     "model.rope_original_positions=24",
 )
 
+# A recurrent block and one of attention, with weights large enough for what they gather to matter.
+RECURRENT = (
+    "model=tiny-recurrentgemma",
+    "model.block_types=[recurrent,attention]",
+    "model.num_layers=2",
+    "model.init_std=0.5",
+)
+
 LORA = ("adapter=lora",)
 
 # The harness with task files of one's own, asked of the base model alone.
@@ -218,6 +226,10 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "model.rope_high_freq_factor": ("9.0", ROTATING),
     "model.rope_original_positions": ("900", ROTATING),
     "model.unrotated_every": ("2", ROTATING),
+    "model.block_types": ("[attention,recurrent]", RECURRENT),
+    "model.recurrence_width": ("32", RECURRENT),
+    "model.convolution_taps": ("2", RECURRENT),
+    "model.rotated_share": ("1.0", RECURRENT),
     "model.tied_embeddings": ("false", ()),
     "model.norm_epsilon": ("0.1", ()),
     "model.init_std": ("0.1", ()),

@@ -52,7 +52,8 @@ LLAMA_SIZES = {
 }
 ROPE = {"rope_type": "default", "rope_theta": 10_000.0}
 # In GPT-2 beside all projections of attention, one of them fused; in Gemma mostly the MLP's, with rsLoRA; in
-# Qwen2 beside products that have biases, and an output table that is not tied.
+# Qwen2 beside products that have biases, and an output table that is not tied; in RecurrentGemma in blocks of
+# both kinds.
 ADAPTERS = {
     "gpt2": {
         "r": 4,
@@ -68,6 +69,11 @@ ADAPTERS = {
     },
     "llama": {"r": 3, "lora_alpha": 6, "target_modules": "all-linear"},
     "qwen2": {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]},
+    "recurrent_gemma": {
+        "r": 3,
+        "lora_alpha": 6,
+        "target_modules": ["linear_x", "linear_out", "q_proj", "o_proj", "gate_proj"],
+    },
 }
 
 
@@ -199,6 +205,24 @@ GOLDENS = {
         gain=2.0,
         end_ids=1,
     ),
+    # The recurrence is wider than the stream, and the last round of blocks is not whole.
+    "recurrent_gemma": Golden(
+        transformers.RecurrentGemmaConfig(
+            vocab_size=128,
+            hidden_size=32,
+            intermediate_size=80,
+            num_hidden_layers=5,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            lru_width=40,
+            attention_window_size=5,
+            logits_soft_cap=4.0,
+            rope_parameters=ROPE | {"partial_rotary_factor": 0.5},
+        ),
+        seed=83,
+        gain=2.0,
+        end_ids=1,
+    ),
 }
 
 
@@ -217,13 +241,18 @@ def write_checkpoint(golden: Golden) -> None:
         elif "norm" in name:  # Gemma multiplies by 1 + weight, in 2 and 3 also what a block adds
             is_branch = "post_" in name and golden.config.model_type != "gemma"
             parameter.copy_(0.2 * noise + (golden.gain - 1.0 if is_branch else 0.0))
+        elif name.endswith("recurrent_param"):  # some remember one token, some many
+            parameter.copy_(0.8 * noise - 3.0)
         elif name.endswith("bias"):
             parameter.copy_((0.1 if is_gpt2 else 0.5) * noise)
         elif any(table in name for table in ("wte", "wpe", "embed", "lm_head")):
             parameter.copy_(noise / math.sqrt(width))
         else:
-            inputs = parameter.shape[0 if is_gpt2 else 1]  # Conv1D is [inputs, outputs], Linear is not
-            parameter.copy_(golden.gain * noise / math.sqrt(inputs))
+            # Conv1D is [inputs, outputs], Linear is not; a convolution has its taps last.
+            inputs = parameter.shape[0 if is_gpt2 else 2 if "conv_1d" in name else 1]
+            # A gate that is shut leaves 1 - a², in which float32 cancels.
+            gain = 0.3 if name.endswith("gate_weight") else golden.gain
+            parameter.copy_(gain * noise / math.sqrt(inputs))
     model.generation_config.eos_token_id = golden.end_ids
     model.save_pretrained(golden.folder)
 

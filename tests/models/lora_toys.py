@@ -6,6 +6,7 @@ from flax import nnx
 
 from tests.models.families.gemma.toys import gemma_config, gemma_model
 from tests.models.families.llama.toys import llama_config, llama_model
+from tests.models.families.recurrent_gemma.toys import recurrent_model
 from tests.models.toys import toy_model
 from tunix_exp.models import lora
 from tunix_exp.models.adapter import LoRAConfig
@@ -34,8 +35,8 @@ def grouped_config(family: str, **changes) -> GroupedConfig:
 
 def toy_of(family: str, **changes) -> Decoder:
     """The toy model of the family."""
-    if family == "gpt2":
-        return toy_model(**changes)
+    if family in ("gpt2", "recurrent_gemma"):
+        return (toy_model if family == "gpt2" else recurrent_model)(**changes)
     return (gemma_model if family.startswith("gemma") else llama_model)(family, **changes)
 
 

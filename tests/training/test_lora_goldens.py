@@ -57,7 +57,7 @@ def norms_by_name(params, family):
     for keys, leaf in jax.tree_util.tree_leaves_with_path(params):
         path, values = path_of(keys), np.asarray(leaf, np.float64)
         stacked = is_stacked(path)
-        parts = zip(layer_paths(path, layers), values, strict=True) if stacked else [(path, values)]
+        parts = zip(layer_paths(path, len(values)), values, strict=True) if stacked else [(path, values)]
         for part, value in parts:
             name = names[part].removesuffix(".weight")
             norms[f"{weight_map.prefix}{name}.default.weight"] = float(np.linalg.norm(value))

@@ -66,7 +66,9 @@ def layers_of(family: str) -> dict[str, str]:
 
 def target_names(family: str) -> list[str]:
     """What `adapter.targets` takes for a family: all layers, those of a part, or single ones."""
-    return [*_ALL, "attention", "mlp", *layers_of(family)]
+    layers = layers_of(family)
+    parts = dict.fromkeys(path.split("/")[0] for path in layers.values())
+    return [*_ALL, *parts, *layers]
 
 
 def targeted(family: str, targets: tuple[str, ...]) -> dict[str, str]:

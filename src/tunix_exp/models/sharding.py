@@ -17,6 +17,9 @@ from tunix_exp.models.paths import is_stacked, path_of
 AXES = ("data", "fsdp", "tensor")
 ROWS = ("data", "fsdp")
 
+_INWARD = r"(attention/(qkv|query|key|value)|mlp/(up|gate)|recurrence/(input|gate))"
+_OUTWARD = r"(attention/out|mlp/down|recurrence/out)"
+
 # The end of a parameter's path, and how its axes are split; what is not named (norms, biases) is whole.
 TABLE: tuple[tuple[str, P], ...] = (
     # By rows of the vocabulary: split by its width, every chunk's logits would have to cross the devices.
@@ -26,11 +29,15 @@ TABLE: tuple[tuple[str, P], ...] = (
     (r"attention/out/kernel", P("tensor", "fsdp")),
     (r"mlp/(up|gate)/kernel", P("fsdp", "tensor")),
     (r"mlp/down/kernel", P("tensor", "fsdp")),
+    (r"recurrence/(input|gate)/kernel", P("fsdp", "tensor")),
+    (r"recurrence/out/kernel", P("tensor", "fsdp")),
+    # A block of the recurrence's channels for each head.
+    (r"recurrence/unit/(input|decay)_weight", P("tensor", "fsdp", None)),
     # An adapter's two matrices: the long axis of each as the same axis of the kernel beside it.
-    (r"(attention/(qkv|query|key|value)|mlp/(up|gate))/lora/a", P("fsdp", None)),
-    (r"(attention/(qkv|query|key|value)|mlp/(up|gate))/lora/b", P(None, "tensor")),
-    (r"(attention/out|mlp/down)/lora/a", P("tensor", None)),
-    (r"(attention/out|mlp/down)/lora/b", P(None, "fsdp")),
+    (rf"{_INWARD}/lora/a", P("fsdp", None)),
+    (rf"{_INWARD}/lora/b", P(None, "tensor")),
+    (rf"{_OUTWARD}/lora/a", P("tensor", None)),
+    (rf"{_OUTWARD}/lora/b", P(None, "fsdp")),
 )
 
 

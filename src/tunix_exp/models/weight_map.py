@@ -19,8 +19,9 @@ def transposed(kernel: Any) -> Any:
 class Row:
     """One line of a weight map: a tensor's name, its parameter's path, and the way from one to the other.
 
-    `{layer}` stands for every layer. `transform` is its own inverse (`.T`, or nothing), so that the row
-    serves both directions, and is written with methods, so that it works on shapes as well as on values.
+    `{layer}` stands for every layer that has the parameter. `transform` is its own inverse (`.T`, or
+    nothing), so that the row serves both directions, and is written with methods, so that it works on shapes
+    as well as on values.
     Without `has_prefix` the name is whole as it stands, in every checkpoint.
     """
 

@@ -30,7 +30,7 @@ _SCALAR_FIELDS = (
     "peak_lr", "warmup_steps", "final_lr_ratio", "wsd_decay_fraction", "clip_norm", "weight_decay",
     "b1", "b2", "eps", "decay_rate", "clipping_threshold", "momentum",
 )  # fmt: skip
-_MATRICES = ("kernel", "embedding", "lora")
+_MATRICES = ("kernel", "embedding", "lora", "weight")
 
 
 def scalars(config: OptimConfig, *, total_steps: int) -> Scalars:
@@ -119,7 +119,7 @@ def apply(
 
 
 def decay_mask(structure: OptimConfig, params: Tree) -> Tree:
-    """True at the parameters that decay: all, or kernels, embeddings, adapters (not norms and biases)."""
+    """True at the parameters that decay: all, or matrices and adapters (not norms and biases)."""
     if structure.decay_mask == "all":
         return jax.tree.map(lambda _: True, params)
     return jax.tree_util.tree_map_with_path(

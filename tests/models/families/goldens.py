@@ -9,6 +9,7 @@ import numpy as np
 
 from tests.models.families.gemma.toys import gemma_config
 from tests.models.families.llama.toys import llama_config
+from tests.models.families.recurrent_gemma.toys import recurrent_config
 from tests.models.lora_toys import lora_config
 from tests.models.toys import toy_config
 from tunix_exp.models.adapter import LoRAConfig
@@ -36,12 +37,20 @@ CONFIGS: dict[str, ModelConfig] = {
     "qwen2": llama_config("qwen2", **_LLAMA, num_layers=2),
     "qwen3": llama_config("qwen3", **_LLAMA | {"head_width": 16}, num_layers=2),
     "smollm3": llama_config("smollm3", **_LLAMA, num_layers=4),
+    "recurrent_gemma": recurrent_config(
+        **_LLAMA, num_layers=5, recurrence_width=40, window=5, logit_soft_cap=4.0
+    ),
 }
 _ADAPTERS = {
     "gpt2": {"rank": 4, "alpha": 8.0},
     "gemma": {"rank": 3, "alpha": 5.0, "scaling": "rslora", "targets": ("mlp", "q_proj")},
     "llama": {"rank": 3, "alpha": 6.0, "targets": ("all",)},
     "qwen2": {"rank": 4, "alpha": 8.0},
+    "recurrent_gemma": {
+        "rank": 3,
+        "alpha": 6.0,
+        "targets": ("linear_x", "linear_out", "q_proj", "o_proj", "gate_proj"),
+    },
 }
 ADAPTERS: dict[str, LoRAConfig] = {
     family: lora_config(**changes, weights=str(GOLDENS / family / "lora"))

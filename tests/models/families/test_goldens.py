@@ -96,7 +96,7 @@ def norms_by_name(params, family):
     for keys, leaf in jax.tree_util.tree_leaves_with_path(params):
         path, values = path_of(keys), np.asarray(leaf, np.float64)
         stacked = is_stacked(path)
-        parts = zip(layer_paths(path, layers), values, strict=True) if stacked else [(path, values)]
+        parts = zip(layer_paths(path, len(values)), values, strict=True) if stacked else [(path, values)]
         for part, value in parts:
             norms[names[part]] = float(np.linalg.norm(value))
     return norms
@@ -192,6 +192,9 @@ def as_older_versions_wrote_it(config):
         case "smollm3":
             old |= {"rope_theta": rope["rope_theta"], "pretraining_tp": 2}
             del old["no_rope_layers"]
+        case "recurrent_gemma":
+            old |= {"rope_theta": rope["rope_theta"], "partial_rotary_factor": 0.5, "rotary_emb_base": 5e4}
+            old |= {"_block_types": old.pop("block_types"), "embeddings_scale_by_sqrt_dim": True}
         case _:
             old |= {"rope_theta": rope["rope_theta"], "tie_word_embeddings": config["tie_word_embeddings"]}
     return old

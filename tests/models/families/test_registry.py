@@ -63,6 +63,8 @@ def test_no_module_outside_a_family_s_folder_names_it():
         text, own = path.read_text(), path.relative_to(FOLDER).parts[0] if FOLDER in path.parents else None
         if path == Path(registry.__file__):  # but for its one line
             text = re.sub(r"^FOLDERS = \(.*\)$", "", text, flags=re.MULTILINE)
+        for name in names.get(own, ()):  # of its own name another's may be a part
+            text = re.sub(name.replace("_", "_?"), "", text, flags=re.IGNORECASE)
         others = set().union(*(known for folder, known in names.items() if folder != own))
         found += [f"{path}: {name}" for name in others if re.search(name, text, re.IGNORECASE)]
     assert found == []

@@ -12,7 +12,7 @@ from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.families.family import Family
 from tunix_exp.models.weight_map import WeightMap
 
-FOLDERS = ("gpt2", "gemma", "llama")
+FOLDERS = ("gpt2", "gemma", "llama", "recurrent_gemma")
 
 
 @cache

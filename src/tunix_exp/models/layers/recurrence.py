@@ -115,8 +115,9 @@ class Convolution(nnx.Module):
 
 
 class GatedUnit(nnx.Module):
-    """The real-gated linear recurrent unit: h_t = a_t·h_(t-1) + √(1 - a_t²)·i_t·u_t, all but two products in
-    float32. The gates r and i, with log a = -8·r·softplus(decay), are products with blocks of the channels.
+    """The real-gated linear recurrent unit, in float32: h_t = a_t·h_(t-1) + √(1 - a_t²)·i_t·u_t.
+
+    The gates r and i are sigmoids of products with blocks of the channels; log a = -8·r·softplus(decay).
     """
 
     def __init__(
@@ -153,13 +154,13 @@ class GatedUnit(nnx.Module):
         return jnp.exp(log_a), root, self._gate(u, self.input_weight, self.input_bias) * u.astype(jnp.float32)
 
     def _gate(self, u: Array, weight: Any, bias: Any) -> Array:
-        weight_NIO, bias_NO = weight[...].astype(self.compute_dtype), bias[...].astype(self.compute_dtype)
-        N, width, _ = weight_NIO.shape
-        blocks = u.reshape(*u.shape[:-1], N, width)
-        gate = jnp.einsum("...ni,nio->...no", blocks, weight_NIO, preferred_element_type=jnp.float32)
-        return jax.nn.sigmoid(
-            gate.reshape(u.shape) + as_last_axis(bias_NO.astype(jnp.float32).reshape(-1), u)
+        # Rounded to the compute dtype, as all weights are; then products and sums in float32.
+        weight_NIO, bias_NO = (
+            part[...].astype(self.compute_dtype).astype(jnp.float32) for part in (weight, bias)
         )
+        blocks = u.astype(jnp.float32).reshape(*u.shape[:-1], *weight_NIO.shape[:2])
+        gate = jnp.einsum("...ni,nio->...no", blocks, weight_NIO).reshape(u.shape)
+        return jax.nn.sigmoid(gate + as_last_axis(bias_NO.reshape(-1), u))
 
 
 @jax.custom_vjp

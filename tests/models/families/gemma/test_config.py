@@ -68,7 +68,8 @@ def run_config(*overrides: str) -> RunConfig:
 
 
 def test_the_options_were_found():
-    assert {name for name in options("model") if "gemma" in name} == {*PARAMETERS, *TINY}
+    found = {name for name in options("model") if "gemma" in name and "recurrent" not in name}
+    assert found == {*PARAMETERS, *TINY}
 
 
 @pytest.mark.parametrize("option", PARAMETERS)
