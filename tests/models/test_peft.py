@@ -59,7 +59,24 @@ def test_both_layer_loops_read_the_same(folder):
         ({"lora_alpha": 16}, r"lora_alpha is 16, adapter.alpha is 8.0"),
         ({"use_rslora": True}, r"use_rslora is rslora, adapter.scaling is lora"),
         ({"use_dora": True}, r"use_dora is True, adapter.name=lora computes False alone"),
-        ({"rank_pattern": {"c_attn": 2}}, r"rank_pattern is \{'c_attn': 2\}"),
+        (
+            {"rank_pattern": {"c_attn": 2}},
+            r"h.0.attn.c_attn.lora_A.weight' has rank 4, by r and rank_pattern 2",
+        ),
+        ({"rank_pattern": {"c_attn": 8}}, r"largest rank by r and rank_pattern is 8(?s:.)*adapter.rank=8"),
+        ({"rank_pattern": {"c_attn": "2"}}, r"rank_pattern is .*, not an object that gives modules"),
+        ({"rank_pattern": {"(": 2}}, r"rank_pattern is .*, not an object that gives modules"),
+        ({"layers_pattern": "h"}, r"layers_pattern is there without layers_to_transform"),
+        ({"target_modules": "(.*", "rank_pattern": {}}, r"target_modules is '\(\.\*', not names of modules"),
+        (
+            {"target_modules": r".*attn\.c_\w+", "layers_to_transform": [0]},
+            "layers_to_transform is for a list of target_modules",
+        ),
+        (
+            {"target_modules": None, "exclude_modules": ["x"]},
+            "exclude_modules is there without target_modules",
+        ),
+        ({"exclude_modules": "(.*)"}, "h.0.attn.c_attn' has tensors and is not named"),
     ],
 )
 def test_an_adapter_of_another_config_is_refused_key_by_key(folder, keys, text):
@@ -116,8 +133,8 @@ KEYS = sorted(json.loads((STORED / peft.CONFIG).read_text()).keys() - HARMLESS)
     "value", [True, 3, "x", ["x"], {"x": 1}], ids=["flag", "number", "text", "list", "object"]
 )
 def test_every_key_with_another_value_than_the_plain_one_is_refused_by_its_name(folder, key, value):
-    if (key, value) in [("target_modules", "x"), ("init_lora_weights", True)]:
-        return  # a pattern of modules, and how A and B begin
+    if (key, value) in [("exclude_modules", "x"), ("exclude_modules", ["x"]), ("init_lora_weights", True)]:
+        return  # nothing is excluded by a name that is none, and how A and B begin changes nothing
     change(folder / peft.CONFIG, **{key: value})
     with pytest.raises(UserError, match=rf"\b{key}\b"):
         read(folder)

@@ -13,6 +13,11 @@ from tunix_exp.references import ReferenceText
 from tunix_exp.schema import Config, Decay, Name, Scale, Width
 
 
+def scale_of(rank: int, alpha: float, scaling: str) -> float:
+    """Alpha over the rank, in rsLoRA over its square root (Kalajdzievski 2023)."""
+    return alpha / (rank if scaling == "lora" else math.sqrt(rank))
+
+
 class NoAdapterConfig(Config):
     """Every parameter of the model is trained."""
 
@@ -42,8 +47,8 @@ class LoRAConfig(Config):
 
     @property
     def scale(self) -> float:
-        """Alpha over the rank, in rsLoRA over its square root (Kalajdzievski 2023)."""
-        return self.alpha / (self.rank if self.scaling == "lora" else math.sqrt(self.rank))
+        """What the product of A and B is multiplied by."""
+        return scale_of(self.rank, self.alpha, self.scaling)
 
 
 AdapterConfig = Annotated[NoAdapterConfig | LoRAConfig, Field(discriminator="name")]

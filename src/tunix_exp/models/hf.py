@@ -53,7 +53,9 @@ def read(folder: Path, config: ModelConfig, params: nnx.State) -> Contents:
     check_kind(folder, config)
     files = weight_files(folder)
     check_model(folder, config)
-    filled, stored = filled_from(files, weight_maps()[config.family], params, config.num_layers)
+    weight_map = weight_maps()[config.family]
+    found = tensors(files, weight_map.prefix)
+    filled, stored = filled_from(found, folder, weight_map, params, config.num_layers)
     files += [file for name in (CONFIG, GENERATION, INDEX) if (file := file_in(folder, name)) is not None]
     return Contents(
         params=filled,
@@ -72,7 +74,8 @@ def check(folder: Path, config: ModelConfig, params: nnx.State) -> None:
     check_kind(folder, config)
     files = weight_files(folder)
     check_model(folder, config)
-    check_tensors(files, weight_maps()[config.family], params, config.num_layers)
+    weight_map = weight_maps()[config.family]
+    check_tensors(tensors(files, weight_map.prefix), folder, weight_map, params, config.num_layers)
 
 
 def check_folder(folder: Path, key: str = "model.weights") -> None:
@@ -90,23 +93,51 @@ def check_folder(folder: Path, key: str = "model.weights") -> None:
 
 
 def filled_from(
-    files: list[Path], weight_map: WeightMap, params: nnx.State, num_layers: int, *, remedy: str = _OTHERS
+    found: dict[str, Stored],
+    folder: Path,
+    weight_map: WeightMap,
+    params: nnx.State,
+    num_layers: int,
+    *,
+    remedy: str = _OTHERS,
 ) -> tuple[nnx.State, tuple[str, ...]]:
-    """`params`, a state of `jax.ShapeDtypeStruct`s, filled from `files`, and the dtypes stored in.
+    """`params`, a state of `jax.ShapeDtypeStruct`s, filled from `found`, and the dtypes stored in.
 
+    `found` are tensors of `folder` by their names without the prefix.
     Raises UserError with every misfit of the tensors and the `remedy`, before any value is kept.
     """
+    check_tensors(found, folder, weight_map, params, num_layers, remedy=remedy)
     sources = _sources(weight_map, params, num_layers)
-    found = _fitting(files, sources, weight_map, num_layers, remedy)
     kinds = {found[part.name].dtype for parts in sources.values() for part in parts}
     return _fill(found, sources, params), tuple(sorted(kinds))
 
 
 def check_tensors(
-    files: list[Path], weight_map: WeightMap, params: nnx.State, num_layers: int, *, remedy: str = _OTHERS
-) -> dict[str, Stored]:
-    """The tensors of `files`, whose headers fit `params`; else UserError as of `filled_from`."""
-    return _fitting(files, _sources(weight_map, params, num_layers), weight_map, num_layers, remedy)
+    found: dict[str, Stored],
+    folder: Path,
+    weight_map: WeightMap,
+    params: nnx.State,
+    num_layers: int,
+    *,
+    remedy: str = _OTHERS,
+) -> None:
+    """The headers of the tensors fit `params`; else UserError as of `filled_from`."""
+    sources = _sources(weight_map, params, num_layers)
+    others = sorted(name for name in found if name.startswith(_OF_OTHER_PARTS))
+    if others:
+        raise UserError(
+            f"the weights are of a multimodal checkpoint: they hold {named(others[0])}",
+            where=str(folder),
+            remedy="name a text-only checkpoint in model.weights",
+        )
+    used = {part.name for parts in sources.values() for part in parts}
+    faults = _faults(found, sources, used, weight_map, num_layers) + _untied(found, used, weight_map)
+    if faults:
+        raise UserError(
+            "\n".join(["the stored tensors do not fit the model:", *(f"  {fault}" for fault in faults)]),
+            where=str(folder),
+            remedy=remedy,
+        )
 
 
 def stored_dtypes(folder: Path, config: ModelConfig) -> tuple[str, ...]:
@@ -142,29 +173,6 @@ def _sources(weight_map: WeightMap, params: nnx.State, num_layers: int) -> dict[
         else:
             sources[path] = [source(path, leaf.shape)]
     return sources
-
-
-def _fitting(
-    files: list[Path], sources: dict[str, list[_Source]], weight_map: WeightMap, num_layers: int, remedy: str
-) -> dict[str, Stored]:
-    """The tensors of `files` by their names without the prefix; UserError where they do not fit."""
-    found, folder = tensors(files, weight_map.prefix), files[0].parent
-    others = sorted(name for name in found if name.startswith(_OF_OTHER_PARTS))
-    if others:
-        raise UserError(
-            f"the weights are of a multimodal checkpoint: they hold {named(others[0])}",
-            where=str(folder),
-            remedy="name a text-only checkpoint in model.weights",
-        )
-    used = {part.name for parts in sources.values() for part in parts}
-    faults = _faults(found, sources, used, weight_map, num_layers) + _untied(found, used, weight_map)
-    if faults:
-        raise UserError(
-            "\n".join(["the stored tensors do not fit the model:", *(f"  {fault}" for fault in faults)]),
-            where=str(folder),
-            remedy=remedy,
-        )
-    return found
 
 
 def _faults(

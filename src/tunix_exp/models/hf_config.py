@@ -18,6 +18,10 @@ from tunix_exp.schema import Config
 CONFIG, GENERATION = "config.json", "generation_config.json"
 _SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 _PARTS = ("text_config", "vision_config", "audio_config")
+MERGE = (
+    "merge the adapter into its model with PEFT (merge_and_unload, then save_pretrained) and name that folder"
+    " in model.weights, with adapter=none or a new adapter"
+)
 _QUANTIZED = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
 
 
@@ -151,6 +155,8 @@ def _refuse_differences(
 ) -> None:
     """Nothing, or UserError with all that is not understood, or else with all that differs."""
     others = f"name other weights in {group}.weights"
+    if group == "adapter":
+        others += f", or {MERGE}"
     # A null says nothing, whatever its key.
     unknown = [key for key, value in found.items() if key not in weight_map.kinds and value is not None]
     faults = [

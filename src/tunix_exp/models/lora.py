@@ -75,10 +75,10 @@ def attach(
     if isinstance(config, NoAdapterConfig):
         return model
     paths = targeted(family, config.targets).values()
-    places = [place for place in _places(model, family) if place.path in paths]
-    kinds = tuple((place.full_path, place.number, place.layers, place.dense.kernel.shape) for place in places)
+    beside = [place for place in places(model, family) if place.path in paths]
+    kinds = tuple((place.full_path, place.number, place.layers, place.dense.kernel.shape) for place in beside)
     values = _drawing(kinds, config.rank, mesh)(jax.random.key(seed))
-    for place, (a_IR, b_RO) in zip(places, values, strict=True):
+    for place, (a_IR, b_RO) in zip(beside, values, strict=True):
         place.dense.lora = LoRA(
             a_IR,
             b_RO,
@@ -208,7 +208,8 @@ class _Place(NamedTuple):
     dense: Dense
 
 
-def _places(model: Any, family: str) -> Iterator[_Place]:
+def places(model: Any, family: str) -> Iterator[_Place]:
+    """Every product of the blocks that an adapter may stand beside."""
     known = list(layers_of(family).values())
     for keys, node in nnx.iter_graph(model):
         if isinstance(node, Dense):

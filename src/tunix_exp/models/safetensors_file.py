@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from tunix_exp import json_text
 from tunix_exp.errors import UserError
 from tunix_exp.json_text import BadJSON
+from tunix_exp.models.weight_map import unchanged
 from tunix_exp.received import AGAIN, shown, unreadable
 
 _KINDS = {"float16": "F16", "bfloat16": "BF16", "float32": "F32"}
@@ -79,19 +80,23 @@ def _put(tensor: Tensor, stream: BinaryIO) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A stored tensor: its file, its name there, what the header says of it, and where its bytes begin."""
+    """A stored tensor: its file, its name there, what the header says of it, and where its bytes begin.
+
+    Its values are what `then` makes of those that are stored, and of the shape that is said here.
+    """
 
     file: Path
     name: str
     shape: tuple[int, ...]
     dtype: str
     begin: int
+    then: Callable[[np.ndarray], np.ndarray] = unchanged
 
     def values(self) -> np.ndarray:
         """All of it, on the host; the file is mapped for this one alone, else what was read would stay."""
         try:
             with safe_open(self.file, framework="numpy") as file:
-                return file.get_tensor(self.name)
+                return self.then(file.get_tensor(self.name))
         except (OSError, SafetensorError) as error:
             raise UserError(
                 f"{self.name} cannot be read: {error}", where=str(self.file), remedy=AGAIN
