@@ -63,6 +63,8 @@ PEERS = {
     "trl_packed": Peer("hf5", "gsm8k_trl.py", ("--packing",)),
     "tunix_padded": Peer("tunix", "gsm8k_tunix.py"),
     "flax4_padded": Peer("flax4new", "gsm8k_flax4.py"),
+    "llama_torch_compile": Peer("hf5", "llama_torch.py"),
+    "llama_torch_eager": Peer("hf5", "llama_torch.py", ("--eager",)),
     "torch": Peer("hf5", "gpu_torch.py"),
     "torch_bfloat16": Peer("hf5", "gpu_torch.py", ("--weights", "bfloat16")),
     "torch_checkpointing": Peer("hf5", "gpu_torch.py", ("--checkpointing",)),
@@ -80,12 +82,13 @@ RANKED = {
     "W5": "hf_flax4_jax0.10 hf_torch_compile hf_torch_fused kerashub hf_torch tunix levanter hf_trl",
     "W6": "trl_padded trl_packed tunix_padded flax4_padded",
     "W7": "tunix hf_torch hf_torch_compile_warm hf_flax4_jax0.10 kerashub",
+    "W8": "llama_torch_compile llama_torch_eager",
     "G1": "torch_bfloat16 torch torch_checkpointing gpu_tunix gpu_tunix_remat",
     "G2": "torch torch_checkpointing gpu_tunix gpu_tunix_remat",
     "G3": "torch torch_eager",
 }
 # Scripts of this repository; all others are of the peers' folder.
-OWN_SCRIPTS = {name for name, peer in PEERS.items() if peer.script.startswith(("gsm8k_", "gpu_"))}
+OWN_SCRIPTS = {name for name, peer in PEERS.items() if peer.script.startswith(("gsm8k_", "gpu_", "llama_"))}
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ TITLES = {
     "W5": "W5 — a small Gemma with 256,000 words, 2 × 256 tokens, full fine-tune",
     "W6": "W6 — GSM8K as it is: distilgpt2, batch 8, at most 512 tokens, loss on the response",
     "W7": "W7 — from the command to the end of the first step of W1",
+    "W8": "W8 — SmolLM2 135M (a Llama), 4 × 128 tokens, full fine-tune",
     "G1": "G1 — Gemma 2B, 4 × 2048 tokens, bfloat16 compute, full fine-tune",
     "G2": "G2 — G1 with LoRA of rank 8 on the attention's projections",
     "G3": "G3 — greedy generation, Gemma 2B in bfloat16, 64 prompts of 128 tokens, 128 new ones",
