@@ -67,6 +67,7 @@ CASES = {
     ("gpt2", "unroll"): [((8, 1, 1), 1.0), ((1, 8, 1), 0.2), ((1, 4, 2), 0.2)],
     ("gemma2", "scan"): [((1, 4, 2), 0.2)],
     ("qwen2", "scan"): [((1, 4, 2), 0.2)],  # with an output table of its own
+    ("recurrent_gemma", "scan"): [((1, 4, 2), 0.2)],
 }
 
 
@@ -130,7 +131,7 @@ print(json.dumps({"tokens": [one.tokens for one in made], "losses": losses}))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["gemma2", "qwen2"])
+@pytest.mark.parametrize("family", ["gemma2", "qwen2", "recurrent_gemma"])
 def test_split_over_eight_devices_the_answers_and_losses_are_those_of_one(family):
     alone, split = (run(_EVALUATION, devices, [devices, family]) for devices in (1, 8))
     assert split["tokens"] == alone["tokens"]

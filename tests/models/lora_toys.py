@@ -6,7 +6,7 @@ from flax import nnx
 
 from tests.models.families.gemma.toys import gemma_config, gemma_model
 from tests.models.families.llama.toys import llama_config, llama_model
-from tests.models.families.recurrent_gemma.toys import recurrent_model
+from tests.models.families.recurrent_gemma.toys import recurrent_config, recurrent_model
 from tests.models.toys import toy_model
 from tunix_exp.models import lora
 from tunix_exp.models.adapter import LoRAConfig
@@ -30,6 +30,8 @@ def lora_config(**changes) -> LoRAConfig:
 
 def grouped_config(family: str, **changes) -> GroupedConfig:
     """The toy's of the family, of those with grouped queries."""
+    if family == "recurrent_gemma":
+        return recurrent_config(**changes)
     return (gemma_config if family.startswith("gemma") else llama_config)(family, **changes)
 
 
