@@ -269,6 +269,20 @@ def test_every_contradiction_is_refused_with_keys_values_and_remedy(rule):
     assert rule.says in str(caught.value)
 
 
+def test_a_set_of_a_mixture_has_what_it_leaves_out_from_the_group():
+    plain = composed(
+        "data=mix", *OWN["data", "mix"],
+        "data.max_rows=7", "data.only={lang:[en]}", "data.format=alpaca", "data.fields.id=key",
+        "+data.mix.one.only=null", "+data.mix.two.max_rows=3", "+data.mix.two.format=auto",
+    )  # fmt: skip
+    one, two = validate(plain).data.sets.values()
+    assert (one.max_rows, one.only, one.format, one.fields.id) == (7, None, "alpaca", "key")
+    assert (two.max_rows, two.only, two.format) == (3, {"lang": ("en",)}, "auto")
+    assert (two.fields.id, two.fields.question, two.fields.answer) == ("key", "q", "a")
+    # What is recorded is what was typed.
+    assert plain["data"]["mix"]["two"].keys() == {"source", "weight", "fields", "max_rows", "format"}
+
+
 def test_a_config_cannot_be_changed_once_made():
     with pytest.raises(Exception, match="frozen"):
         validate(composed()).optim.peak_lr = 1.0

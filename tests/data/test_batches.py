@@ -339,6 +339,16 @@ def test_a_set_s_own_order_does_not_depend_on_the_others():
     assert order("one", "two") == order("two", "three") == order(*PARTS)
 
 
+def test_two_sets_of_as_many_rows_are_shuffled_apart():
+    made = mixture("padded", None, names=("one", "three"))
+    seen_of = {0: [], 1: []}
+    for step in range(40):
+        batch = made[step]
+        for of, name in zip(batch.set_B.tolist(), batch.example_ids, strict=True):
+            seen_of[of].append(name)
+    assert seen_of[0][:30] != seen_of[1][:30]
+
+
 @EVERY_KIND
 def test_the_statistics_of_a_mixture_are_those_of_as_many_rows_as_its_sets_have(batching, widths):
     made = mixture(batching, widths)
