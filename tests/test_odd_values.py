@@ -56,6 +56,7 @@ VARIED = ("optim", "eval", "adapter")
 BASES: list[tuple[str, ...]] = [
     *(("model=gpt2", f"{group}={option}") for group in VARIED for option in options(group)),
     ("model=tiny-gemma2",),
+    ("model=tiny-llama",),
 ]
 
 

@@ -9,8 +9,8 @@ from flax import nnx
 
 from tests.closeness import assert_close, model_roundings
 from tests.data.toys import example
-from tests.models.families.gemma.toys import gemma_model
-from tests.models.toys import toy_config, toy_model
+from tests.models.lora_toys import toy_of
+from tests.models.toys import toy_config
 from tunix_exp.data.batch import Batch, laid_out
 from tunix_exp.data.tokens import TokenizedExample
 from tunix_exp.models.loss import response_nll
@@ -21,7 +21,7 @@ LENGTHS = ((3, 9), (1, 11), (5, 6), (2, 4), (4, 20), (1, 2))
 ROWS = ((0, 1), (2, 3, 5), (4,))
 FORWARD = model_roundings(toy_config(num_layers=2), WIDTH)
 MODELS = pytest.mark.parametrize(("family", "loop"), [
-    ("gpt2", "unroll"), ("gpt2", "scan"), ("gemma2", "unroll"), ("gemma3", "scan"),
+    ("gpt2", "unroll"), ("gpt2", "scan"), ("gemma2", "unroll"), ("gemma3", "scan"), ("qwen2", "scan"),
 ])  # fmt: skip
 
 
@@ -29,11 +29,8 @@ MODELS = pytest.mark.parametrize(("family", "loop"), [
 def program(family, loop):
     """Per-row losses with their sum's gradient, and the parameters."""
     # Two layers have both of Gemma's kinds, local and global.
-    made = (
-        toy_model(layer_loop=loop, num_layers=2)
-        if family == "gpt2"
-        else gemma_model(family, layer_loop=loop, num_layers=2, global_every=2)
-    )
+    kinds = {"global_every": 2} if family.startswith("gemma") else {}
+    made = toy_of(family, layer_loop=loop, num_layers=2, **kinds)
     graphdef, params = nnx.split(made)
 
     def summed(params, *arrays):

@@ -298,7 +298,7 @@ def test_a_preflight_refuses_a_tokenizer_that_is_there_and_lacks_the_chat_templa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["gpt2", "gemma"])
+@pytest.mark.parametrize("family", ["gpt2", "gemma", "llama"])
 def test_the_kernel_that_was_chosen_is_the_one_that_training_attends_by(tmp_path, monkeypatch, family):
     # no other than the einsum runs on a CPU: another is chosen, and what attends says what it was asked for
     asked = []
@@ -312,7 +312,7 @@ def test_the_kernel_that_was_chosen_is_the_one_that_training_attends_by(tmp_path
     monkeypatch.setattr(attention, "choose", lambda *_, **__: Choice("splash", "as the test says"))
     monkeypatch.setattr(attention, "difference", lambda *_, **__: 0.0)
     words = [word for word in TOY if not word.startswith(("eval.", "model."))]
-    size = {"gpt2": TOY[2:6], "gemma": ("model=tiny-gemma",)}[family]
+    size = TOY[2:6] if family == "gpt2" else (f"model=tiny-{family}",)
     assert run(tmp_path / "run", "eval=none", *size, *words) == 0
     assert set(asked) == {"splash"}
     assert read_json(tmp_path / "run" / "plan.json")["attention"]["kernel"] == "splash"
