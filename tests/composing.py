@@ -3,11 +3,15 @@
 import copy
 import functools
 import itertools
+import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal import defaults_list
@@ -15,8 +19,12 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.hydra import Hydra
 from omegaconf import OmegaConf, base
+from safetensors.numpy import save_file
 
-from tunix_exp.cli import conf_folder, without_strays
+from tunix_exp.cli import applicable, conf_folder
+from tunix_exp.config import validate
+from tunix_exp.models.families.registry import weight_maps
+from tunix_exp.models.weight_map import config_json
 
 GROUPS = ("adapter", "data", "device", "eval", "mode", "model", "objective", "optim", "training")
 
@@ -26,8 +34,24 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
 
 
+@functools.cache
+def hf_folder() -> Path:
+    """A folder of which `model=hf` takes a Llama: its configs are whole, and it holds the first tensor."""
+    folder = Path(tempfile.mkdtemp())
+    model = validate(composed("model=tiny-llama", "model.num_positions=8192")).model
+    weight_map = weight_maps()[model.family]
+    (folder / "config.json").write_text(json.dumps(config_json(model, weight_map)))
+    save_file({"model.norm.weight": np.ones(model.width, np.float32)}, folder / "model.safetensors")
+    return folder
+
+
 def composed(*overrides: str) -> dict[str, Any]:
-    """The plain config of `python -m tunix_exp *overrides`, the caller's to change."""
+    """The plain config of `python -m tunix_exp *overrides`, the caller's to change.
+
+    `model=hf`, which is nothing without a folder, gets one where it names none.
+    """
+    if "model=hf" in overrides and not any(word.startswith("model.weights=") for word in overrides):
+        overrides = (*overrides, f"model.weights={hf_folder()}", "model.tokenizer=bundled:bytes")
     return copy.deepcopy(_composed(*overrides))
 
 
@@ -35,8 +59,7 @@ def composed(*overrides: str) -> dict[str, Any]:
 def _composed(*overrides: str) -> dict[str, Any]:
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("config", overrides=list(overrides), return_hydra_config=True)
-    own = OmegaConf.masked_copy(config, [key for key in map(str, config) if key != "hydra"])
-    plain = OmegaConf.to_container(without_strays(own, config.hydra), resolve=True, throw_on_missing=True)
+    plain = OmegaConf.to_container(applicable(config)[0], resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 

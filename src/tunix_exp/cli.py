@@ -7,11 +7,13 @@ worse than its baseline, 130 interrupted.
 
 import copy
 import functools
+import io
 import os
 import platform
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ from tunix_exp.evidence.kinds.composed import CONFIG, DEFAULTS
 from tunix_exp.evidence.kinds.pages import REPORT
 from tunix_exp.evidence.strict_json import json_text
 from tunix_exp.exits import COMPLETED, FAILED, INTERRUPTED, REFUSED, REGRESSED
+from tunix_exp.models.from_folder import FromFolder, from_folder
 
 MANIFEST = "run_manifest.json"
 
@@ -98,7 +101,8 @@ def _experiment(argv: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [sys.argv[0], *argv]
     try:
-        hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")(_job)()
+        with _shown_whole() if _shows(argv) else nullcontext():
+            hydra.main(config_path=str(conf_folder()), config_name="config", version_base="1.3")(_job)()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else FAILED
     except (HydraException, OmegaConfBaseException) as error:
@@ -114,18 +118,51 @@ def _experiment(argv: Sequence[str]) -> int:
     return COMPLETED
 
 
+def _shows(argv: Sequence[str]) -> bool:
+    """Whether the whole config is to be printed instead of run."""
+    is_shown = any(word == "-c" or word.startswith("--cfg") for word in argv)
+    return is_shown and not any(word == "-p" or word.startswith("--package") for word in argv)
+
+
+@contextmanager
+def _shown_whole() -> Iterator[None]:
+    """A config that Hydra prints inside is printed whole, and a comment says where its model is from."""
+    with redirect_stdout(io.StringIO()) as said:
+        yield
+    text, found = said.getvalue(), None
+    config = OmegaConf.create(text)
+    if isinstance(config, DictConfig):  # a package of it may be a list
+        config, found = _with_whole_model(config)
+    print(text if found is None else f"# {found.describe()}\n{OmegaConf.to_yaml(config)}", end="")
+
+
 def _composed(words: Sequence[str]) -> dict[str, Any]:
     """The config of the experiment that the words are, which is not run."""
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            return _resolved(_applicable(compose("config", list(words), return_hydra_config=True)))
+            return _resolved(applicable(compose("config", list(words), return_hydra_config=True))[0])
     except (HydraException, OmegaConfBaseException) as error:
         raise _plain(error) from None
 
 
-def _applicable(config: DictConfig) -> DictConfig:
+def applicable(config: DictConfig) -> tuple[DictConfig, FromFolder | None]:
+    """What a run of the composed config is given, and what of its model came from a folder.
+
+    Raises UserError where the folder that has to give it does not.
+    """
     without_hydra = OmegaConf.masked_copy(config, [k for k in map(str, config) if k != "hydra"])
-    return without_strays(without_hydra, config.hydra)
+    return _with_whole_model(without_strays(without_hydra, config.hydra))
+
+
+def _with_whole_model(config: DictConfig) -> tuple[DictConfig, FromFolder | None]:
+    model = OmegaConf.select(config, "model")
+    if not isinstance(model, DictConfig):
+        return config, None  # refused by its type
+    found = from_folder(_resolved(model))
+    if found is not None:
+        config = copy.deepcopy(config)
+        config.model = found.model
+    return config, found
 
 
 def _job(composed: DictConfig) -> None:
@@ -136,11 +173,17 @@ def _job(composed: DictConfig) -> None:
     # A launcher may have begun a process of its own, in which nobody has done so yet.
     with streams.kept(), interruption.heeded():
         _record_defaults(Path(hydra.runtime.output_dir))
-        applicable = without_strays(composed, hydra)
-        if applicable != composed:
+        whole, notes, refusal = without_strays(composed, hydra), [], None
+        try:
+            whole, found = _with_whole_model(whole)
+            notes = [found.describe()] if found is not None else []
+        except UserError as error:  # of one job of a sweep; a single run was refused at the door
+            refusal = error
+        if whole != composed:
             file = Path(hydra.runtime.output_dir) / CONFIG
-            file.write_text(OmegaConf.to_yaml(applicable), encoding="utf-8", newline="\n")
-        status = launch(_resolved(applicable), Path(hydra.runtime.output_dir), command=_command())
+            file.write_text(OmegaConf.to_yaml(whole), encoding="utf-8", newline="\n")
+        directory = Path(hydra.runtime.output_dir)
+        status = launch(_resolved(whole), directory, command=_command(), notes=notes, refusal=refusal)
         if hydra.mode is not RunMode.MULTIRUN:
             raise SystemExit(status)
         if status == INTERRUPTED or interruption.asked():
@@ -218,7 +261,7 @@ class Door(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Refuse a wrong config, or a directory in which a run already lies."""
         try:
-            refuse_lacking(configs.validate(_resolved(_applicable(config))).eval)
+            refuse_lacking(configs.validate(_resolved(applicable(config)[0])).eval)
             _refuse_used(Path(config.hydra.run.dir))
             _refuse_unwritable(Path(config.hydra.run.dir))
         except UserError as error:

@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast, get_args
 
@@ -51,9 +51,19 @@ class Replay(Protocol):
 
 
 def launch(
-    plain: Mapping[str, Any], directory: Path, *, command: list[str], replay: Replay | None = None
+    plain: Mapping[str, Any],
+    directory: Path,
+    *,
+    command: list[str],
+    replay: Replay | None = None,
+    notes: Sequence[str] = (),
+    refusal: UserError | None = None,
 ) -> int:
-    """Run the experiment that `plain` spells in `directory`; returns its exit status."""
+    """Run the experiment that `plain` is in `directory`; returns its exit status.
+
+    The log begins with `notes`, on where the config is from. A config that could not be made whole fails with
+    `refusal`.
+    """
     stages = Stages("code")
     evidence: RunDirectory | None = None
     try:
@@ -62,7 +72,7 @@ def launch(
             evidence = _claim(plain, directory, command, code, replay)
             interruption.at_worst(functools.partial(_cut_off, evidence, stages))
         try:
-            _run(plain, directory, code, evidence, stages, replay)
+            _run(plain, directory, code, evidence, stages, replay, notes, refusal)
         except Interrupted:
             raise
         except Exception as error:
@@ -86,12 +96,16 @@ def _run(
     evidence: RunDirectory,
     stages: Stages,
     replay: Replay | None,
+    notes: Sequence[str],
+    refusal: UserError | None,
 ) -> None:
     """The run is completed; anything else is an exception."""
     _keep_code(code, evidence)
     if replay is not None:
         evidence.before_end(lambda: replay.settle(evidence))
     stages.current = "config"
+    if refusal is not None:
+        raise refusal
     config = configs.validate(plain)
     refuse_lacking(config.eval)
     baseline = _opened_baseline(config, evidence, stages)
@@ -100,7 +114,8 @@ def _run(
     # Only now: importing JAX reads the environment.
     from tunix_exp.run import run
 
-    evidence.log.say(f"{config.name} → {directory}")
+    for line in (f"{config.name} → {directory}", *notes):
+        evidence.log.say(line)
     run(config, evidence, stages, baseline=baseline)
 
 

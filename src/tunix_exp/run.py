@@ -41,9 +41,8 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
             parent = found_parent(config, evidence)
     with stages("device"):
         device = checked_device(config, evidence)
-    if config.mode.computes:
-        with stages("weights"):
-            check_access(config.model, config.adapter)
+    with stages("weights"):
+        check_access(config.model, config.adapter, asks_the_hub=config.mode.computes)
     with stages("data"):
         texts = read_texts(config, objective, evidence)
         if parent is not None and texts is not None:

@@ -31,6 +31,7 @@ Part = Literal["weights", "tokenizer"]
 # Of the files at the top of the repository; folders hold other frameworks' copies.
 _SMALL = ("*.json", "*.model", "*.txt", "*.jinja")
 WANTED: dict[Part, tuple[str, ...]] = {"weights": ("*.safetensors", *_SMALL), "tokenizer": _SMALL}
+_CONFIGS = ("config.json", "generation_config.json")
 UNWANTED = ("*/*",)
 _INSTEAD: dict[Part, str] = {
     "weights": "set model.weights=random",
@@ -55,7 +56,7 @@ def resolve(
     or the weights are only there as a pickle.
     """
     with _told_plainly(reference, part, timeout_s):
-        cached = _cached(reference, part)
+        cached = _cached(reference, WANTED[part])
         if cached is not None:
             return cached
         api = huggingface_hub.HfApi(endpoint=endpoint)
@@ -82,16 +83,19 @@ def check_access(reference: Hub, *, endpoint: str | None = None, timeout_s: floa
 
 
 def fetch_config(reference: Hub, *, timeout_s: float = TIMEOUT_S) -> Path:
-    """The folder that holds the config.json of `reference`: a small file, by which its weights are judged.
+    """The folder that holds the configs of `reference`: small files, by which its weights are judged.
 
     Raises UserError as `resolve` does.
     """
     with _told_plainly(reference, "weights", timeout_s):
+        cached = _cached(reference, _CONFIGS)
+        if cached is not None and (cached.folder / _CONFIGS[0]).is_file():
+            return cached.folder
         # As a part of the snapshot, so that the cache goes on to know what it lacks of it.
         folder = huggingface_hub.snapshot_download(
             reference.repo,
             revision=reference.revision,
-            allow_patterns=["config.json"],
+            allow_patterns=list(_CONFIGS),
             etag_timeout=timeout_s,
         )
     return Path(folder)
@@ -100,7 +104,7 @@ def fetch_config(reference: Hub, *, timeout_s: float = TIMEOUT_S) -> Path:
 def is_cached(reference: Hub) -> bool:
     """Whether the weights of `reference` are here already, so that nobody is asked for them."""
     with _told_plainly(reference, "weights", TIMEOUT_S):
-        return _cached(reference, "weights") is not None
+        return _cached(reference, WANTED["weights"]) is not None
 
 
 def _allowed(api: huggingface_hub.HfApi, reference: Hub, part: Part, timeout_s: float) -> str:
@@ -116,7 +120,7 @@ def _allowed(api: huggingface_hub.HfApi, reference: Hub, part: Part, timeout_s: 
     return str(info.sha)
 
 
-def _cached(reference: Hub, part: Part) -> Snapshot | None:
+def _cached(reference: Hub, wanted: tuple[str, ...]) -> Snapshot | None:
     """The snapshot without the network: of a commit always, of a branch or tag when offline is asked for."""
     is_commit = len(reference.revision) == 40 and set(reference.revision) <= set("0123456789abcdef")
     if not is_commit and not huggingface_hub.is_offline_mode():
@@ -126,7 +130,7 @@ def _cached(reference: Hub, part: Part) -> Snapshot | None:
             huggingface_hub.snapshot_download(
                 reference.repo,
                 revision=reference.revision,
-                allow_patterns=list(WANTED[part]),
+                allow_patterns=list(wanted),
                 ignore_patterns=list(UNWANTED),
                 local_files_only=True,
             )

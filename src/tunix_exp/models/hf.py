@@ -23,11 +23,10 @@ from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.hf_config import CONFIG, GENERATION, check_kind, check_model, end_ids
 from tunix_exp.models.paths import is_stacked, layer_paths, path_of
 from tunix_exp.models.safetensors_file import Stored
-from tunix_exp.models.stored import INDEX, tensors, weight_files
+from tunix_exp.models.stored import FLOATS, INDEX, check_folder, tensors, weight_files
 from tunix_exp.models.weight_map import WeightMap, by_path, each_layer
 from tunix_exp.received import file_in, named, unreadable
 
-FLOATS = {"F16": np.float16, "BF16": jnp.bfloat16, "F32": np.float32, "F64": np.float64}
 _OTHERS = "name weights in model.weights that are whole and of this family"
 _OF_OTHER_PARTS = ("language_model.", "model.language_model.", "vision_tower.", "multi_modal_projector.")
 _PIECE = 2**18
@@ -78,20 +77,6 @@ def check(folder: Path, config: ModelConfig, params: nnx.State) -> None:
     check_tensors(tensors(files, weight_map.prefix), folder, weight_map, params, config.num_layers)
 
 
-def check_folder(folder: Path, key: str = "model.weights") -> None:
-    """`folder` is one; else UserError."""
-    try:
-        is_there, is_folder = folder.exists(), folder.is_dir()
-    except OSError as error:
-        raise unreadable(folder, error) from error
-    if not is_folder:
-        raise UserError(
-            f"{folder} is a file, not a folder" if is_there else f"no folder {folder}",
-            where=key,
-            remedy=f"name an existing folder, or {'hub:… or ' if key == 'model.weights' else ''}random",
-        )
-
-
 def filled_from(
     found: dict[str, Stored],
     folder: Path,
@@ -138,15 +123,6 @@ def check_tensors(
             where=str(folder),
             remedy=remedy,
         )
-
-
-def stored_dtypes(folder: Path, config: ModelConfig) -> tuple[str, ...]:
-    """The dtypes that the parameters in `folder` are stored in, by our names; read from headers alone."""
-    weight_map = weight_maps()[config.family]
-    found = tensors(weight_files(folder), weight_map.prefix)
-    names = [name for row in weight_map.rows for name in each_layer(row.name, config.num_layers)]
-    kinds = {found[name].dtype for name in names if name in found}
-    return tuple(sorted(jnp.dtype(FLOATS[kind]).name for kind in kinds & FLOATS.keys()))
 
 
 @dataclass(frozen=True, slots=True)

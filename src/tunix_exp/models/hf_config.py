@@ -11,18 +11,18 @@ from tunix_exp.errors import UserError
 from tunix_exp.models.adapter import LoRAConfig
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.families.registry import weight_maps
+from tunix_exp.models.hf_kind import family_said, kinds_read, refuse_another_kind, refuse_quantized
+from tunix_exp.models.stored import FLOATS
 from tunix_exp.models.weight_map import WeightMap
 from tunix_exp.received import file_in, named, read_object, shown
 from tunix_exp.schema import Config
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 _SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
-_PARTS = ("text_config", "vision_config", "audio_config")
 MERGE = (
     "merge the adapter into its model with PEFT (merge_and_unload, then save_pretrained) and name that folder"
     " in model.weights, with adapter=none or a new adapter"
 )
-_QUANTIZED = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
 
 
 def check_kind(folder: Path, config: ModelConfig) -> None:
@@ -30,8 +30,8 @@ def check_kind(folder: Path, config: ModelConfig) -> None:
     file = file_in(folder, CONFIG)
     if file is not None:
         found = read_object(file)
-        _refuse_another_kind(found, file, weight_maps()[config.family])
-        _refuse_quantized(found, folder, file)
+        refuse_another_kind(found, file, weight_maps()[config.family])
+        refuse_quantized(found, folder, file)
 
 
 def check_model(folder: Path, config: ModelConfig) -> None:
@@ -44,6 +44,41 @@ def check_model(folder: Path, config: ModelConfig) -> None:
     _refuse_differences(read_object(file), config, weight_maps()[config.family], file, "model", "family")
     for name in (CONFIG, GENERATION):
         _with_special_tokens(folder, name, config.vocab_size)
+
+
+def told_model(folder: Path, family: str | None) -> tuple[str, dict[str, Any]]:
+    """The family of the folder's model, and what config.json says of it, by the keys of the family's config.
+
+    Raises UserError for a model that is of no family, or of another than `family` where that is known, and
+    with all that is not understood or not computed.
+    """
+    file = _file(folder, CONFIG, "model")
+    found = read_object(file)
+    family = family or family_said(found, file)
+    if family is None:
+        raise UserError(
+            f"config.json has no model_type, by which the family of the model is known; {kinds_read()}",
+            where=str(file),
+            remedy="write the model_type into it, or choose an option of the model group that has the family",
+        )
+    weight_map = weight_maps()[family]
+    refuse_another_kind(found, file, weight_map)
+    refuse_quantized(found, folder, file)
+    others = "name other weights in model.weights"
+    _refuse_unknown(found, weight_map, file, others)
+    normal = weight_map.normalise(found)
+    faults = _not_computed(normal, weight_map, f"model.family={family} computes")
+    faults += [f"{key} is missing" for key, _ in weight_map.dimensions if key not in normal]
+    if faults:
+        raise _refusal("config.json says what is not computed, or not enough:", faults, file, others)
+    return family, {ours: normal[key] for key, ours in weight_map.dimensions}
+
+
+def stored_dtype(folder: Path) -> str | None:
+    """The dtype that config.json says the weights are stored in, one of `FLOATS`; None where it says none."""
+    found = read_object(_file(folder, CONFIG, "model"))
+    said = str(found.get("dtype") or found.get("torch_dtype")).removeprefix("torch.")
+    return said if said in FLOATS.values() else None
 
 
 def check_adapter(folder: Path, name: str, config: LoRAConfig, weight_map: WeightMap) -> dict[str, Any]:
@@ -97,59 +132,6 @@ def _file(folder: Path, name: str, group: str) -> Path:
     return file
 
 
-def _refuse_another_kind(found: dict[str, Any], file: Path, weight_map: WeightMap) -> None:
-    """Nothing, or UserError that says which kind of checkpoint this is and which kinds are read."""
-    kind, classes = found.get("model_type"), found.get("architectures")
-    known = {names.fixed["model_type"]: family for family, names in weight_maps().items()}
-    classes_named = (
-        ", ".join(map(str, classes)) if isinstance(classes, list) and classes else "no architecture named"
-    )
-    what = f"model_type is {shown(kind)} ({named(classes_named)})"
-    read = f"the kinds that are read are the text-only {', '.join(known)}"
-    parts = [part for part in _PARTS if found.get(part) is not None]
-    if parts or any(kind in names.multimodal for names in weight_maps().values()):
-        hints = [names.text_only for names in weight_maps().values() if names.text_only]
-        raise UserError(
-            f"the folder holds a multimodal checkpoint: {what}; {read}",
-            where=str(file),
-            remedy="; ".join(["name a text-only checkpoint in model.weights", *hints]),
-        )
-    if kind is None:
-        return  # told with all that differs
-    if not isinstance(kind, str) or kind not in known:
-        raise UserError(
-            f"the folder holds another kind of model: {what}; {read}",
-            where=str(file),
-            remedy="name weights of one of these kinds in model.weights",
-        )
-    if kind != weight_map.fixed["model_type"]:
-        raise UserError(
-            f"the folder holds another kind of model than the config: {what}, which is"
-            f" model.family={known[kind]}",
-            where=str(file),
-            remedy=f"choose a model of the family {known[kind]}, or name other weights in model.weights",
-        )
-    if isinstance(classes, list) and not set(map(str, classes)) <= set(weight_map.architectures):
-        raise UserError(
-            f"the folder holds another kind of model: architectures is {shown(classes)}, and of model_type"
-            f" {kind} the kinds that are read are {', '.join(weight_map.architectures)}",
-            where=str(file),
-            remedy="name weights of a causal language model in model.weights",
-        )
-
-
-def _refuse_quantized(found: dict[str, Any], folder: Path, file: Path) -> None:
-    keys = [key for key in found if ("quant" in key or "compress" in key) and found[key] is not None]
-    beside = [name for name in _QUANTIZED if file_in(folder, name) is not None]
-    if keys or beside:
-        told = [f"{named(key)} is {shown(found[key])}" for key in keys] + [f"{n} is there" for n in beside]
-        raise UserError(
-            f"the weights are quantized: {'; '.join(told)}",
-            where=str(file),
-            remedy="name the weights as they were before quantization, in float32, bfloat16 or float16",
-        )
-
-
 def _refuse_differences(
     found: dict[str, Any], config: Config, weight_map: WeightMap, file: Path, group: str, tag: str
 ) -> None:
@@ -157,6 +139,15 @@ def _refuse_differences(
     others = f"name other weights in {group}.weights"
     if group == "adapter":
         others += f", or {MERGE}"
+    _refuse_unknown(found, weight_map, file, others)
+    faults, overrides = _differences(weight_map.normalise(found), config, weight_map, group, tag)
+    if faults:
+        remedy = f"type {' '.join(overrides)}, or {others}" if overrides else others
+        raise _refusal(f"the weights are of another {group} than the config:", faults, file, remedy)
+
+
+def _refuse_unknown(found: dict[str, Any], weight_map: WeightMap, file: Path, others: str) -> None:
+    """Nothing, or UserError with all that is not understood; `others` is the remedy that always helps."""
     # A null says nothing, whatever its key.
     unknown = [key for key, value in found.items() if key not in weight_map.kinds and value is not None]
     faults = [
@@ -171,10 +162,6 @@ def _refuse_differences(
         if unknown:
             others += f"; if {', '.join(map(named, unknown))} changes nothing that is computed, take it out"
         raise _refusal(f"{file.name} holds what is not understood here:", faults, file, others)
-    faults, overrides = _differences(weight_map.normalise(found), config, weight_map, group, tag)
-    if faults:
-        remedy = f"type {' '.join(overrides)}, or {others}" if overrides else others
-        raise _refusal(f"the weights are of another {group} than the config:", faults, file, remedy)
 
 
 def _refusal(head: str, faults: list[str], file: Path, remedy: str) -> UserError:
@@ -186,7 +173,6 @@ def _differences(
     found: dict[str, Any], config: Config, weight_map: WeightMap, group: str, tag: str
 ) -> tuple[list[str], list[str]]:
     """What differs between the two, and the overrides that would mend it."""
-    computes = f"{group}.{tag}={getattr(config, tag)} computes"
     faults, overrides = [], []
     for key, ours in weight_map.dimensions:
         expected = getattr(config, ours)
@@ -195,9 +181,17 @@ def _differences(
         elif found[key] != expected:
             faults.append(f"{key} is {named(str(found[key]))}, {group}.{ours} is {expected}")
             overrides.append(f"{group}.{ours}={json.dumps(found[key])}")
+    return faults + _not_computed(
+        found, weight_map, f"{group}.{tag}={getattr(config, tag)} computes"
+    ), overrides
+
+
+def _not_computed(found: dict[str, Any], weight_map: WeightMap, computes: str) -> list[str]:
+    """What is said, or left out, of the keys that have one value alone."""
+    faults = []
     for key, only in weight_map.fixed.items():
         if key not in found and key not in weight_map.optional:
             faults.append(f"{key} is missing, {computes} {only!r} alone")
         elif key in found and found[key] != only:
             faults.append(f"{key} is {shown(found[key])}, {computes} {only!r} alone")
-    return faults, overrides
+    return faults

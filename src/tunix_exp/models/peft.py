@@ -23,7 +23,7 @@ from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.hf_config import MERGE, check_adapter
 from tunix_exp.models.peft_config import Adapted
 from tunix_exp.models.safetensors_file import Stored
-from tunix_exp.models.stored import pickled_or_absent, tensors
+from tunix_exp.models.stored import check_folder, pickled_or_absent, tensors
 from tunix_exp.models.weight_map import Row, WeightMap, by_path, transposed
 from tunix_exp.received import file_in, shown
 
@@ -94,7 +94,7 @@ def _checked(
     model: nnx.Module, folder: Path, config: LoRAConfig, family: str, num_layers: int
 ) -> tuple[dict[str, Stored], WeightMap]:
     """The tensors as the model's adapter has them, by their names, whose headers fit, as the config does."""
-    hf.check_folder(folder, "adapter.weights")
+    check_folder(folder, "adapter.weights")
     file = file_in(folder, TENSORS)
     if file is None:
         raise pickled_or_absent(folder, TENSORS, "adapter.weights")

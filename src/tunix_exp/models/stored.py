@@ -4,11 +4,27 @@ from pathlib import Path
 
 from tunix_exp.errors import UserError
 from tunix_exp.models.safetensors_file import Stored, stored
-from tunix_exp.received import AGAIN, file_in, kind_of, read_object, shown
+from tunix_exp.models.weight_map import WeightMap, each_layer
+from tunix_exp.received import AGAIN, file_in, kind_of, read_object, shown, unreadable
 
+FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _MOST_NAMED = 5
+
+
+def check_folder(folder: Path, key: str = "model.weights") -> None:
+    """`folder` is one; else UserError."""
+    try:
+        is_there, is_folder = folder.exists(), folder.is_dir()
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    if not is_folder:
+        raise UserError(
+            f"{folder} is a file, not a folder" if is_there else f"no folder {folder}",
+            where=key,
+            remedy=f"name an existing folder, or {'hub:… or ' if key == 'model.weights' else ''}random",
+        )
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -52,6 +68,14 @@ def tensors(files: list[Path], prefix: str) -> dict[str, Stored]:
     if index is not None and files[0].name != SINGLE:
         _check_index(index, {tensor.name: tensor.file.name for tensor in found.values()})
     return found
+
+
+def stored_dtypes(folder: Path, weight_map: WeightMap, num_layers: int) -> tuple[str, ...]:
+    """The dtypes that the parameters in `folder` are stored in, by our names; read from headers alone."""
+    found = tensors(weight_files(folder), weight_map.prefix)
+    names = [name for row in weight_map.rows for name in each_layer(row.name, num_layers)]
+    kinds = {found[name].dtype for name in names if name in found}
+    return tuple(sorted(FLOATS[kind] for kind in kinds & FLOATS.keys()))
 
 
 def _without(name: str, what: str, folder: Path, key: str) -> UserError:

@@ -18,9 +18,11 @@ from tunix_exp.models import hf, lora, peft
 from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, NoAdapterConfig, base_dtype
 from tunix_exp.models.architecture import abstract, build
 from tunix_exp.models.config import ModelConfig
+from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.hf_config import check_kind, check_model
 from tunix_exp.models.layers.decoder import Decoder
 from tunix_exp.models.sharding import shardings
+from tunix_exp.models.stored import check_folder, stored_dtypes
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def _load(
             raise _no_bundled(name)
         case references.HeldOutRows():
             raise references.no_place_of("model.weights")
-    hf.check_folder(folder)
+    check_folder(folder)
     _check_stored_dtype(config, adapter, folder)
     graphdef, shapes = nnx.split(abstract(config, param_dtype=param_dtype, compute_dtype=compute_dtype))
     if mesh is not None:
@@ -133,16 +135,17 @@ def _load(
     )
 
 
-def check_access(config: ModelConfig, adapter: AdapterConfig) -> None:
+def check_access(config: ModelConfig, adapter: AdapterConfig, *, asks_the_hub: bool = True) -> None:
     """The weights of `config` and of its adapter can be had, and fit: `load` will not refuse them.
 
     Asked before anything has cost time: of a folder or of what the cache holds configs and headers are read.
-    Of what the Hub has to send first its config alone is fetched, once it is known that it would send it.
+    Of what the Hub has to send first its config alone is fetched, once it is known that it would send it;
+    a preflight, which needs no weights, does without.
     """
     match references.parse(config.weights, key="model.weights"):
         case references.Hub() as reference if snapshot.is_cached(reference):
             _check_folder(config, adapter, snapshot.resolve(reference).folder)
-        case references.Hub() as reference:
+        case references.Hub() as reference if asks_the_hub:
             snapshot.check_access(reference)
             folder = snapshot.fetch_config(reference)
             check_kind(folder, config)
@@ -151,7 +154,7 @@ def check_access(config: ModelConfig, adapter: AdapterConfig) -> None:
             _check_folder(config, adapter, folder)
         case references.Bundled(name):
             raise _no_bundled(name)
-        case references.Random():
+        case _:
             pass
     if isinstance(adapter, LoRAConfig) and adapter.weights != "random":
         model = lora.attached_shapes(_shapes(config), adapter, family=config.family)
@@ -182,7 +185,7 @@ def _check_stored_dtype(config: ModelConfig, adapter: AdapterConfig, folder: Pat
     """Weights to be frozen are stored as `config` says, because by that the memory was planned."""
     if isinstance(adapter, NoAdapterConfig):
         return
-    stored = hf.stored_dtypes(folder, config)
+    stored = stored_dtypes(folder, weight_maps()[config.family], config.num_layers)
     if any(kind != config.stored_dtype for kind in stored):
         raise UserError(
             f"the weights are stored in {' and '.join(stored)}, model.stored_dtype is {config.stored_dtype},"
