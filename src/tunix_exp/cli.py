@@ -339,10 +339,9 @@ def _plain(error: Exception) -> UserError:
     cause = error.__cause__
     full_key = getattr(cause, "full_key", None) or getattr(error, "full_key", None)
     if full_key and isinstance(error, ConfigCompositionException):
-        return UserError(
-            configs.unknown(full_key),
-            where="the command line",
-            remedy="`python -m tunix_exp --cfg job` shows every key with its value",
-        )
+        remedy = "`python -m tunix_exp --cfg job` shows every key with its value"
+        if full_key.startswith("model.") and full_key in configs.known_keys():
+            remedy += f"; `+{full_key}=…` types a key that model=hf leaves to the folder"
+        return UserError(configs.unknown(full_key), where="the command line", remedy=remedy)
     text = str(error) if cause is None else f"{error} ({cause})"
     return UserError(" ".join(text.split()), where="the command line", remedy="--help shows the grammar")

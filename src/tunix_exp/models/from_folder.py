@@ -77,8 +77,9 @@ def from_folder(model: Mapping[str, Any]) -> FromFolder | None:
 
 def _left_out(said: Mapping[str, Any], family: str) -> list[str]:
     """The keys that are not said, of those that a folder has."""
-    dimensions = (ours for _, ours in weight_maps()[family].dimensions)
-    return [key for key in (*_NOT_NULL, *dimensions) if key not in said]
+    names = weight_maps()[family]
+    dimensions = (ours for _, ours in names.dimensions)
+    return [key for key in (*_NOT_NULL, *dimensions, *names.unsaid) if key not in said]
 
 
 def _folder(weights: str) -> tuple[Path | None, bool]:

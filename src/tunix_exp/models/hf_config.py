@@ -71,7 +71,7 @@ def told_model(folder: Path, family: str | None) -> tuple[str, dict[str, Any]]:
     faults += [f"{key} is missing" for key, _ in weight_map.dimensions if key not in normal]
     if faults:
         raise _refusal("config.json says what is not computed, or not enough:", faults, file, others)
-    return family, {ours: normal[key] for key, ours in weight_map.dimensions}
+    return family, dict(weight_map.unsaid) | {ours: normal[key] for key, ours in weight_map.dimensions}
 
 
 def stored_dtype(folder: Path) -> str | None:

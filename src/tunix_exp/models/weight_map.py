@@ -1,7 +1,7 @@
 """The shape of a weight map: how a family's Hugging Face names and config keys translate to ours."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -74,7 +74,8 @@ class WeightMap:
     in `optional`) are written for; `written` turns that form into one that transformers reads, for the first
     of its classes `architectures`, which are those whose weights are these. `multimodal` are the model types
     of checkpoints of the same name that hold more than text, and `text_only` says which do not.
-    `limits` says what a config may say and config.json cannot.
+    `limits` says what a config may say and config.json cannot, and `unsaid` are keys of the config of which
+    no config.json of the family says anything, as published models have them.
     """
 
     rows: tuple[Row, ...]
@@ -91,6 +92,7 @@ class WeightMap:
     multimodal: tuple[str, ...] = ()
     text_only: str = ""
     limits: str = ""
+    unsaid: Mapping[str, Any] = field(default_factory=dict)
 
 
 def stored_name(row: Row, weight_map: WeightMap) -> str:

@@ -180,4 +180,5 @@ RECURRENT_GEMMA_NAMES = WeightMap(
     written=_written,
     architectures=("RecurrentGemmaForCausalLM", "RecurrentGemmaModel"),
     limits="the heads share the width",
+    unsaid={"num_positions": 8192},
 )
