@@ -57,6 +57,7 @@ BASES: list[tuple[str, ...]] = [
     *(("model=gpt2", f"{group}={option}") for group in VARIED for option in options(group)),
     ("model=tiny-gemma2",),
     ("model=tiny-llama",),
+    ("model=tiny-recurrentgemma",),
 ]
 
 

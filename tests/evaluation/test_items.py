@@ -13,8 +13,8 @@ def config(*words: str) -> RunConfig:
 
 def test_items_of_another_source_take_no_row_from_the_training():
     default = config("data.max_rows=50")
-    rows = read_rows(default.data, default.eval)
-    assert list(rows) == list(sources.read(default.data))
+    (rows,) = read_rows(default.data, default.eval).values()
+    assert list(rows) == list(*sources.read_sets(default.data).values())
     assert rows.held_out is None
     assert [one.place.split(":")[0] for one in read_held_out(default.data, default.eval)[:2]] == [
         "nano-eval.jsonl"
@@ -24,8 +24,9 @@ def test_items_of_another_source_take_no_row_from_the_training():
 @pytest.mark.parametrize("words", [(), ("data.only={category:[addition]}",)])
 def test_a_split_is_of_the_rows_that_filter_and_limit_leave(words):
     half = config("data.max_rows=50", "eval=split", "eval.share=0.5", *words)
-    rows, every = read_rows(half.data, half.eval), list(sources.read(half.data))
-    held_out = read_held_out(half.data, half.eval, rows)
+    sets, every = read_rows(half.data, half.eval), list(*sources.read_sets(half.data).values())
+    (rows,) = sets.values()
+    held_out = read_held_out(half.data, half.eval, sets)
     assert held_out is rows.held_out
     assert sorted(one.id for one in [*rows, *held_out]) == sorted(one.id for one in every)
     assert len(every) == 50
@@ -33,7 +34,7 @@ def test_a_split_is_of_the_rows_that_filter_and_limit_leave(words):
 
 def test_items_of_a_split_are_the_same_without_its_training_rows(monkeypatch):
     half = config("data.max_rows=50", "eval=split", "eval.share=0.5")
-    rows = read_rows(half.data, half.eval)
-    assert list(read_held_out(half.data, half.eval)) == list(read_held_out(half.data, half.eval, rows))
-    monkeypatch.setattr(items, "read", None)  # the rows are not read once more
-    assert len(read_held_out(half.data, half.eval, rows)) > 10
+    sets = read_rows(half.data, half.eval)
+    assert list(read_held_out(half.data, half.eval)) == list(read_held_out(half.data, half.eval, sets))
+    monkeypatch.setattr(items, "read_sets", None)  # the rows are not read once more
+    assert len(read_held_out(half.data, half.eval, sets)) > 10
