@@ -74,7 +74,14 @@ def test_parameters_and_state_are_apart_over_eight_devices():
 
 
 @pytest.mark.parametrize(
-    ("model", "tokens"), [("gemma2b", 2048), ("gemma2b", 4096), ("llama32-1b", 2048), ("qwen3-0.6b", 2048)]
+    ("model", "tokens"),
+    [
+        ("gemma2b", 2048),
+        ("gemma2b", 4096),
+        ("llama32-1b", 2048),
+        ("qwen3-0.6b", 2048),
+        ("recurrentgemma-2b", 2048),
+    ],
 )
 def test_the_plan_is_what_the_compiler_took(model, tokens):
     rows = map(json.loads, (ROOT / "bench" / "fit.jsonl").read_text().splitlines())
@@ -92,6 +99,27 @@ def test_model_operations_are_six_a_weight_and_token_and_twelve_a_pair_of_attent
     expected = 6 * weights * tokens + 12 * 2048 * 8 * 256 * config.num_layers * tokens
     assert work.model_flops == pytest.approx(expected, rel=1e-3)
     assert work.flops > work.model_flops
+
+
+def test_only_the_blocks_that_attend_compute_pairs_of_attention():
+    made = setting(*EIGHT, "model=recurrentgemma-2b")
+    tokens = 8 * 2048 / 8
+    expected = 6 * 2_682_862_080 * tokens + 12 * 2048 * 10 * 256 * 8 * tokens
+    assert footprint(made).work.model_flops == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("remat", ["block", "none"])
+def test_a_recurrence_is_held_in_float32(remat):
+    words = (*EIGHT, "model=recurrentgemma-2b", f"model.remat={remat}", "model.mlp_width=256")
+    narrow, wide = (
+        footprint(setting(*words, f"model.recurrence_width={width}", attention="splash")).parts
+        for width in (2560, 5120)
+    )
+    a_row = 4 * 2048 * 2560
+    assert wide.block - narrow.block > 7 * a_row
+    # of the 18 layers that have one, where nothing is computed again
+    held = wide.saved_activations - narrow.saved_activations
+    assert held == 0 if remat == "block" else held > 7 * 18 * a_row
 
 
 def test_an_output_table_of_its_own_is_held_with_gradient_and_moments_and_makes_no_work():

@@ -87,7 +87,8 @@ def footprint(setting: Setting) -> EvaluationParts:
 
     Parameters are counted from their shardings, the cache from the slots that each layer keeps; the rest is
     arithmetic of the larger of the two programs: of a row the attention logits of one block twice, three
-    times its hidden units, four times its stream, and the logits of the last places, or of one chunk.
+    times its hidden units (or a recurrence's numbers, if they are more), four times its stream, and the
+    logits of the last places, or of one chunk.
     """
     model, asked = setting.loaded, setting.asked
     _, params = setting.evaluated
@@ -103,6 +104,7 @@ def footprint(setting: Setting) -> EvaluationParts:
     if asked is None:
         return parts
     config, compute_bytes, mesh = setting.model, model.compute_dtype.itemsize, setting.mesh
+    family = family_of(config)
     count = block_rows(asked.prompt_lengths, mesh.devices.flat[0].platform)
     answer_rows, heldout_rows = _share(count, mesh), _share(HELDOUT_ROWS, mesh)
     prompt = bucket(max(asked.prompt_lengths))
@@ -110,12 +112,13 @@ def footprint(setting: Setting) -> EvaluationParts:
 
     def block(rows: int, tokens: int) -> int:
         logits = 2 * 4 * config.num_heads * tokens**2
-        return rows * (logits + tokens * (3 * config.mlp_width + 4 * config.width) * compute_bytes)
+        at_work = max(3 * config.mlp_width * compute_bytes, 4 * family.dimensions(config).recurrence)
+        return rows * (logits + tokens * (at_work + 4 * config.width * compute_bytes))
 
     chunk = chunk_size(heldout_rows * asked.heldout_tokens, CHUNK_LOGITS // config.vocab_size)
     return replace(
         parts,
-        cache=answer_rows * family_of(config).cache_bytes(config, slots, compute_bytes),
+        cache=answer_rows * family.cache_bytes(config, slots, compute_bytes),
         block=max(block(answer_rows, prompt), block(heldout_rows, asked.heldout_tokens)),
         logits=4 * config.vocab_size * max(answer_rows, chunk),
         batch=2 * 4 * answer_rows * prompt,

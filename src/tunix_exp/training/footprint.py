@@ -122,9 +122,10 @@ def footprint(setting: Setting) -> Footprint:
     share of heads, hidden units and vocabulary, c the bytes of the compute dtype:
 
     - saved: L·B·T·D·c block inputs; with remat `dots` also each product with weights, with `none` all else;
-    - block: one block's weights whole, and of each row what takes more, attention (2·4·N·T² of the einsum's
-      logits + 3·T·F·c hidden units) or the MLP (5½·T·F·c), + 4·T a channel of its norms behind products, of
-      those on queries and keys twice;
+    - block: one block's weights whole (of kinds that come round under a scan those of a round, with their
+      gradients in float32), and of each row what takes more, attention (2·4·N·T² of the einsum's
+      logits + 3·T·F·c hidden units), the MLP (5½·T·F·c) or a recurrence (4·T a number), + 4·T a channel of
+      its norms behind products, of those on queries and keys twice;
     - loss: logits and their gradient, 2·4 bytes each, and the table in the compute dtype; it comes before the
       blocks' gradients.
     """
@@ -151,15 +152,22 @@ def footprint(setting: Setting) -> Footprint:
     hidden = T * share(model.mlp_width) * compute_bytes
     stream = T * D * compute_bytes
     projections = T * share(dims.projected) * compute_bytes
+    recurrence = 4 * T * share(dims.recurrence)
     saved = {
         "block": stream,
         "dots": stream + projections + dims.hidden_products * hidden + 2 * stream,
-        "none": logits + 4 * stream + projections + (dims.hidden_products + 2) * hidden,
+        "none": dims.attending * logits
+        + (1 - dims.attending) * recurrence
+        + 4 * stream
+        + projections
+        + (dims.hidden_products + 2) * hidden,
     }[model.remat]
     block_weights = block_count / L / sizes["tensor"] * compute_bytes
+    if model.layer_loop == "scan" and dims.kinds > 1:
+        block_weights *= dims.kinds * (1 if held.frozen else 1 + 4 / compute_bytes)
     # Without remat one copy of the attention logits is among what is saved.
     copies = 1 if model.remat == "none" else 2
-    at_work = max(copies * logits + 3 * hidden, 5.5 * hidden)
+    at_work = max(copies * logits + 3 * hidden, 5.5 * hidden, recurrence)
     block = rows * (at_work + 4 * T * dims.late_norms) + (block_weights if sizes["fsdp"] > 1 else 0)
     V = model.vocab_size
     split_over = shards if rows_at_once % shards == 0 else 1
@@ -252,7 +260,7 @@ def _work(
     """Operations and bytes of one device in one step, over all tokens of the batch, padding included.
 
     Per token a forward pass takes 2 operations a weight of the blocks and of the unembedding, and
-    4·T·N·H a layer for attention, which computes all T² pairs; a backward pass takes twice that, or as much
+    4·T·N·H a layer with attention, which computes all T² pairs; a backward pass takes twice that, or as much
     again where a weight is frozen and needs no gradient. That is what the model asks for (PaLM, appendix B).
     Done besides: the forward pass of the blocks (remat) a second time.
 
@@ -260,14 +268,14 @@ def _work(
 
     Bytes: trained parameters and optimizer state read and written, gradients written and read, a block's
     weights read in every pass, and every pass the attention logits (float32) twice, the hidden units twice,
-    the stream six times, and the logits of the loss twice.
+    the stream six times, a recurrence's numbers once, and the logits of the loss twice.
     """
     model, sizes = setting.model, setting.mesh.shape
     devices = math.prod(sizes.values())
     objective = setting.objective
     rows, T = objective.extent(setting.batch)
     tokens = rows * T / devices
-    attention = 4 * T * dims.heads * dims.head_width * model.num_layers
+    attention = 4 * T * dims.heads * dims.head_width * dims.attending * model.num_layers
     unembedding = 2 * model.vocab_size * model.width
     weights = 2 * block_count + unembedding
     asked = (2 if adapter_count else 3) * weights + 3 * (attention + 2 * adapter_count)
@@ -275,7 +283,8 @@ def _work(
     again = 2 * (block_count + adapter_count) + attention if model.remat != "none" else 0
     compute_bytes = _BYTES[setting.device.compute_dtype]
     passes = 3 if model.remat == "none" else 4
-    per_token = 2 * 4 * dims.heads * T * (setting.attention == "einsum")
+    per_token = 2 * 4 * dims.heads * T * dims.attending * (setting.attention == "einsum")
+    per_token += 4 * dims.recurrence * (1 - dims.attending)
     per_token += compute_bytes * (2 * dims.hidden_products * model.mlp_width + 6 * model.width)
     moved = passes * model.num_layers * per_token + 3 * 2 * 4 * model.vocab_size
     read = passes * block_count / sizes["tensor"] * compute_bytes * setting.optim.accumulation_steps

@@ -12,14 +12,20 @@ from tunix_exp.models.weight_map import WeightMap
 
 @dataclass(frozen=True, slots=True)
 class Dimensions:
-    """The sizes of one block that the memory plan and the choice of an attention kernel need."""
+    """The sizes of one block that the memory plan and the choice of an attention kernel need.
+
+    Where blocks are of two kinds, a share of them attends, and the others have a recurrence.
+    """
 
     heads: int
     head_width: int
-    projected: int  # outputs of the products that make queries, keys and values
+    projected: int  # outputs of the products before attention or recurrence, in the mean of the blocks
     hidden_products: int  # products of the MLP with as many outputs as it has hidden units
     late_norms: int  # channels of norms behind products, which the backward pass wants in float32
     attention_soft_cap: float | None  # of the attention logits
+    kinds: int = 1  # blocks that come round under one scan
+    attending: float = 1.0  # the share of the blocks with attention
+    recurrence: int = 0  # float32 numbers a token that the others' recurrence has at work
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,24 @@
 from tunix_exp.models.families.family import Dimensions
 from tunix_exp.models.families.recurrent_gemma.config import RecurrentGemmaConfig
 
+# Of a recurrence's channel: its two gates, decay, root, input and state, and two of the scan.
+_AT_WORK = 8
+
 
 def dimensions(config: RecurrentGemmaConfig) -> Dimensions:
     """The sizes of a block."""
+    attending = config.kinds.count("attention") / config.num_layers
+    attention = (config.num_heads + 2 * config.num_key_heads) * config.head_width
     return Dimensions(
         heads=config.num_heads,
         head_width=config.head_width,
-        projected=(config.num_heads + 2 * config.num_key_heads) * config.head_width,
+        projected=round(attending * attention + (1 - attending) * 2 * config.recurrence_width),
         hidden_products=2,
         late_norms=0,
         attention_soft_cap=None,
+        kinds=len(config.block_types),
+        attending=attending,
+        recurrence=0 if attending == 1 else _AT_WORK * config.recurrence_width,
     )
 
 
