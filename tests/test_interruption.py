@@ -221,7 +221,7 @@ PLACES = {
     "code": lambda: (launch, "_keep_code"),
     "config": lambda: (launch.configs, "validate"),
     "device": lambda: (module("device"), "check"),
-    "data": lambda: (module("texts"), "read"),
+    "data": lambda: (import_module("tunix_exp.run"), "read_texts"),
     "plan": lambda: (module("plan.step"), "compile_step"),
     "weights": lambda: (import_module("tunix_exp.run"), "load"),
     "base evaluation": lambda: (module("score"), "evaluate"),
@@ -299,7 +299,7 @@ def test_what_fails_because_of_the_stop_is_interrupted_not_failed(tmp_path, monk
         except BaseException as error:
             raise RuntimeError("a library's own words") from error
 
-    monkeypatch.setattr(module("texts"), "read", wrapped)
+    monkeypatch.setattr(import_module("tunix_exp.run"), "read_texts", wrapped)
     assert run_toy(tmp_path / "run") == 130
     assert read_json(tmp_path / "run" / "run_manifest.json")["status"] == "interrupted"
 
