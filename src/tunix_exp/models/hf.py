@@ -166,7 +166,7 @@ def _faults(
                 faults.append(f"{part.name} is missing, so {path} stays unfilled")
                 continue
             tensor = found[part.name]
-            shape = _turned(part, tensor.shape)
+            shape = _transformed(part, tensor.shape)
             if shape != part.shape:
                 as_ours = "" if shape == tensor.shape else f" (as {list(shape)})"
                 faults.append(
@@ -182,7 +182,7 @@ def _faults(
     return faults
 
 
-def _turned(part: _Source, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _transformed(part: _Source, shape: tuple[int, ...]) -> tuple[int, ...]:
     return jax.eval_shape(part.transform, jax.ShapeDtypeStruct(shape, np.float32)).shape
 
 

@@ -196,7 +196,7 @@ def test_a_size_that_is_left_out_is_missed(tmp_path):
 @pytest.mark.parametrize(
     ("family", "names"), [("gemma", GEMMA_NAMES), ("gemma2", GEMMA2_NAMES), ("gemma3", GEMMA3_NAMES)]
 )
-def test_every_parameter_has_one_row_and_every_tensor_lands_turned_where_it_belongs(
+def test_every_parameter_has_one_row_and_every_tensor_lands_transposed_where_it_belongs(
     tmp_path, family, names, layer_loop
 ):
     # with every table: one row is of an output table of its own

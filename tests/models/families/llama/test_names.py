@@ -260,7 +260,7 @@ def test_an_unrotated_layer_is_what_only_smollm3_can_write(family):
 
 @pytest.mark.parametrize("layer_loop", ["unroll", "scan"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_parameter_has_one_row_and_every_tensor_lands_turned_where_it_belongs(
+def test_every_parameter_has_one_row_and_every_tensor_lands_transposed_where_it_belongs(
     tmp_path, family, layer_loop
 ):
     # with every table: one row is of an output table of its own
