@@ -28,7 +28,8 @@ from tunix_exp.models.stored import check_folder, stored_dtypes
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A model with its adapter, the Hub's commit and the folder (None where there is none), and what that
-    says: for random weights no files, no stored dtypes, no tokens that end an answer; the adapter's files.
+    says: for random weights no files, no stored dtypes, no tokens that end an answer, nothing left out; the
+    adapter's files.
     """
 
     model: Decoder
@@ -37,6 +38,7 @@ class Loaded:
     files: dict[str, str]
     stored_dtypes: tuple[str, ...]
     end_ids: tuple[int, ...]
+    left_out: dict[str, int]
     adapter_files: dict[str, str]
 
 
@@ -104,7 +106,7 @@ def _load(
         case references.Random():
             model = build(config, param_dtype=param_dtype, compute_dtype=compute_dtype, seed=seed, mesh=mesh)
             return Loaded(
-                model, revision=None, folder=None, files={}, stored_dtypes=(), end_ids=(), adapter_files={}
+                model, None, None, files={}, stored_dtypes=(), end_ids=(), left_out={}, adapter_files={}
             )
         case references.Hub() as reference:
             revision, folder = snapshot.resolve(reference)
@@ -131,6 +133,7 @@ def _load(
         files=contents.files,
         stored_dtypes=contents.stored_dtypes,
         end_ids=contents.end_ids,
+        left_out=contents.left_out,
         adapter_files={},
     )
 
