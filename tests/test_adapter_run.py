@@ -68,6 +68,21 @@ def test_stopped_and_resumed_it_ends_as_one_never_stopped(toy, tmp_path):
     assert verify(tmp_path / "rest") == []
 
 
+def test_beside_a_quantized_base_it_ends_so_too_and_leaves_the_codes_as_they_were(toy, tmp_path):
+    quantized = (*LORA, "model.quantize=nf4", "training.export=[peft]")
+    assert run_toy(tmp_path / "whole", *quantized) == 0
+    manifest = read_json(tmp_path / "whole" / "run_manifest.json")
+    assert manifest["adapter"]["frozen_weight_hash_after"] == manifest["model"]["base_weight_hash"]
+    plain = read_json(toy / "run_manifest.json")["model"]
+    assert manifest["model"]["base_weight_hash"] != plain["base_weight_hash"]
+    assert manifest["model"]["parameter_count"] == plain["parameter_count"]
+    assert manifest["adapter"]["frozen_dtype"] == "nf4"
+    assert run_toy(tmp_path / "half", *quantized, "training.stop_at_step=2") == 130
+    assert run_toy(tmp_path / "rest", *quantized, f"training.resume={tmp_path / 'half'}") == 0
+    assert (tmp_path / "rest" / TENSORS).read_bytes() == (tmp_path / "whole" / TENSORS).read_bytes()
+    assert verify(tmp_path / "whole") == verify(tmp_path / "rest") == []
+
+
 def test_merged_for_evaluation_it_gives_the_same_answers(toy, tmp_path):
     assert run_toy(tmp_path / "run", *LORA, "adapter.merge_for_eval=true") == 0
     merged, unmerged = bits(tmp_path / "run"), bits(toy)

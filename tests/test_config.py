@@ -202,6 +202,8 @@ CONTRADICTIONS = {
     "training.export, model.family": [
         "model=tiny-gemma", "training.export=[hf]", "model.query_pre_attn_scalar=7",
     ],
+    "model.quantize, adapter.name": ["model.quantize=nf4"],
+    "training.export, model.quantize": ["adapter=lora", "model.quantize=int8", "training.export=[hf]"],
     "training.export, training.export_dtype": ["training.export_dtype=bfloat16"],
     "mode.name, adapter.name, adapter.weights": ["mode=eval", "adapter=lora"],
     "data.max_tokens, model.num_positions": ["model.num_positions=32", "eval.max_new_tokens=16"],

@@ -136,3 +136,50 @@ def test_split_over_eight_devices_the_answers_and_losses_are_those_of_one(family
     alone, split = (run(_EVALUATION, devices, [devices, family]) for devices in (1, 8))
     assert split["tokens"] == alone["tokens"]
     assert_close(split["losses"], alone["losses"], roundings=STEP)
+
+
+_QUANTIZED = """
+import json, sys
+import jax, numpy as np
+from flax import nnx
+from types import SimpleNamespace
+from tests.models.lora_toys import grouped_config, lora_config
+from tests.training.toy import ADAMW, SFT
+from tunix_exp.device.config import MeshConfig
+from tunix_exp.device.mesh import make_mesh
+from tunix_exp.models import lora, weights
+from tunix_exp.models.digest import weight_hash
+from tunix_exp.objectives.objective import Held
+from tunix_exp.objectives.sft.batch import BatchArrays
+from tunix_exp.training import optim
+from tunix_exp.training.step import make_step, placed_state
+
+fsdp, tensor, kind = json.loads(sys.argv[1])
+mesh = make_mesh(SimpleNamespace(mesh=MeshConfig(data=1, fsdp=fsdp, tensor=tensor)), jax.devices())
+sizes = {"vocab_size": 64, "width": 128, "mlp_width": 256, "quantize": kind}
+config = grouped_config("gemma2", layer_loop="scan", **sizes)
+types = {"param_dtype": "float32", "compute_dtype": "float32"}
+model = weights.load(config, lora_config(targets=("all",)), **types, seed=0, mesh=mesh).model
+graphdef, trained, frozen = lora.split(model)
+structure, scalars = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=5)
+state = placed_state(structure, trained, "float32", mesh)
+step = make_step(graphdef, structure, SFT.loss)
+rng, losses = np.random.default_rng(0), []
+with jax.set_mesh(mesh):
+    for _ in range(5):
+        tokens = rng.integers(1, 60, (8, 16), dtype=np.int32)
+        batch = BatchArrays(tokens, np.ones((8, 16), np.int32), np.ones((8, 16), bool))
+        state, metrics = step(state, batch, scalars, Held(frozen))
+        losses.append(float(metrics.loss))
+held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(frozen))
+print(json.dumps({"losses": losses, "bytes": held, "hash": weight_hash(frozen[0])}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["int8", "nf4"])
+def test_a_quantized_base_is_split_over_eight_devices_and_gives_the_losses_of_one(kind):
+    alone, split = run(_QUANTIZED, 1, [1, 1, kind]), run(_QUANTIZED, 8, [4, 2, kind])
+    assert_close(split["losses"], alone["losses"], roundings=20 * STEP)
+    assert split["hash"] == alone["hash"]
+    assert split["bytes"] < 0.25 * alone["bytes"]

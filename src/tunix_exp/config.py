@@ -154,6 +154,17 @@ RULES: tuple[Rule, ...] = (
         "peft is the form of an adapter; train one with adapter=lora, or leave peft out",
     ),
     Rule(
+        "model.quantize, adapter.name",
+        lambda c: c.model.quantize is not None and not isinstance(c.adapter, LoRAConfig),
+        "only frozen weights are quantized; train an adapter (adapter=lora), or set model.quantize=null",
+    ),
+    Rule(
+        "training.export, model.quantize",
+        lambda c: c.model.quantize is not None and "hf" in c.training.export,
+        "a quantized model is no longer the one whose files were read; export peft, and merge it in PEFT into"
+        " the model as it was",
+    ),
+    Rule(
         "training.export, model.family",
         lambda c: (
             "hf" in c.training.export

@@ -16,6 +16,7 @@ def toy_config(**changes) -> GPT2Config:
         "name": "toy",
         "weights": "random",
         "stored_dtype": "float32",
+        "quantize": None,
         "tokenizer": "bundled:bytes",
         "vocab_size": 31,
         "num_positions": 24,

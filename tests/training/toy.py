@@ -20,7 +20,8 @@ from tunix_exp.training.feed import Feed
 from tunix_exp.training.step import TrainState, init_state
 
 MODEL = GPT2Config(
-    family="gpt2", name="toy", weights="random", stored_dtype="float32", tokenizer="bundled:bytes",
+    family="gpt2", name="toy", weights="random", stored_dtype="float32", quantize=None,
+    tokenizer="bundled:bytes",
     vocab_size=31, num_positions=24, width=16, mlp_width=32, num_layers=2, num_heads=2, norm_epsilon=1e-5,
     tied_embeddings=True, init_std=0.02, layer_loop="unroll", remat="none",
 )  # fmt: skip

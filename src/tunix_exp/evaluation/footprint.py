@@ -22,10 +22,12 @@ from tunix_exp.models.adapter import AdapterConfig, NoAdapterConfig, base_dtype
 from tunix_exp.models.architecture import abstract
 from tunix_exp.models.chunks import chunk_size
 from tunix_exp.models.config import ModelConfig
+from tunix_exp.models.digest import number_count
 from tunix_exp.models.families.registry import family_of
 from tunix_exp.models.layers.decoder import Decoder
 from tunix_exp.models.nll import CHUNK_LOGITS
 from tunix_exp.models.paths import is_stacked, path_of
+from tunix_exp.models.quantize import quantized_shapes
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Setting:
             param_dtype=base_dtype(self.model, self.adapter, self.device.param_dtype),
             compute_dtype=self.device.compute_dtype,
         )
+        model = quantized_shapes(model, self.model)
         return lora.attached_shapes(model, self.adapter, family=self.model.family)
 
     @cached_property
@@ -164,6 +167,7 @@ def _compute_weights(params: nnx.State, compute_dtype: Any) -> int:
     """The matrices as the answer's loop reads them: copies, where they are stacked or of another dtype."""
     return sum(
         device_bytes(jax.ShapeDtypeStruct(leaf.shape, compute_dtype, sharding=leaf.sharding))
+        * (number_count(path_of(keys), leaf) // leaf.size)
         for keys, leaf in jax.tree_util.tree_leaves_with_path(params)
         if leaf.ndim > 1 and (is_stacked(path_of(keys)) or leaf.dtype != jnp.dtype(compute_dtype))
     )

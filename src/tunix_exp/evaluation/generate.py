@@ -25,6 +25,7 @@ from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.layers.cache import Room
 from tunix_exp.models.layers.stack import unstacked
 from tunix_exp.models.loss import first_best
+from tunix_exp.models.quantize import dequantize
 from tunix_exp.models.sharding import rows as rows_of_mesh
 from tunix_exp.models.sharding import rows_beside
 
@@ -231,11 +232,13 @@ def _answer(
 def _decoder(graphdef: nnx.GraphDef, params: nnx.State) -> LanguageModel:
     """The model as the loop reads it: layers apart, matrices in the compute dtype.
 
-    Else every token would copy each layer out of the stack, and cast it; the prompt is read by the same, as
-    the stack cast beside them would be the model once more. Norms stay as they are: they compute in float32.
+    Else every token would copy each layer out of the stack, and cast or dequantize it; the prompt is read by
+    the same, as the stack cast beside them would be the model once more. Norms stay as they are: they compute
+    in float32.
     """
     model: LanguageModel = nnx.merge(graphdef, params)
     model.blocks, model.layer_loop = unstacked(model.blocks), "unroll"
+    dequantize(model, model.compute_dtype)
     graphdef, params = nnx.split(model)
     cast = jax.tree.map(lambda leaf: leaf.astype(model.compute_dtype) if leaf.ndim > 1 else leaf, params)
     return nnx.merge(graphdef, cast)

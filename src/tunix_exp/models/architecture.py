@@ -20,6 +20,7 @@ from tunix_exp.models.layers.dense import Begin
 from tunix_exp.models.layers.embedding import Unembedding
 from tunix_exp.models.layers.stack import LayerLoop
 from tunix_exp.models.paths import is_stacked, layer_paths, path_of
+from tunix_exp.models.quantize import Codes, no_codes
 from tunix_exp.models.sharding import shardings
 
 
@@ -81,8 +82,9 @@ def build(
     compute_dtype: DTypeLike,
     seed: int,
     mesh: jax.sharding.Mesh | None = None,
+    codes: Codes = no_codes,
 ) -> Decoder:
-    """A model whose parameters are drawn from `seed`, over the mesh.
+    """A model whose parameters are drawn from `seed`, over the mesh, in another form where `codes` makes one.
 
     Each layer's parameter has a stream of random numbers of its own, named by its path, and is drawn on the
     host in float32, so that no device, mesh or layer loop changes a value and nothing is compiled.
@@ -93,10 +95,11 @@ def build(
 
     def drawn(leaf: tuple[Any, nnx.Param], sharding: Any) -> nnx.Variable:
         keys, param = leaf
-        values = initial(path_of(keys), param.shape, param.get_metadata("begin"), seed=seed)
-        return param.replace(
-            jax.device_put(values.astype(param.dtype, copy=False), sharding, may_alias=False)
-        )
+        path = path_of(keys)
+        values = initial(path, param.shape, param.get_metadata("begin"), seed=seed)
+        values = values.astype(param.dtype, copy=False)
+        made = codes(path, iter(values if is_stacked(path) else [values]))
+        return param.replace(jax.device_put(values, sharding, may_alias=False) if made is None else made)
 
     # NumPy draws without Python's lock: every core its parameter.
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -18,6 +18,7 @@ class ModelConfig(Config):
     name: Name
     weights: ReferenceText
     stored_dtype: Literal["float32", "bfloat16", "float16"]  # of the weights; kept where they are frozen
+    quantize: Literal["int8", "nf4"] | None  # the products, where they are frozen
     tokenizer: ReferenceText
     vocab_size: Tokens
     num_positions: Tokens

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,8 +12,15 @@ from tunix_exp.models.paths import is_stacked, layer_paths, path_of
 
 
 def parameter_count(params: nnx.State) -> int:
-    """How many numbers the parameters (or their shapes) hold."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
+    """How many numbers the parameters (or their shapes) stand for; the scales of quantized ones are none."""
+    return sum(number_count(path_of(k), leaf) for k, leaf in jax.tree_util.tree_leaves_with_path(params))
+
+
+def number_count(path: str, leaf: Any) -> int:
+    """How many of the model's numbers the parameter at `path` stands for: of four-bit codes two a byte."""
+    if path.endswith("/scales"):
+        return 0
+    return leaf.size * (2 if leaf.dtype == np.uint8 else 1)
 
 
 def weight_hash(params: nnx.State) -> str:

@@ -76,7 +76,7 @@ def attach(
         return model
     paths = targeted(family, config.targets).values()
     beside = [place for place in places(model, family) if place.path in paths]
-    kinds = tuple((place.full_path, place.number, place.layers, place.dense.kernel.shape) for place in beside)
+    kinds = tuple((place.full_path, place.number, place.layers, _shape(place.dense)) for place in beside)
     values = _drawing(kinds, config.rank, mesh)(jax.random.key(seed))
     for place, (a_IR, b_RO) in zip(beside, values, strict=True):
         place.dense.lora = LoRA(
@@ -116,11 +116,11 @@ def merged(model: ModelT, *, dtype: DTypeLike | None = None) -> ModelT:
     model = nnx.merge(*nnx.split(model))
     for _, node in nnx.iter_graph(model):
         if isinstance(node, Dense) and isinstance(node.lora, LoRA):
-            kernel, lora = node.kernel[...], node.lora
-            sharding = None if isinstance(kernel, Tracer) else kernel.sharding
+            kernel, lora = node.weights(jnp.float32), node.lora
+            sharding = None if isinstance(kernel, Tracer) else node.kernel[...].sharding
             add = _adding(lora.scale, jnp.dtype(dtype or kernel.dtype), sharding)
             node.kernel = cast(nnx.Param, node.kernel.replace(add(kernel, lora.a[...], lora.b[...])))
-            node.lora = None
+            node.lora = node.scales = None
     return model
 
 
@@ -216,6 +216,12 @@ def places(model: Any, family: str) -> Iterator[_Place]:
             place = _block_place(keys)
             layers = place.first if place.step is None else place.layers(node.kernel.shape[0])
             yield _Place("/".join(map(str, keys)), place.within, known.index(place.within), layers, node)
+
+
+def _shape(dense: Dense) -> tuple[int, ...]:
+    """The shape of the kernel, whose codes may be fewer."""
+    *lead, _, outputs = dense.kernel.shape
+    return (*lead, dense.inputs, outputs)
 
 
 def _block_place(keys: tuple[Any, ...]) -> Place:

@@ -25,12 +25,12 @@ TABLE: tuple[tuple[str, P], ...] = (
     # By rows of the vocabulary: split by its width, every chunk's logits would have to cross the devices.
     (r"(token|output)_embedding/embedding", P(("tensor", "fsdp"), None)),
     (r"position_embedding/embedding", P(None, "fsdp")),
-    (r"attention/(qkv|query|key|value)/kernel", P("fsdp", "tensor")),
-    (r"attention/out/kernel", P("tensor", "fsdp")),
-    (r"mlp/(up|gate)/kernel", P("fsdp", "tensor")),
-    (r"mlp/down/kernel", P("tensor", "fsdp")),
-    (r"recurrence/(input|gate)/kernel", P("fsdp", "tensor")),
-    (r"recurrence/out/kernel", P("tensor", "fsdp")),
+    (r"attention/(qkv|query|key|value)/(kernel|scales)", P("fsdp", "tensor")),
+    (r"attention/out/(kernel|scales)", P("tensor", "fsdp")),
+    (r"mlp/(up|gate)/(kernel|scales)", P("fsdp", "tensor")),
+    (r"mlp/down/(kernel|scales)", P("tensor", "fsdp")),
+    (r"recurrence/(input|gate)/(kernel|scales)", P("fsdp", "tensor")),
+    (r"recurrence/out/(kernel|scales)", P("tensor", "fsdp")),
     # A block of the recurrence's channels for each head.
     (r"recurrence/unit/(input|decay)_weight", P("tensor", "fsdp", None)),
     # An adapter's two matrices: the long axis of each as the same axis of the kernel beside it.

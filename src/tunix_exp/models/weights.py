@@ -21,6 +21,7 @@ from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.hf_config import check_kind, check_model
 from tunix_exp.models.layers.decoder import Decoder
+from tunix_exp.models.quantize import Quantizer
 from tunix_exp.models.sharding import shardings
 from tunix_exp.models.stored import check_folder, stored_dtypes
 
@@ -28,8 +29,7 @@ from tunix_exp.models.stored import check_folder, stored_dtypes
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A model with its adapter, the Hub's commit and the folder (None where there is none), and what that
-    says: for random weights no files, no stored dtypes, no tokens that end an answer, nothing left out; the
-    adapter's files.
+    says: for random weights no files, no stored dtypes, no tokens that end an answer; the adapter's files.
     """
 
     model: Decoder
@@ -38,7 +38,6 @@ class Loaded:
     files: dict[str, str]
     stored_dtypes: tuple[str, ...]
     end_ids: tuple[int, ...]
-    left_out: dict[str, int]
     adapter_files: dict[str, str]
 
 
@@ -104,9 +103,19 @@ def _load(
 ) -> Loaded:
     match references.parse(config.weights, key="model.weights"):
         case references.Random():
-            model = build(config, param_dtype=param_dtype, compute_dtype=compute_dtype, seed=seed, mesh=mesh)
+            shapes = abstract(config, param_dtype=param_dtype, compute_dtype=compute_dtype)
+            quantizer = Quantizer(shapes, config, mesh)
+            model = build(
+                config,
+                param_dtype=param_dtype,
+                compute_dtype=compute_dtype,
+                seed=seed,
+                mesh=mesh,
+                codes=quantizer.codes,
+            )
+            quantizer.finish(model)
             return Loaded(
-                model, None, None, files={}, stored_dtypes=(), end_ids=(), left_out={}, adapter_files={}
+                model, revision=None, folder=None, files={}, stored_dtypes=(), end_ids=(), adapter_files={}
             )
         case references.Hub() as reference:
             revision, folder = snapshot.resolve(reference)
@@ -118,22 +127,25 @@ def _load(
             raise references.no_place_of("model.weights")
     check_folder(folder)
     _check_stored_dtype(config, adapter, folder)
-    graphdef, shapes = nnx.split(abstract(config, param_dtype=param_dtype, compute_dtype=compute_dtype))
+    model = abstract(config, param_dtype=param_dtype, compute_dtype=compute_dtype)
+    quantizer = Quantizer(model, config, mesh)
+    graphdef, shapes = nnx.split(model)
     if mesh is not None:
         shapes = jax.tree.map(
             lambda shape, where: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=where),
             shapes,
             shardings(shapes, mesh),
         )
-    contents = hf.read(folder, config, shapes)
+    contents = hf.read(folder, config, shapes, codes=quantizer.codes)
+    model = nnx.merge(graphdef, contents.params)
+    quantizer.finish(model)
     return Loaded(
-        nnx.merge(graphdef, contents.params),
+        model,
         revision,
         folder,
         files=contents.files,
         stored_dtypes=contents.stored_dtypes,
         end_ids=contents.end_ids,
-        left_out=contents.left_out,
         adapter_files={},
     )
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import AbstractMesh, Mesh
 
@@ -16,12 +17,13 @@ from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, NoAdapterConfig,
 from tunix_exp.models.architecture import abstract
 from tunix_exp.models.chunks import chunk_size
 from tunix_exp.models.config import ModelConfig
-from tunix_exp.models.digest import parameter_count
+from tunix_exp.models.digest import number_count, parameter_count
 from tunix_exp.models.families.family import Dimensions
 from tunix_exp.models.families.registry import family_of
 from tunix_exp.models.kernels import Kernel
 from tunix_exp.models.nll import CHUNK_LOGITS
 from tunix_exp.models.paths import path_of
+from tunix_exp.models.quantize import quantized_shapes
 from tunix_exp.objectives.objective import Batch, Held, Objective
 from tunix_exp.training import optim
 from tunix_exp.training.config import AdafactorConfig, OptimConfig
@@ -111,6 +113,7 @@ class Setting:
             param_dtype=base_dtype(self.model, self.adapter, self.device.param_dtype),
             compute_dtype=self.device.compute_dtype,
         )
+        model = quantized_shapes(model, self.model)
         return lora.attached_shapes(model, self.adapter, family=self.model.family)
 
 
@@ -140,7 +143,7 @@ def footprint(setting: Setting) -> Footprint:
     rows = rows_at_once // shards if rows_at_once % shards == 0 else rows_at_once
     trained, parameters = device_bytes(state.params), device_bytes((state.params, held))
     in_blocks = device_bytes(_of_blocks(state.params))
-    block_count = sum(leaf.size for leaf in _of_blocks(held.frozen or state.params))
+    block_count = _block_count(held.frozen or state.params)
     dims = family_of(model).dimensions(model)
 
     def share(size: int) -> float:
@@ -176,7 +179,11 @@ def footprint(setting: Setting) -> Footprint:
     splits = V % (sizes["fsdp"] * sizes["tensor"]) == 0
     if not splits or is_cast:
         loss += V * D * compute_bytes / (sizes["fsdp"] * sizes["tensor"] if splits else 1)
-    others = [leaf for leaf in jax.tree.leaves((state.params, held)) if leaf.dtype != compute_dtype]
+    others = [
+        leaf
+        for keys, leaf in jax.tree_util.tree_leaves_with_path((state.params, held))
+        if leaf.dtype != compute_dtype and not _is_quantized(path_of(keys), leaf)
+    ]
     cast = _device_size(others) * compute_bytes
     return Footprint(
         Parts(
@@ -298,6 +305,16 @@ def _work(
 def _device_size(tree: Any) -> int:
     """How many numbers of the tree lie on one device."""
     return sum(device_bytes(leaf) // leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _is_quantized(path: str, leaf: Any) -> bool:
+    return path.endswith("/scales") or not jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def _block_count(params: Any) -> int:
+    """How many numbers of the model the blocks hold, over all devices."""
+    leaves = ((path_of(k), leaf) for k, leaf in jax.tree_util.tree_leaves_with_path(params))
+    return sum(number_count(path, leaf) for path, leaf in leaves if path.startswith("blocks/"))
 
 
 def _of_blocks(params: Any) -> list[Any]:

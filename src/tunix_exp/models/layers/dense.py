@@ -10,6 +10,8 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from tunix_exp.models.layers.quantized import dequantized, quantized_product
+
 # What a product with weights is called where a remat policy chooses what to save.
 PRODUCT = "product"
 
@@ -59,8 +61,15 @@ def tall_product(x_BTI: Float[Array, "B T I"], y_BTO: Float[Array, "B T O"]) -> 
 product.defvjp(_product_fwd, _product_bwd)
 
 
+class Scales(nnx.Param):
+    """The scales of a quantized kernel; they are never trained."""
+
+
 class Dense(nnx.Module):
-    """`x·kernel`, with a bias or without; the kernel is [inputs, outputs] (as in Hugging Face's Conv1D)."""
+    """`x·kernel`, with a bias or without; the kernel is [inputs, outputs] (as in Hugging Face's Conv1D).
+
+    Where there are scales the kernel's values are codes (`layers/quantized.py`).
+    """
 
     def __init__(
         self,
@@ -74,13 +83,25 @@ class Dense(nnx.Module):
     ) -> None:
         self.kernel = parameter((inputs, outputs), param_dtype, std=std)
         self.bias = parameter((outputs,), param_dtype) if has_bias else None
+        self.inputs = inputs
         self.compute_dtype = jnp.dtype(compute_dtype)
+        self.scales: Scales | None = nnx.data(None)  # set by models/quantize.py
         self.lora: Callable[[Array], Array] | None = nnx.data(None)  # set by models/lora.py
 
     def __call__(self, x_BTI: Float[Array, "B T I"]) -> Float[Array, "B T O"]:
         """The affine image, in the compute dtype, and what an adapter adds to it."""
-        kernel_IO = self.kernel[...].astype(self.compute_dtype)
-        y_BTO = checkpoint_name(product(x_BTI.astype(self.compute_dtype), kernel_IO), PRODUCT)
+        if self.scales is None:
+            kernel_IO = self.kernel[...].astype(self.compute_dtype)
+            y_BTO = product(x_BTI.astype(self.compute_dtype), kernel_IO)
+        else:
+            y_BTO = quantized_product(x_BTI.astype(self.compute_dtype), self.kernel[...], self.scales[...])
+        y_BTO = checkpoint_name(y_BTO, PRODUCT)
         if self.bias is not None:
             y_BTO = y_BTO + as_last_axis(self.bias[...].astype(self.compute_dtype), y_BTO)
         return y_BTO if self.lora is None else y_BTO + self.lora(x_BTI)
+
+    def weights(self, dtype: DTypeLike) -> Float[Array, "*L I O"]:
+        """The kernel or, of stacked layers, all; as it is held, or what its codes stand for in `dtype`."""
+        if self.scales is None:
+            return self.kernel[...]
+        return dequantized(self.kernel[...], self.scales[...], dtype)

@@ -110,7 +110,7 @@ def adapter_record(config: RunConfig, trained_parameter_count: int) -> records.L
         **adapter.model_dump(exclude={"targets"}),
         targets=tuple(targeted(config.model.family, adapter.targets)),
         parameter_count=trained_parameter_count,
-        frozen_dtype=config.model.stored_dtype,
+        frozen_dtype=config.model.quantize or config.model.stored_dtype,
         frozen_weight_hash_after=None,
         files={},
     )

@@ -16,7 +16,6 @@ from tunix_exp.models.families.gemma.config_json import (
     KINDS_1,
     KINDS_2,
     KINDS_3,
-    KINDS_BESIDE_TEXT,
     REGULAR,
     Found,
     normal_1,
@@ -27,7 +26,7 @@ from tunix_exp.models.families.gemma.config_json import (
     written_3,
 )
 from tunix_exp.models.rotation_json import PLAIN
-from tunix_exp.models.weight_map import Kind, Row, WeightMap, Within
+from tunix_exp.models.weight_map import Kind, Row, WeightMap
 
 
 def _names(
@@ -38,8 +37,8 @@ def _names(
     written: Callable[[Found], Found],
     *architectures: str,
     limits: str = "",
-    within: Within | None = None,
     multimodal: tuple[str, ...] = (),
+    text_only: str = "",
 ) -> WeightMap:
     return WeightMap(
         rows=DECODER + rows,
@@ -61,8 +60,8 @@ def _names(
         written=written,
         architectures=architectures,
         limits=limits,
-        within=within,
         multimodal=multimodal,
+        text_only=text_only,
     )
 
 
@@ -74,7 +73,7 @@ GEMMA_NAMES = _names(
     written_1,
     "GemmaForCausalLM",
     "GemmaModel",
-    limits="query_pre_attn_scalar is the head width, no window, no soft-cap and no rope_global_factor",
+    limits="query_pre_attn_scalar is the head width, no window and no soft-cap",
 )
 GEMMA2_NAMES = _names(
     "gemma2",
@@ -84,12 +83,7 @@ GEMMA2_NAMES = _names(
     written_2,
     "Gemma2ForCausalLM",
     "Gemma2Model",
-    limits="one rope base and no rope_global_factor",
-)
-# As Google published them, and as transformers has saved them since its version 4.52.
-_TEXT = ("language_model.model.", "model.language_model.", "language_model.")
-_OTHER_PARTS = tuple(
-    f"{begun}{part}." for begun in ("", "model.") for part in ("vision_tower", "multi_modal_projector")
+    limits="one rope base",
 )
 GEMMA3_NAMES = _names(
     "gemma3_text",
@@ -99,6 +93,6 @@ GEMMA3_NAMES = _names(
     written_3,
     "Gemma3ForCausalLM",
     "Gemma3TextModel",
-    within=Within("gemma3", _TEXT, _OTHER_PARTS, KINDS_BESIDE_TEXT),
-    multimodal=("gemma3n", "paligemma"),
+    multimodal=("gemma3", "gemma3n", "paligemma"),
+    text_only="of Gemma 3 these are the sizes 270m and 1b",
 )
