@@ -164,3 +164,50 @@ def test_the_config_is_shown_whole_with_where_its_model_is_from(capsys):
     assert capsys.readouterr().out.startswith("name: ${model.name}-${data.name}\n")
     assert cli.main(["--cfg", "job", "--package", "model.name", "model=hf"]) == 0
     assert capsys.readouterr().out == "hf\n"
+
+
+def in_shards(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    where = {name: f"model-{number % 2}.safetensors" for number, name in enumerate(sorted(tensors))}
+    for file in set(where.values()):
+        save_file({name: tensors[name] for name in tensors if where[name] == file}, folder / file)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
+
+
+def with_old_keys(folder: Path) -> None:
+    said = read_json(folder / "config.json")
+    rope = said.pop("rope_parameters")
+    said |= {"rope_theta": rope["full_attention"]["rope_theta"], "torch_dtype": said.pop("dtype")}
+    said |= {"rope_local_base_freq": rope["sliding_attention"]["rope_theta"], "sliding_window_pattern": 3}
+    del said["layer_types"], said["_sliding_window_pattern"]
+    (folder / "config.json").write_text(json.dumps(said))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [in_shards, with_old_keys])
+def test_a_folder_in_another_form_is_the_same_run(form, rows, tmp_path):
+    folder = copy_of("gemma3", tmp_path / "folder")
+    words = (*SMOKE, *rows, "model=hf", f"model.weights={folder}")
+    assert run(tmp_path / "one", *words) == 0
+    form(folder)
+    assert run(tmp_path / "other", *words) == 0
+    assert bits(tmp_path / "other") == bits(tmp_path / "one")
+    one, other = (read_json(tmp_path / name / "run_manifest.json") for name in ("one", "other"))
+    assert one["config_hash"] == other["config_hash"]
+
+
+@pytest.mark.slow
+def test_of_a_checkpoint_that_takes_pictures_the_text_part_is_trained_and_exported(rows, tmp_path):
+    folder = copy_of("gemma3_multimodal", tmp_path / "folder")
+    words = (*SMOKE, *rows, "model=hf", f"model.weights={folder}", "training.export=[hf]")
+    assert run(tmp_path / "run", *words) == 0
+    assert verify(tmp_path / "run") == []
+    log = (tmp_path / "run" / "training_log.txt").read_text()
+    assert "32 tensors of vision_tower and 2 tensors of multi_modal_projector left out" in log
+    assert read_json(tmp_path / "run" / "export" / "hf" / "config.json")["model_type"] == "gemma3_text"
+    assert run(tmp_path / "lora", *words, "adapter=lora", "training.export=[peft]") == 1
+    error = read_json(tmp_path / "lora" / "run_manifest.json")["error"]
+    assert error["where"] == "training.export"
+    assert "an adapter is exported with the names of a text model's layers" in error["message"]
+    assert "set training.export=[hf], which merges the adapter" in error["remedy"]

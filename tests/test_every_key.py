@@ -220,6 +220,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "model.global_every": ("3", TWO_LAYERS),
     "model.window": ("3", TWO_LAYERS),
     "model.rope_local_base": ("100.0", TWO_LAYERS),
+    "model.rope_global_factor": ("8.0", TWO_LAYERS),
     "model.attention_soft_cap": ("0.1", TWO_LAYERS),
     "model.logit_soft_cap": ("0.1", TWO_LAYERS),
     "model.rope_factor": ("2.0", ROTATING),

@@ -8,6 +8,12 @@ from tunix_exp.errors import UserError
 from tunix_exp.json_text import BadJSON
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+# Written with PyTorch and transformers, where a pickle is trusted: weights as safetensors, and the tokenizer.
+UNPICKLE = (
+    'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T;'
+    " M.from_pretrained('{place}', dtype='auto').save_pretrained('./converted');"
+    " T.from_pretrained('{place}').save_pretrained('./converted')\""
+)
 AGAIN = "fetch the folder again, whole, or name another one"
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _MOST_DEPTH = 60

@@ -420,10 +420,61 @@ def make_adapter(golden: Golden, settings: dict) -> None:
     print(f"adapter: loss {expected['loss']:.4f}, it moves logits by {moved:.2f}")
 
 
+def make_multimodal() -> None:
+    """A checkpoint that takes pictures as well, and the logits of its text: global layers turn slower there.
+
+    Its tensors have the names that transformers gives them, and its table has rows that no tokenizer names.
+    """
+    folder, text = Path(__file__).parent / "gemma3_multimodal", GOLDENS["gemma3"].config.to_dict()
+    slow = {"rope_type": "linear", "rope_theta": 1_000_000.0, "factor": 8.0}
+    text["rope_parameters"] = {"sliding_attention": ROPE, "full_attention": slow}
+    vision = transformers.SiglipVisionConfig(
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=28,
+        patch_size=14,
+    )
+    config = transformers.Gemma3Config(
+        text_config=transformers.Gemma3TextConfig(**text | {"vocab_size": 136}),
+        vision_config=vision,
+        mm_tokens_per_image=4,
+        image_token_index=130,
+        boi_token_index=131,
+        eoi_token_index=132,
+    )
+    model = transformers.Gemma3ForConditionalGeneration(config)
+    draw = torch.Generator().manual_seed(61)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=draw)
+            is_norm = "norm" in name
+            inputs = parameter.shape[-1] if parameter.ndim > 1 else 1
+            parameter.copy_(
+                (2.0 * is_norm if "post_" in name else 0.0)
+                + noise * (0.2 if is_norm else 2 / math.sqrt(inputs))
+            )
+    model.save_pretrained(folder)
+    model = transformers.Gemma3ForConditionalGeneration.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    tokens = torch.from_numpy(np.random.default_rng(61).integers(1, 127, (2, 24)))
+    with torch.no_grad():
+        logits = model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False).logits
+    np.savez_compressed(
+        folder / "expected.npz", tokens=tokens.numpy().astype(np.int32), logits=logits.numpy()
+    )
+    print(f"multimodal: standard deviation of the logits: {float(logits.std()):.2f}")
+
+
 def main() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    for family in sys.argv[1:] or GOLDENS:
+    for family in sys.argv[1:] or [*GOLDENS, "gemma3_multimodal"]:
+        if family == "gemma3_multimodal":
+            make_multimodal()
+            continue
         make(GOLDENS[family])
         if family in ADAPTERS:
             make_adapter(GOLDENS[family], ADAPTERS[family])

@@ -74,7 +74,7 @@ def test_what_a_folder_gave_is_told_in_words_to_type():
     assert said.startswith(
         f"model: from {GOLDENS / 'gemma3'}/config.json: family=gemma3, stored_dtype=float32"
     )
-    assert "window=5, rope_local_base=10000.0, attention_soft_cap=null" in said
+    assert "window=5, rope_local_base=10000.0, rope_global_factor=null" in said
     assert said.endswith("; end-of-sequence tokens: [1, 106]")
     assert "tokenizer" not in said
 

@@ -238,7 +238,10 @@ def test_a_folder_with_only_a_pickle_is_refused(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     error = refusal(tmp_path)
     assert "the weights are pickled (pytorch_model.bin)" in error.what
-    assert "save_pretrained writes safetensors" in str(error.remedy)
+    assert f"M.from_pretrained('{tmp_path}', dtype='auto').save_pretrained('./converted')" in str(
+        error.remedy
+    )
+    assert "have PyTorch, and name ./converted in model.weights" in str(error.remedy)
 
 
 def test_a_folder_without_weights_is_refused(tmp_path):
@@ -333,3 +336,23 @@ def test_every_place_of_an_array_is_looked_at_for_what_is_not_finite(dtype):
             broken = values.copy(order="K")
             broken[place] = bad
             assert not hf.is_finite(broken)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["attn.c_attn.weight.absmax", "attn.c_attn.qweight", "attn.c_attn.weight_packed", "mlp.c_fc_blocks"],
+)
+def test_tensors_of_quantized_weights_are_refused_though_config_json_says_nothing(tmp_path, name):
+    write(tmp_path, tensors() | {f"h.0.{name}": np.zeros(4, np.uint8)})
+    error = refusal(tmp_path)
+    assert error.what == f"the weights are quantized, as h.0.{name} says (1 tensors of that kind)"
+    assert "as they were before quantization" in str(error.remedy)
+
+
+def test_float16_weights_are_read_exactly(tmp_path):
+    stored = tensors(dtype=np.float16)
+    contents = read(write(tmp_path, stored))
+    assert contents.stored_dtypes == ("F16",)
+    flat = dict(nnx.to_flat_state(contents.params))
+    table_VD = flat["token_embedding", "embedding"][...]
+    np.testing.assert_array_equal(table_VD, stored["wte.weight"].astype(np.float32))

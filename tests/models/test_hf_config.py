@@ -41,6 +41,7 @@ QUANTIZED = {
     "bitsandbytes": {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
     "gptq": {"quantization_config": {"quant_method": "gptq", "bits": 4}},
     "awq": {"quantization_config": {"quant_method": "awq"}},
+    "compressed-tensors": {"quantization_config": {"quant_method": "compressed-tensors", "format": "int"}},
     "mxfp4": {"quantization_config": {"quant_method": "mxfp4"}},
     "fp8": {"quantization_config": {"quant_method": "fp8"}},
     "of MLX": {"quantization": {"group_size": 64, "bits": 4}},
@@ -52,7 +53,9 @@ QUANTIZED = {
 @pytest.mark.parametrize("changes", QUANTIZED.values(), ids=QUANTIZED)
 def test_quantized_weights_are_refused_by_their_key(tmp_path, changes):
     error = refusal(tmp_path, changes)
-    assert f"the weights are quantized: {next(iter(changes))} is " in error.what
+    method = next(iter(changes.values())).get("quant_method")
+    by = "" if method is None else f" by {method}"
+    assert f"the weights are quantized{by}: {next(iter(changes))} is " in error.what
     assert "as they were before quantization" in str(error.remedy)
 
 
@@ -114,9 +117,9 @@ def test_a_special_token_that_is_none_of_the_vocabulary_is_refused(tmp_path, val
 
 
 MULTIMODAL = {
-    "model_type": "gemma3",
-    "architectures": ["Gemma3ForConditionalGeneration"],
-    "text_config": {"model_type": "gemma3_text"},
+    "model_type": "gemma3n",
+    "architectures": ["Gemma3nForConditionalGeneration"],
+    "text_config": {"model_type": "gemma3n_text"},
     "vision_config": {},
 }
 
@@ -126,8 +129,8 @@ MULTIMODAL = {
     [
         (
             MULTIMODAL,
-            "a multimodal checkpoint: model_type is 'gemma3' (Gemma3ForConditionalGeneration)",
-            "text-only checkpoint",
+            "a multimodal checkpoint: model_type is 'gemma3n' (Gemma3nForConditionalGeneration)",
+            "or one of which the text part is read (model_type gemma3)",
         ),
         (
             {"model_type": "llava", "text_config": {}},

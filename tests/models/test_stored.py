@@ -5,6 +5,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tunix_exp.errors import UserError
+from tunix_exp.models.families.gpt2.names import GPT2_NAMES
 from tunix_exp.models.stored import INDEX, tensors, weight_files
 
 FILES = {"one.safetensors": ["a", "b"], "two.safetensors": ["c"]}
@@ -20,14 +21,14 @@ def sharded(folder, index):
 
 def refusal(folder):
     with pytest.raises(UserError) as caught:
-        tensors(weight_files(folder), "")
+        tensors(weight_files(folder), GPT2_NAMES)
     assert caught.value.where
     assert caught.value.remedy
     return str(caught.value)
 
 
 def test_shards_are_those_of_the_index(tmp_path):
-    found = tensors(weight_files(sharded(tmp_path, {"metadata": {}, "weight_map": WHERE})), "")
+    found = tensors(weight_files(sharded(tmp_path, {"metadata": {}, "weight_map": WHERE})), GPT2_NAMES)
     assert {name: tensor.file.name for name, tensor in found.items()} == WHERE
 
 

@@ -206,7 +206,7 @@ def test_a_folder_is_examined_before_anything_has_cost_time(tmp_path):
     write(tmp_path, {name: value for name, value in tensors().items() if name != "h.1.ln_1.bias"})
     assert "h.1.ln_1.bias is missing" in refused_before_anything(config)
     write(tmp_path, {f"language_model.{name}": value for name, value in tensors().items()})
-    assert "the weights are of a multimodal checkpoint" in refused_before_anything(config)
+    assert "language_model.h.0.attn.c_attn.bias is not used by the model" in refused_before_anything(config)
     assert "no weights are bundled" in refused_before_anything(toy_config(weights="bundled:x"))
 
 

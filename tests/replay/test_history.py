@@ -101,7 +101,7 @@ def test_what_a_run_recorded_of_a_later_key_is_kept():
 
 
 def test_the_history_gives_keys_that_a_config_has_and_takes_those_that_none_has():
-    now = composed("model=tiny-gpt2", "device=cpu")
+    now = composed("model=tiny-gemma", "device=cpu")
     keys = dict(leaves(now))
     assert not keys.keys() & {one.key for one in REMOVED}
     old = json.loads(json.dumps(now))

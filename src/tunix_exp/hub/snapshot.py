@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
 )
 
 from tunix_exp.errors import UserError
+from tunix_exp.received import UNPICKLE
 from tunix_exp.references import Hub
 
 TIMEOUT_S = 4.0
@@ -150,8 +151,8 @@ def _refuse_pickles(reference: Hub, files: list[str]) -> None:
             f"{reference.repo} has its weights only as a pickle ({', '.join(pickles)}), and a pickle can run"
             " any code when it is read",
             where=_where(reference, "weights"),
-            remedy="convert it where you trust it (transformers: save_pretrained writes safetensors) and name"
-            " that folder, or set model.weights=random",
+            remedy="convert it where you trust it and have PyTorch, and name ./converted in model.weights:"
+            f" {UNPICKLE.format(place=reference.repo)}; or set model.weights=random",
         )
     raise UserError(
         f"{reference.repo} has no safetensors file at its top",

@@ -21,26 +21,35 @@ from tunix_exp.errors import UserError
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.hf_config import CONFIG, GENERATION, check_kind, check_model, end_ids
+from tunix_exp.models.hf_kind import QUANTIZED_REMEDY
 from tunix_exp.models.paths import is_stacked, layer_paths, path_of
 from tunix_exp.models.quantize import Codes, no_codes
 from tunix_exp.models.safetensors_file import Stored
-from tunix_exp.models.stored import FLOATS, INDEX, check_folder, tensors, weight_files
+from tunix_exp.models.stored import FLOATS, INDEX, check_folder, left_out, tensors, weight_files
 from tunix_exp.models.weight_map import WeightMap, by_path, each_layer
 from tunix_exp.received import file_in, named, unreadable
 
 _OTHERS = "name weights in model.weights that are whole and of this family"
-_OF_OTHER_PARTS = ("language_model.", "model.language_model.", "vision_tower.", "multi_modal_projector.")
 _PIECE = 2**18
+# How tensors end that bitsandbytes, GPTQ, AWQ, compressed-tensors and MXFP4 store in the place of a kernel.
+_PACKED = (
+    ".absmax", ".quant_map", ".SCB", ".qweight", ".qzeros", ".scales", ".g_idx", ".weight_packed",
+    ".weight_scale", ".weight_shape", "_blocks", "_scales",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Parameters, the sha256 of every file read, the dtypes stored in, and the tokens that end an answer."""
+    """Parameters, the sha256 of every file read, the dtypes stored in, and the tokens that end an answer.
+
+    `left_out` counts the stored tensors that are of no text model, by the part that they are of.
+    """
 
     params: nnx.State
     files: dict[str, str]
     stored_dtypes: tuple[str, ...]
     end_ids: tuple[int, ...]
+    left_out: dict[str, int]
 
 
 def read(folder: Path, config: ModelConfig, params: nnx.State, *, codes: Codes = no_codes) -> Contents:
@@ -55,14 +64,16 @@ def read(folder: Path, config: ModelConfig, params: nnx.State, *, codes: Codes =
     files = weight_files(folder)
     check_model(folder, config)
     weight_map = weight_maps()[config.family]
-    found = tensors(files, weight_map.prefix)
+    found = tensors(files, weight_map)
     filled, stored = filled_from(found, folder, weight_map, params, config.num_layers, codes=codes)
+    others = left_out(files, weight_map)
     files += [file for name in (CONFIG, GENERATION, INDEX) if (file := file_in(folder, name)) is not None]
     return Contents(
         params=filled,
         files={file.name: sha256(file) for file in sorted(files)},
         stored_dtypes=stored,
         end_ids=end_ids(folder, config.vocab_size),
+        left_out=others,
     )
 
 
@@ -76,7 +87,7 @@ def check(folder: Path, config: ModelConfig, params: nnx.State) -> None:
     files = weight_files(folder)
     check_model(folder, config)
     weight_map = weight_maps()[config.family]
-    check_tensors(tensors(files, weight_map.prefix), folder, weight_map, params, config.num_layers)
+    check_tensors(tensors(files, weight_map), folder, weight_map, params, config.num_layers)
 
 
 def filled_from(
@@ -111,12 +122,12 @@ def check_tensors(
 ) -> None:
     """The headers of the tensors fit `params`; else UserError as of `filled_from`."""
     sources = _sources(weight_map, params, num_layers)
-    others = sorted(name for name in found if name.startswith(_OF_OTHER_PARTS))
-    if others:
+    packed = sorted(name for name in found if name.endswith(_PACKED))
+    if packed:
         raise UserError(
-            f"the weights are of a multimodal checkpoint: they hold {named(others[0])}",
+            f"the weights are quantized, as {named(packed[0])} says ({len(packed)} tensors of that kind)",
             where=str(folder),
-            remedy="name a text-only checkpoint in model.weights",
+            remedy=QUANTIZED_REMEDY,
         )
     used = {part.name for parts in sources.values() for part in parts}
     faults = _faults(found, sources, used, weight_map, num_layers) + _untied(found, used, weight_map)

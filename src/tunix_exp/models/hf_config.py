@@ -11,7 +11,13 @@ from tunix_exp.errors import UserError
 from tunix_exp.models.adapter import LoRAConfig
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.families.registry import weight_maps
-from tunix_exp.models.hf_kind import family_said, kinds_read, refuse_another_kind, refuse_quantized
+from tunix_exp.models.hf_kind import (
+    family_said,
+    kinds_read,
+    read_config,
+    refuse_another_kind,
+    refuse_quantized,
+)
 from tunix_exp.models.stored import FLOATS
 from tunix_exp.models.weight_map import WeightMap
 from tunix_exp.received import file_in, named, read_object, shown
@@ -29,7 +35,7 @@ def check_kind(folder: Path, config: ModelConfig) -> None:
     """config.json, if there is one, is of the config's kind of checkpoint, unquantized; else UserError."""
     file = file_in(folder, CONFIG)
     if file is not None:
-        found = read_object(file)
+        found = read_config(file)
         refuse_another_kind(found, file, weight_maps()[config.family])
         refuse_quantized(found, folder, file)
 
@@ -41,7 +47,7 @@ def check_model(folder: Path, config: ModelConfig) -> None:
     """
     file = _file(folder, CONFIG, "model")
     check_kind(folder, config)
-    _refuse_differences(read_object(file), config, weight_maps()[config.family], file, "model", "family")
+    _refuse_differences(read_config(file), config, weight_maps()[config.family], file, "model", "family")
     for name in (CONFIG, GENERATION):
         _with_special_tokens(folder, name, config.vocab_size)
 
@@ -53,7 +59,7 @@ def told_model(folder: Path, family: str | None) -> tuple[str, dict[str, Any]]:
     with all that is not understood or not computed.
     """
     file = _file(folder, CONFIG, "model")
-    found = read_object(file)
+    found = read_config(file)
     family = family or family_said(found, file)
     if family is None:
         raise UserError(
@@ -76,7 +82,7 @@ def told_model(folder: Path, family: str | None) -> tuple[str, dict[str, Any]]:
 
 def stored_dtype(folder: Path) -> str | None:
     """The dtype that config.json says the weights are stored in, one of `FLOATS`; None where it says none."""
-    found = read_object(_file(folder, CONFIG, "model"))
+    found = read_config(_file(folder, CONFIG, "model"))
     said = str(found.get("dtype") or found.get("torch_dtype")).removeprefix("torch.")
     return said if said in FLOATS.values() else None
 
@@ -103,7 +109,7 @@ def _with_special_tokens(folder: Path, name: str, vocab_size: int) -> dict[str, 
     file = file_in(folder, name)
     if file is None:
         return {}
-    found = read_object(file)
+    found = read_config(file) if name == CONFIG else read_object(file)
     faults = [
         f"{key} is {shown(found[key])}, not the number of a token, 0 to {vocab_size - 1}"
         for key in _SPECIAL

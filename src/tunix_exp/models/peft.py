@@ -100,7 +100,7 @@ def _checked(
         raise pickled_or_absent(folder, TENSORS, "adapter.weights")
     names = replace(weight_map(family), normalise=partial(_normalised, rank=config.rank))
     said = check_adapter(folder, CONFIG, config, names)
-    found = tensors([file], names.prefix)
+    found = tensors([file], names)
     _refuse_other_parts(found, file)
     products = _products(model, family, num_layers)
     chosen = _chosen(said, found, products, weight_maps()[family].prefix, folder / CONFIG)

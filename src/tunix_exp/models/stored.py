@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tunix_exp.errors import UserError
 from tunix_exp.models.safetensors_file import Stored, stored
-from tunix_exp.models.weight_map import WeightMap, each_layer
-from tunix_exp.received import AGAIN, file_in, kind_of, read_object, shown, unreadable
+from tunix_exp.models.weight_map import WeightMap, each_layer, short_name
+from tunix_exp.received import AGAIN, UNPICKLE, file_in, kind_of, read_object, shown, unreadable
 
 FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -48,15 +48,17 @@ def pickled_or_absent(folder: Path, name: str, key: str) -> UserError:
     return _without(name, f"no {name} in {folder}", folder, key)
 
 
-def tensors(files: list[Path], prefix: str) -> dict[str, Stored]:
-    """Every stored tensor under its name without the prefix; where there is an index, just those it names."""
+def tensors(files: list[Path], weight_map: WeightMap) -> dict[str, Stored]:
+    """Every stored tensor of the text model by its short name; where there is an index, those it names."""
     found: dict[str, Stored] = {}
     twice = []
-    for file in files:
-        for tensor in stored(file):
-            short = tensor.name.removeprefix(prefix)
-            if short in found:
-                twice.append(tensor.name)
+    file_of = {}
+    for tensor in (tensor for file in files for tensor in stored(file)):
+        short = short_name(tensor.name, weight_map)
+        if tensor.name in file_of or short in found:
+            twice.append(tensor.name)
+        file_of[tensor.name] = tensor.file.name
+        if short is not None:
             found[short] = tensor
     if twice:
         raise UserError(
@@ -66,13 +68,21 @@ def tensors(files: list[Path], prefix: str) -> dict[str, Stored]:
         )
     index = file_in(files[0].parent, INDEX)
     if index is not None and files[0].name != SINGLE:
-        _check_index(index, {tensor.name: tensor.file.name for tensor in found.values()})
+        _check_index(index, file_of)
     return found
+
+
+def left_out(files: list[Path], weight_map: WeightMap) -> dict[str, int]:
+    """How many stored tensors are of no text model, by the part of the checkpoint that they are of."""
+    names = [tensor.name for file in files for tensor in stored(file)]
+    others = () if weight_map.within is None else weight_map.within.others
+    counts = {part.rstrip("."): sum(name.startswith(part) for name in names) for part in others}
+    return {part: count for part, count in counts.items() if count}
 
 
 def stored_dtypes(folder: Path, weight_map: WeightMap, num_layers: int) -> tuple[str, ...]:
     """The dtypes that the parameters in `folder` are stored in, by our names; read from headers alone."""
-    found = tensors(weight_files(folder), weight_map.prefix)
+    found = tensors(weight_files(folder), weight_map)
     names = [name for row in weight_map.rows for name in each_layer(row.name, num_layers)]
     kinds = {found[name].dtype for name in names if name in found}
     return tuple(sorted(FLOATS[kind] for kind in kinds & FLOATS.keys()))
@@ -84,8 +94,10 @@ def _without(name: str, what: str, folder: Path, key: str) -> UserError:
         return UserError(
             f"the weights are pickled ({', '.join(pickles)}), and a pickle can run any code when it is read",
             where=str(folder),
-            remedy="convert them where you trust them (transformers: save_pretrained writes safetensors),"
-            f" or set {key}=random",
+            remedy="convert them where you trust them and have PyTorch, and name ./converted in model.weights"
+            f": {UNPICKLE.format(place=folder)}"
+            if name == SINGLE
+            else f"convert them where you trust them (PEFT: save_pretrained), or set {key}=random",
         )
     kind = "safetensors" if name == SINGLE else "a PEFT adapter"
     return UserError(

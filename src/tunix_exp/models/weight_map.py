@@ -61,6 +61,21 @@ ANYTHING = Kind("anything", lambda value: True)
 
 
 @dataclass(frozen=True, slots=True)
+class Within:
+    """How the text model of a family lies in a checkpoint of more than text.
+
+    config.json there has the `model_type`, the text model's own under `text_config`, and beside it keys of
+    `kinds`. `prefixes` start the names of the text model's tensors, the longest first, and `others` those of
+    the other parts'.
+    """
+
+    model_type: str
+    prefixes: tuple[str, ...]
+    others: tuple[str, ...]
+    kinds: Mapping[str, Kind]
+
+
+@dataclass(frozen=True, slots=True)
 class WeightMap:
     """What a folder of one family holds, in its tensors and in its config.json.
 
@@ -72,8 +87,8 @@ class WeightMap:
     `normalise` makes the older and shorter forms of config.json into the one that `dimensions` (their key,
     our key) and `fixed` (the only value that is computed; not asked for where the key is missing and listed
     in `optional`) are written for; `written` turns that form into one that transformers reads, for the first
-    of its classes `architectures`, which are those whose weights are these. `multimodal` are the model types
-    of checkpoints of the same name that hold more than text, and `text_only` says which do not.
+    of its classes `architectures`, which are those whose weights are these. `within` is where else the
+    text model lies. `multimodal` are the model types of others that hold more than text.
     `limits` says what a config may say and config.json cannot, and `unsaid` are keys of the config of which
     no config.json of the family says anything, as published models have them.
     """
@@ -89,8 +104,8 @@ class WeightMap:
     normalise: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
     written: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
     architectures: tuple[str, ...] = ()
+    within: Within | None = None
     multimodal: tuple[str, ...] = ()
-    text_only: str = ""
     limits: str = ""
     unsaid: Mapping[str, Any] = field(default_factory=dict)
 
@@ -98,6 +113,18 @@ class WeightMap:
 def stored_name(row: Row, weight_map: WeightMap) -> str:
     """The name under which a checkpoint of all of the model holds the row's tensor."""
     return (weight_map.prefix if row.has_prefix else "") + row.name
+
+
+def short_name(name: str, weight_map: WeightMap) -> str | None:
+    """The stored name without what some checkpoints begin it with; None of a tensor of another part."""
+    within = weight_map.within
+    if within is not None:
+        if name.startswith(within.others):
+            return None
+        for prefix in within.prefixes:
+            if name.startswith(prefix):
+                return name.removeprefix(prefix)
+    return name.removeprefix(weight_map.prefix)
 
 
 def config_json(config: Any, weight_map: WeightMap) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from tunix_exp.models.stored import check_folder, stored_dtypes
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A model with its adapter, the Hub's commit and the folder (None where there is none), and what that
-    says: for random weights no files, no stored dtypes, no tokens that end an answer; the adapter's files.
+    says: for random weights no files, no stored dtypes, no tokens that end an answer, nothing left out; the
+    adapter's files.
     """
 
     model: Decoder
@@ -38,6 +39,7 @@ class Loaded:
     files: dict[str, str]
     stored_dtypes: tuple[str, ...]
     end_ids: tuple[int, ...]
+    left_out: dict[str, int]
     adapter_files: dict[str, str]
 
 
@@ -115,7 +117,7 @@ def _load(
             )
             quantizer.finish(model)
             return Loaded(
-                model, revision=None, folder=None, files={}, stored_dtypes=(), end_ids=(), adapter_files={}
+                model, None, None, files={}, stored_dtypes=(), end_ids=(), left_out={}, adapter_files={}
             )
         case references.Hub() as reference:
             revision, folder = snapshot.resolve(reference)
@@ -146,6 +148,7 @@ def _load(
         files=contents.files,
         stored_dtypes=contents.stored_dtypes,
         end_ids=contents.end_ids,
+        left_out=contents.left_out,
         adapter_files={},
     )
 

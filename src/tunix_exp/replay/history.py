@@ -35,6 +35,10 @@ def _has_items(config: Plain) -> bool:
     return config["eval"]["kind"] == "items"
 
 
+def _has_local_layers(config: Plain) -> bool:
+    return "rope_local_base" in config["model"]
+
+
 # In the order in which they came; all of them since 0.1.0 at 6a38004.
 ADDED = (
     Added("optim.rounding", "nearest", _always),
@@ -55,6 +59,7 @@ ADDED = (
     Added("eval.share", None, _has_items),
     Added("data.mix", None, _always),
     Added("model.quantize", None, _always),
+    Added("model.rope_global_factor", None, _has_local_layers),
 )
 REMOVED = (
     Removed("eval.extractor", "v1"),  # a run's answers are scored again by today's

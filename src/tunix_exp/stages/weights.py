@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 from tunix_exp.config import RunConfig
+from tunix_exp.errors import UserError
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.models import lora
 from tunix_exp.models.digest import parameter_count, weight_hash
 from tunix_exp.models.weights import Loaded
 from tunix_exp.report.facts import adapter_text
+from tunix_exp.schema import listed
 from tunix_exp.stages.texts.read import Texts
 
 
@@ -26,6 +28,16 @@ def load(config: RunConfig, weights: Callable[[], Loaded] | None, evidence: RunD
     evidence.log.say(
         f"model: {config.model.name}, {parameter_count(params):,} parameters, weights {config.model.weights}"
     )
+    if loaded.left_out and "peft" in config.training.export:
+        raise UserError(
+            "an adapter is exported with the names of a text model's layers, and PEFT would look for them in all"
+            f" of {config.model.weights}, where they have others",
+            where="training.export",
+            remedy="set training.export=[hf], which merges the adapter into a text model",
+        )
+    if loaded.left_out:
+        parts = listed([f"{count} tensors of {part}" for part, count in loaded.left_out.items()])
+        evidence.log.say(f"model files: {parts} left out, which are no part of the text model")
     if evidence.manifest.adapter is not None:
         evidence.update(adapter={"files": loaded.adapter_files})
         evidence.log.say(f"adapter: {adapter_text(evidence.manifest.adapter)}")

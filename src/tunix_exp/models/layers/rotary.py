@@ -32,16 +32,21 @@ class Scaling:
 class Rotary:
     """The rotation of every layer, from its base; with None for a base the layer has none.
 
-    `rotated_width` is how many of a head's channels are rotated: the first ones, or all.
+    `rotated_width` is how many of a head's channels are rotated: the first ones, or all. A layer turns slower
+    by its one of `factors_L` (Chen et al. 2023, position interpolation).
     """
 
     bases_L: tuple[float | None, ...]
     rotated_width: int
     scaling: Scaling | None = None
+    factors_L: tuple[float, ...] | None = None
 
     def frequencies(self) -> Float[np.ndarray, "L R"]:
         """Each layer's angles per position: zero where nothing is rotated."""
-        return np.stack([self._of_layer(base) for base in self.bases_L])
+        plain_LR = np.stack([self._of_layer(base) for base in self.bases_L])
+        if self.factors_L is None:
+            return plain_LR
+        return plain_LR / np.array(self.factors_L, np.float32)[:, None]
 
     def _of_layer(self, base: float | None) -> Float[np.ndarray, " R"]:
         if base is None:

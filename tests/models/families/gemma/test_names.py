@@ -147,7 +147,13 @@ def test_the_old_keys_and_left_out_ones_mean_the_same(tmp_path, family, without,
         (
             "gemma3",
             {"rope_parameters": None, "rope_scaling": {"rope_type": "linear", "factor": 8.0}},
-            "rope_type is 'linear with factor'",
+            "factor is 8.0, model.rope_global_factor is None",
+            "model.rope_global_factor=8.0",
+        ),
+        (
+            "gemma3",
+            {"rope_parameters": None, "rope_scaling": {"rope_type": "yarn", "factor": 8.0}},
+            "rope_type is 'yarn with factor'",
             "name other weights",
         ),
         (

@@ -20,6 +20,9 @@ class GemmaConfig(GroupedConfig):
     global_every: Layers  # every n-th layer sees all that came before, the others a window; 1: all do
     window: Tokens | None  # tokens that a local layer sees, the token itself among them
     rope_local_base: Scale | None  # in local layers
+    rope_global_factor: (
+        Scale | None
+    )  # by which global layers turn slower than their base says (Gemma 3 from 4B)
     attention_soft_cap: Scale | None
     logit_soft_cap: Scale | None
 
@@ -51,6 +54,12 @@ class GemmaConfig(GroupedConfig):
             return (self.rope_base,) * self.num_layers
         local = self.rope_local_base
         return tuple(self.rope_base if self.is_global(n) else local for n in range(self.num_layers))
+
+    @property
+    def rope_factors(self) -> tuple[float, ...]:
+        """How much slower each layer turns than its base says."""
+        factor = self.rope_global_factor or 1.0
+        return tuple(factor if self.is_global(n) else 1.0 for n in range(self.num_layers))
 
     @field_validator("window", "rope_local_base", mode="after")
     @classmethod

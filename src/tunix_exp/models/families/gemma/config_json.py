@@ -4,7 +4,7 @@ from typing import Any
 
 from tunix_exp.models.bookkeeping import BOOKKEEPING
 from tunix_exp.models.rotation_json import PLAIN, ROTATION, is_rotation, rotation, written
-from tunix_exp.models.weight_map import COUNT, FLAG, NUMBER, SHARE, TEXT, TEXTS, Kind
+from tunix_exp.models.weight_map import ANYTHING, COUNT, FLAG, NUMBER, OBJECT, SHARE, TEXT, TEXTS, Kind
 
 Found = dict[str, Any]
 
@@ -19,6 +19,7 @@ DIMENSIONS = (
     ("head_dim", "head_width"),
     ("query_pre_attn_scalar", "query_pre_attn_scalar"),
     ("rope_theta", "rope_base"),
+    ("factor", "rope_global_factor"),
     ("sliding_window_pattern", "global_every"),
     ("sliding_window", "window"),
     ("rope_local_base_freq", "rope_local_base"),
@@ -47,7 +48,15 @@ _DEFAULTS_2 = _DEFAULTS | {
     "attn_logit_softcapping": 50.0,
     "final_logit_softcapping": 30.0,
 }
+# The text_config of a larger Gemma 3 leaves sizes out too.
 _DEFAULTS_3 = _DEFAULTS | {
+    "vocab_size": 262_208,
+    "max_position_embeddings": 131_072,
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
     "query_pre_attn_scalar": 256,
     "sliding_window": 4096,
     "sliding_window_pattern": 6,
@@ -57,9 +66,11 @@ _DEFAULTS_3 = _DEFAULTS | {
     "final_logit_softcapping": None,
 }
 # Of our normal form alone.
-_INTERNAL = ("rope_type", "layer_types")
+_INTERNAL = ("rope_type", "layer_types", "factor")
+_LINEAR = "linear"
 # Gemma 1 has no local layers and no caps: its config.json may not speak of them.
 _ABSENT_IN_1 = {
+    "factor": None,
     "sliding_window_pattern": 1,
     "sliding_window": None,
     "rope_local_base_freq": None,
@@ -116,6 +127,20 @@ KINDS_3 = KINDS_2 | {
 }
 
 
+# Beside the text_config of a checkpoint that takes pictures: the other part, and its tokens.
+KINDS_BESIDE_TEXT = BOOKKEEPING | {
+    "text_config": OBJECT,
+    "vision_config": ANYTHING,
+    **dict.fromkeys(
+        (
+            "mm_tokens_per_image",
+            *(f"{name}_token_{end}" for name in ("image", "boi", "eoi") for end in ("index", "id")),
+        ),
+        ANYTHING,
+    ),
+}
+
+
 def normal_1(found: Found) -> Found:
     """Gemma 1's config.json with every key; its `hidden_act: gelu` means the tanh form all the same."""
     tanh = _DEFAULTS["hidden_activation"]
@@ -140,6 +165,7 @@ def normal_2(found: Found) -> Found:
         "rope_theta": said.base,
         "rope_local_base_freq": said.base,
         "rope_type": said.told,
+        "factor": None,
         **_order_of_layers(found),
     }
 
@@ -151,10 +177,12 @@ def normal_3(found: Found) -> Found:
     of_global = (rotations.get(_GLOBAL) or {}) | (found.get("rope_scaling") or {})
     wide = rotation(of_global, found["rope_theta"])
     local = rotation(rotations.get(_LOCAL), found["rope_local_base_freq"])
+    is_slowed = wide.kind == _LINEAR and wide.more.keys() == {"factor"} and NUMBER.holds(wide.more["factor"])
     return found | {
         "rope_theta": wide.base,
         "rope_local_base_freq": local.base,
-        "rope_type": local.told if wide.told == PLAIN else wide.told,
+        "factor": wide.more["factor"] if is_slowed else None,
+        "rope_type": local.told if wide.told == PLAIN or is_slowed else wide.told,
         **_order_of_layers(found),
     }
 
@@ -201,6 +229,8 @@ def written_3(normal: Found) -> Found:
     found = {key: value for key, value in normal.items() if key not in _INTERNAL}
     bases = {_GLOBAL: normal["rope_theta"], _LOCAL: normal["rope_local_base_freq"]}
     rope = {kind: written(base) for kind, base in bases.items()}
+    if normal["factor"] is not None:
+        rope[_GLOBAL] |= {"rope_type": _LINEAR, "factor": normal["factor"]}
     return found | _layers_written(normal) | {"rope_parameters": rope}
 
 

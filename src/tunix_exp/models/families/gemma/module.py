@@ -38,7 +38,7 @@ def decoder(config: GemmaConfig, *, param_dtype: DTypeLike, compute_dtype: DType
         final_norm=norm(config.width),
         head_width=config.head_width,
         embedding_scale=math.sqrt(config.width),
-        rotary=Rotary(config.rope_bases, config.head_width),
+        rotary=Rotary(config.rope_bases, config.head_width, factors_L=config.rope_factors),
         windows=config.windows,
         attention_soft_cap=config.attention_soft_cap,
         logit_soft_cap=config.logit_soft_cap,

@@ -16,6 +16,7 @@ from tunix_exp.models.families.gemma.config_json import (
     KINDS_1,
     KINDS_2,
     KINDS_3,
+    KINDS_BESIDE_TEXT,
     REGULAR,
     Found,
     normal_1,
@@ -26,7 +27,7 @@ from tunix_exp.models.families.gemma.config_json import (
     written_3,
 )
 from tunix_exp.models.rotation_json import PLAIN
-from tunix_exp.models.weight_map import Kind, Row, WeightMap
+from tunix_exp.models.weight_map import Kind, Row, WeightMap, Within
 
 
 def _names(
@@ -37,8 +38,8 @@ def _names(
     written: Callable[[Found], Found],
     *architectures: str,
     limits: str = "",
+    within: Within | None = None,
     multimodal: tuple[str, ...] = (),
-    text_only: str = "",
 ) -> WeightMap:
     return WeightMap(
         rows=DECODER + rows,
@@ -60,8 +61,8 @@ def _names(
         written=written,
         architectures=architectures,
         limits=limits,
+        within=within,
         multimodal=multimodal,
-        text_only=text_only,
     )
 
 
@@ -73,7 +74,7 @@ GEMMA_NAMES = _names(
     written_1,
     "GemmaForCausalLM",
     "GemmaModel",
-    limits="query_pre_attn_scalar is the head width, no window and no soft-cap",
+    limits="query_pre_attn_scalar is the head width, no window, no soft-cap and no rope_global_factor",
 )
 GEMMA2_NAMES = _names(
     "gemma2",
@@ -83,7 +84,12 @@ GEMMA2_NAMES = _names(
     written_2,
     "Gemma2ForCausalLM",
     "Gemma2Model",
-    limits="one rope base",
+    limits="one rope base and no rope_global_factor",
+)
+# As Google published them, and as transformers has saved them since its version 4.52.
+_TEXT = ("language_model.model.", "model.language_model.", "language_model.")
+_OTHER_PARTS = tuple(
+    f"{begun}{part}." for begun in ("", "model.") for part in ("vision_tower", "multi_modal_projector")
 )
 GEMMA3_NAMES = _names(
     "gemma3_text",
@@ -93,6 +99,6 @@ GEMMA3_NAMES = _names(
     written_3,
     "Gemma3ForCausalLM",
     "Gemma3TextModel",
-    multimodal=("gemma3", "gemma3n", "paligemma"),
-    text_only="of Gemma 3 these are the sizes 270m and 1b",
+    within=Within("gemma3", _TEXT, _OTHER_PARTS, KINDS_BESIDE_TEXT),
+    multimodal=("gemma3n", "paligemma"),
 )
