@@ -30,8 +30,8 @@ def load(config: RunConfig, weights: Callable[[], Loaded] | None, evidence: RunD
     )
     if loaded.left_out and "peft" in config.training.export:
         raise UserError(
-            "an adapter is exported with the names of a text model's layers, and PEFT would look for them in all"
-            f" of {config.model.weights}, where they have others",
+            "an adapter is exported with the names of a text model's layers, and PEFT would look for them in"
+            f" {config.model.weights}, where they have others",
             where="training.export",
             remedy="set training.export=[hf], which merges the adapter into a text model",
         )
