@@ -129,10 +129,16 @@ class Done(NamedTuple):
 
 
 def command(folder: Path, home: Path, *words: str, **environment: str) -> Done:
+    return of_model(folder, home, *TOY, "model.vocab_size=258", *words, **environment)
+
+
+def surroundings(home: Path, **environment: str) -> dict[str, str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS_"))}
-    environ = clean | {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", **environment}
-    words = (*TOY, "model.vocab_size=258", f"hydra.run.dir={folder}", *words)
-    process = Forked(*words, environ=environ)
+    return clean | {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", **environment}
+
+
+def of_model(folder: Path, home: Path, *words: str, **environment: str) -> Done:
+    process = Forked(f"hydra.run.dir={folder}", *words, environ=surroundings(home, **environment))
     status, said = process.wait(timeout=600), process.said
     for secret in (ACCEPTED, NOT_ACCEPTED, NO_TOKEN):
         assert secret not in said
@@ -250,3 +256,31 @@ def test_who_may_read_is_asked_before_any_file_and_the_cache_then_needs_no_conne
     assert first.manifest["model"]["revision"] == COMMIT
     assert read_json(first.folder / "data_card.json")["tokenizer"]["revision"] == COMMIT
     assert StandIn.requests == []
+
+
+@pytest.mark.slow
+def test_a_repository_says_itself_what_model_it_is_and_its_config_is_fetched_first(endpoint, tmp_path):
+    StandIn.requests.clear()
+    toy = [word for word in TOY if not word.startswith("model.")]
+    words = (*toy, "model=hf", f"model.weights={GATED}", "data=nano-reasoning", "eval=nano-eval")
+    done = of_model(tmp_path / "1", tmp_path / "home", *words, HF_ENDPOINT=endpoint, HF_TOKEN=ACCEPTED)
+    assert done.status == 0, done.said
+    model = read_json(done.folder / "config.json")["model"]
+    sizes = ("family", "width", "mlp_width", "num_layers", "vocab_size", "stored_dtype", "tokenizer")
+    assert [model[key] for key in sizes] == ["gpt2", 16, 32, 1, 258, "float32", GATED]
+    assert f"model: from {GATED}/config.json: family=gpt2, " in done.said
+    fetched = [path.split("/")[-1] for path in StandIn.requests if "/resolve/" in path]
+    assert fetched[0] == "config.json"
+    assert verify(done.folder) == []
+    preflight = (*words, "mode=preflight")
+    StandIn.requests.clear()
+    again = of_model(
+        tmp_path / "2", tmp_path / "other home", *preflight, HF_ENDPOINT=endpoint, HF_TOKEN=ACCEPTED
+    )
+    assert again.status == 0, again.said
+    assert not [path for path in StandIn.requests if path.endswith("model.safetensors")]
+    without = surroundings(tmp_path / "third home", HF_ENDPOINT=endpoint)
+    refused = Forked(*words, f"hydra.run.dir={tmp_path / '3'}", environ=without)
+    assert refused.wait(timeout=600) == 2
+    assert REFUSED["no token"][2] in refused.said
+    assert not (tmp_path / "3").exists()
