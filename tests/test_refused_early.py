@@ -116,13 +116,13 @@ MISFITS = {
         lambda f: change_tensors(
             f / "peft/adapter_model.safetensors", lambda t: rename(t, A, A.replace("attn.c_attn", "mlp.c_fc"))
         ),
-        "attn.c_attn.lora_A.weight is missing",
+        "target_modules and the stored tensors do not agree",
     ),
     "an adapter of another shape": (
         lambda f: change_tensors(
             f / "peft/adapter_model.safetensors", lambda t: t.update({A: np.zeros((3, 16), np.float32)})
         ),
-        "lora_A.weight has shape [3, 16]",
+        "attn.c_attn.lora_A.weight' has rank 3, by r and rank_pattern 2",
     ),
 }
 
