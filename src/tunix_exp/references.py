@@ -67,7 +67,7 @@ Reference = Random | Bundled | Hub | Local | HeldOutRows
 
 
 def parse(text: str, *, key: str) -> Reference:
-    """The reference that `text` spells; `key` is the config key that errors name."""
+    """The reference that `text` is; `key` is the config key that errors name."""
     if text == "random":
         return Random()
     if text == _HELD_OUT_ROWS:
@@ -98,7 +98,7 @@ def no_place_of(key: str) -> UserError:
 
 
 def _path(text: str, key: str) -> Path:
-    """The path that `text` spells, which the system can be asked for."""
+    """The path that `text` names, which the system can be asked for."""
     try:
         path = Path(text).expanduser()
         with suppress(PermissionError):  # of a folder closed to us; told where the path is opened
@@ -143,7 +143,7 @@ def _why(error: OSError | RuntimeError) -> str:
 
 
 def _reference(value: str) -> str:
-    """`value`, a reference that is spelled as one."""
+    """`value`, a reference in one of its forms."""
     if value == _HELD_OUT_ROWS:
         refusal = no_place_of("")
         raise ValueError(f"{refusal.what}: {refusal.remedy}")

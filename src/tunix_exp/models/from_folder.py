@@ -1,4 +1,4 @@
-"""What a model's config leaves out, as the folder of its weights has it; no JAX.
+"""What a model's config leaves out, from the config.json of its weights; no JAX.
 
 A config that names everything stays as it is. Of one that does not, `model=hf` above all, the folder's own
 config.json gives the rest, before anything else looks at it.

@@ -1,7 +1,7 @@
 """Weights out of a Hugging Face folder, through a table of names, one tensor at a time.
 
 A folder is read only if it fits the model exactly: dimensions key by key, every tensor used, every
-parameter filled. All that does not fit is told at once.
+parameter filled. All that does not fit is named at once.
 """
 
 import hashlib

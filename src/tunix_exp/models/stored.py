@@ -154,4 +154,4 @@ def _check_index(index: Path, file_of: dict[str, str]) -> None:
     if faults:
         more = [f"… and {len(faults) - _MOST_NAMED} more"] if len(faults) > _MOST_NAMED else []
         lines = "\n".join(f"  {fault}" for fault in [*faults[:_MOST_NAMED], *more])
-        raise UserError(f"{INDEX} and its files do not agree:\n{lines}", where=str(index), remedy=AGAIN)
+        raise UserError(f"{INDEX} and its files differ:\n{lines}", where=str(index), remedy=AGAIN)

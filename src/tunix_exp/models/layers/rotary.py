@@ -32,8 +32,8 @@ class Scaling:
 class Rotary:
     """The rotation of every layer, from its base; with None for a base the layer has none.
 
-    `rotated_width` is how many of a head's channels are rotated: the first ones, or all. A layer turns slower
-    by its one of `factors_L` (Chen et al. 2023, position interpolation).
+    `rotated_width` is how many of a head's channels are rotated: the first ones, or all. The
+    angles of each layer are divided by its one of `factors_L` (position interpolation, Chen et al. 2023).
     """
 
     bases_L: tuple[float | None, ...]

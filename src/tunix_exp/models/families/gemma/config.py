@@ -1,6 +1,6 @@
 """The architecture of the Gemma models, as config.
 
-What the three generations differ in is told by `family`: Gemma 2 and 3 also norm what a block adds to the
+What the three generations differ in is said by `family`: Gemma 2 and 3 also norm what a block adds to the
 stream, Gemma 3 norms queries and keys. All else is a number of its own, given in YAML.
 """
 
@@ -20,9 +20,7 @@ class GemmaConfig(GroupedConfig):
     global_every: Layers  # every n-th layer sees all that came before, the others a window; 1: all do
     window: Tokens | None  # tokens that a local layer sees, the token itself among them
     rope_local_base: Scale | None  # in local layers
-    rope_global_factor: (
-        Scale | None
-    )  # by which global layers turn slower than their base says (Gemma 3 from 4B)
+    rope_global_factor: Scale | None  # by which the angles of global layers are divided (Gemma 3 from 4B)
     attention_soft_cap: Scale | None
     logit_soft_cap: Scale | None
 
@@ -57,7 +55,7 @@ class GemmaConfig(GroupedConfig):
 
     @property
     def rope_factors(self) -> tuple[float, ...]:
-        """How much slower each layer turns than its base says."""
+        """By what each layer's angles are divided."""
         factor = self.rope_global_factor or 1.0
         return tuple(factor if self.is_global(n) else 1.0 for n in range(self.num_layers))
 
