@@ -421,7 +421,7 @@ def make_adapter(golden: Golden, settings: dict) -> None:
 
 
 def make_multimodal() -> None:
-    """A checkpoint that takes pictures as well, and the logits of its text; global layers divide their angles.
+    """A checkpoint that takes pictures as well, and the logits of its text, with angles divided.
 
     Its tensors have the names that transformers gives them, and its table has rows that no tokenizer names.
     """

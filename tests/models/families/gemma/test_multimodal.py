@@ -23,7 +23,7 @@ from tunix_exp.models.hf_config import check_model, told_model
 from tunix_exp.models.loss import positions_of
 
 GOLDEN = GOLDENS / "gemma3_multimodal"
-OWN = {"name": "a", "init_std": 0.02, "layer_loop": "scan", "remat": "none"}
+OWN = {"name": "a", "init_std": 0.02, "layer_loop": "scan", "remat": "none", "quantize": None}
 PARTS = {"vision_tower": 32, "multi_modal_projector": 2}
 
 
