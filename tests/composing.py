@@ -34,6 +34,11 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
 
 
+TWO_SETS = (
+    "data.mix={one:{source:a.jsonl,weight:2},two:{source:b.jsonl,weight:1,fields:{question:q,answer:a}}}"
+)
+
+
 @functools.cache
 def hf_folder() -> Path:
     """A folder of which `model=hf` takes a Llama: its configs are whole, and it holds the first tensor."""
@@ -48,8 +53,11 @@ def hf_folder() -> Path:
 def composed(*overrides: str) -> dict[str, Any]:
     """The plain config of `python -m tunix_exp *overrides`, the caller's to change.
 
-    `model=hf`, which is nothing without a folder, gets one where it names none.
+    `model=hf`, which is nothing without a folder, gets one where it names none, `data=mix` two sets.
     """
+    has_sets = any(word.startswith("data.mix=") or word == "experiment=nano-mix" for word in overrides)
+    if "data=mix" in overrides and not has_sets:
+        overrides = (TWO_SETS, *overrides)
     if "model=hf" in overrides and not any(word.startswith("model.weights=") for word in overrides):
         overrides = (*overrides, f"model.weights={hf_folder()}", "model.tokenizer=bundled:bytes")
     return copy.deepcopy(_composed(*overrides))

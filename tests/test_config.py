@@ -26,17 +26,9 @@ def test_every_group_and_experiment_was_found():
     assert folders == {*GROUPS, "experiment", "sizes", "template", "hydra"}
 
 
-# An option that is nothing without something of the user's own.
-OWN = {
-    ("data", "mix"): (
-        "data.mix={one:{source:a.jsonl,weight:2},two:{source:b.jsonl,weight:1,fields:{question:q,answer:a}}}",
-    )
-}
-
-
 @pytest.mark.parametrize(("group", "option"), ALL_OPTIONS)
 def test_every_option_composes_and_validates(group, option):
-    plain = composed(f"{group}={option}", *OWN.get((group, option), ()))
+    plain = composed(f"{group}={option}")
     config = validate(plain)
     assert getattr(config, group) is not None
 
@@ -138,7 +130,10 @@ def test_smoke_wins_over_an_experiment_s_sizes_and_the_command_line_over_smoke()
         (["eval=harness", "eval.tasks=[]"], "`eval.tasks` = []: tuple should have at least 1 item"),
         (["eval=harness", "eval.tasks=[arc_easy,piqa,piqa]"], "`eval.tasks`: piqa is named twice"),
         (["data.source=data"], "`data.source`: `data` means the held-out rows of the training set"),
-        (["data=mix"], "`data.source=null` and `data.mix=null` cannot be combined: one of them is the"),
+        (
+            ["data=mix", "data.mix=null"],
+            "`data.source=null` and `data.mix=null` cannot be combined: one of them is the",
+        ),
         (["data=mix", "data.mix={a:{source:a.csv,weight:1}}"], "`data.mix` = {'a': {'"),
         (
             ["data=mix", "data.mix={a:{source:a.csv,weight:1},b:{source:b.csv,wieght:1}}"],
@@ -209,10 +204,9 @@ CONTRADICTIONS = {
     "data.max_tokens, model.num_positions": ["model.num_positions=32", "eval.max_new_tokens=16"],
     "eval.max_new_tokens, model.num_positions": ["eval.max_new_tokens=4096"],
     "data.mix, objective.name": [
-        *OWN["data", "mix"], "data=mix",
-        "objective.name=unlikelihood", "+objective.avoid=a", "+objective.weight=1.0",
+        "data=mix", "objective.name=unlikelihood", "+objective.avoid=a", "+objective.weight=1.0",
     ],
-    "data.mix, eval.share": [*OWN["data", "mix"], "data=mix", "eval=split"],
+    "data.mix, eval.share": ["data=mix", "eval=split"],
     "eval.source, eval.share": ["eval.share=0.1"],
     "eval.apply_chat_template, data.template.chat": [
         "model=gpt2", "eval=harness", "eval.apply_chat_template=true",
@@ -277,8 +271,7 @@ def test_every_contradiction_is_refused_with_keys_values_and_remedy(rule):
 
 def test_a_set_of_a_mixture_has_what_it_leaves_out_from_the_group():
     plain = composed(
-        "data=mix", *OWN["data", "mix"],
-        "data.max_rows=7", "data.only={lang:[en]}", "data.format=alpaca", "data.fields.id=key",
+        "data=mix", "data.max_rows=7", "data.only={lang:[en]}", "data.format=alpaca", "data.fields.id=key",
         "+data.mix.one.only=null", "+data.mix.two.max_rows=3", "+data.mix.two.format=auto",
     )  # fmt: skip
     one, two = validate(plain).data.sets.values()

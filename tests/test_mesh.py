@@ -177,7 +177,7 @@ print(json.dumps({"losses": losses, "bytes": held, "hash": weight_hash(frozen[0]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["int8", "nf4"])
+@pytest.mark.parametrize("kind", ["nf4"])
 def test_a_quantized_base_is_split_over_eight_devices_and_gives_the_losses_of_one(kind):
     alone, split = run(_QUANTIZED, 1, [1, 1, kind]), run(_QUANTIZED, 8, [4, 2, kind])
     assert_close(split["losses"], alone["losses"], roundings=20 * STEP)

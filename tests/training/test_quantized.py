@@ -146,8 +146,13 @@ def memory(kind, loop, remat):
     return products, figures.argument_size_in_bytes, figures.temp_size_in_bytes, footprint(setting).parts
 
 
-@pytest.mark.parametrize(("loop", "remat"), [("scan", "block"), ("scan", "none"), ("unroll", "none")])
-@pytest.mark.parametrize(("kind", "share"), [("int8", 0.53125), ("nf4", 0.28125)])
+INT8, NF4 = ("int8", 0.53125), ("nf4", 0.28125)
+
+
+@pytest.mark.parametrize(
+    ("kind", "share", "loop", "remat"),
+    [(*NF4, "scan", "block"), (*INT8, "scan", "none"), (*NF4, "unroll", "none")],
+)
 def test_the_compiler_counts_the_bytes_of_codes_and_scales_and_no_second_model(kind, share, loop, remat):
     plain, plain_arguments, plain_temporaries, _ = memory(None, loop, remat)
     held, held_arguments, temporaries, parts = memory(kind, loop, remat)

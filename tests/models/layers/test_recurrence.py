@@ -99,7 +99,7 @@ def test_whole_rows_are_what_one_token_after_another_gives_over_4096_tokens():
     first_BTD, state = whole(block, x_BTD[:, :1], jnp.ones((2, 1), jnp.int32))
     others_BTD, _ = step_by_step(block, x_BTD[:, 1:], state)
     assert np.abs(y_BTD).max() > 1
-    np.testing.assert_allclose(jnp.concatenate([first_BTD, others_BTD], axis=1), y_BTD, rtol=0, atol=1e-5)
+    assert np.abs(jnp.concatenate([first_BTD, others_BTD], axis=1) - y_BTD).max() <= 1e-5
 
 
 @pytest.mark.parametrize("prompt", [1, 2, 3, 9])
