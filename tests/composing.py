@@ -39,6 +39,12 @@ TWO_SETS = (
 )
 
 
+def with_sets(*overrides: str) -> tuple[str, ...]:
+    """The words, and two sets for `data=mix`, which is nothing without any, where they name none."""
+    has_sets = any(word.startswith("data.mix=") or word == "experiment=nano-mix" for word in overrides)
+    return (TWO_SETS, *overrides) if "data=mix" in overrides and not has_sets else overrides
+
+
 @functools.cache
 def hf_folder() -> Path:
     """A folder of which `model=hf` takes a Llama: its configs are whole, and it holds the first tensor."""
@@ -53,11 +59,8 @@ def hf_folder() -> Path:
 def composed(*overrides: str) -> dict[str, Any]:
     """The plain config of `python -m tunix_exp *overrides`, the caller's to change.
 
-    `model=hf`, which is nothing without a folder, gets one where it names none, `data=mix` two sets.
+    `model=hf`, which is nothing without a folder, gets one where it names none.
     """
-    has_sets = any(word.startswith("data.mix=") or word == "experiment=nano-mix" for word in overrides)
-    if "data=mix" in overrides and not has_sets:
-        overrides = (TWO_SETS, *overrides)
     if "model=hf" in overrides and not any(word.startswith("model.weights=") for word in overrides):
         overrides = (*overrides, f"model.weights={hf_folder()}", "model.tokenizer=bundled:bytes")
     return copy.deepcopy(_composed(*overrides))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.composing import GROUPS, composed, options
+from tests.composing import GROUPS, TWO_SETS, composed, options, with_sets
 from tests.objectives.registering import registered
 from tunix_exp.cli import conf_folder
 from tunix_exp.config import RULES, RunConfig, classes, known_keys, leaves, validate
@@ -28,7 +28,7 @@ def test_every_group_and_experiment_was_found():
 
 @pytest.mark.parametrize(("group", "option"), ALL_OPTIONS)
 def test_every_option_composes_and_validates(group, option):
-    plain = composed(f"{group}={option}")
+    plain = composed(*with_sets(f"{group}={option}"))
     config = validate(plain)
     assert getattr(config, group) is not None
 
@@ -259,8 +259,8 @@ def test_a_typed_key_of_an_option_that_is_not_chosen_is_refused(words, text):
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.keys)
 def test_every_contradiction_is_refused_with_keys_values_and_remedy(rule):
     with registered("unlikelihood"), pytest.raises(UserError) as caught:
-        validate(composed(*CONTRADICTIONS[rule.keys]))
-    config = composed(*CONTRADICTIONS[rule.keys])
+        validate(composed(*with_sets(*CONTRADICTIONS[rule.keys])))
+    config = composed(*with_sets(*CONTRADICTIONS[rule.keys]))
     for key in rule.keys.split(", "):
         value: Any = config
         for part in key.split("."):
@@ -271,7 +271,8 @@ def test_every_contradiction_is_refused_with_keys_values_and_remedy(rule):
 
 def test_a_set_of_a_mixture_has_what_it_leaves_out_from_the_group():
     plain = composed(
-        "data=mix", "data.max_rows=7", "data.only={lang:[en]}", "data.format=alpaca", "data.fields.id=key",
+        "data=mix", TWO_SETS,
+        "data.max_rows=7", "data.only={lang:[en]}", "data.format=alpaca", "data.fields.id=key",
         "+data.mix.one.only=null", "+data.mix.two.max_rows=3", "+data.mix.two.format=auto",
     )  # fmt: skip
     one, two = validate(plain).data.sets.values()

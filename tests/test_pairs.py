@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from tests.composing import GROUPS, composed, options
+from tests.composing import GROUPS, composed, options, with_sets
 from tunix_exp.cli import conf_folder
 from tunix_exp.config import validate
 from tunix_exp.errors import UserError
@@ -53,7 +53,7 @@ REFUSED = {
 
 def refusal(pair):
     try:
-        validate(composed(*pair))
+        validate(composed(*with_sets(*pair)))
     except UserError as error:
         return str(error)
     return None

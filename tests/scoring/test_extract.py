@@ -30,9 +30,9 @@ def test_a_megabyte_of_anything_takes_under_a_tenth_of_a_second(piece):
 
 def _processor_seconds(text):
     # not the clock's: other processes share the machine
-    begin = time.process_time()
+    begin = time.thread_time()
     extract(text)
-    return time.process_time() - begin
+    return time.thread_time() - begin
 
 
 @given(st.text())

@@ -147,10 +147,13 @@ def test_punctuation_alone_is_compared_as_it_is():
 )  # fmt: skip
 def test_a_long_answer_is_matched_in_no_time(piece):
     text = piece * (20_000 // len(piece))
-    begin = time.process_time()  # not the clock's: other processes share the machine
-    matches(text, "1, 2 or 3")
-    matches("1, 2", text)
-    assert time.process_time() - begin < 1.0 * slowness()
+    took_s = []
+    for _ in range(2):  # a collection of garbage may fall into one of them
+        begin = time.thread_time()  # not the clock's: others share the machine, and threads the process
+        matches(text, "1, 2 or 3")
+        matches("1, 2", text)
+        took_s.append(time.thread_time() - begin)
+    assert min(took_s) < 1.0 * slowness()
 
 
 def test_a_number_of_thousands_of_digits_is_compared_as_text():
