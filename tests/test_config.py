@@ -148,6 +148,11 @@ def test_smoke_wins_over_an_experiment_s_sizes_and_the_command_line_over_smoke()
             "`data.mix.a.weight` = 0: input should be greater than 0",
         ),
         (
+            ["data=mix", "data.mix={a:{source:a.csv,weight:'3'},b:{source:b.csv,weight:true}}"],
+            "`data.mix.a.weight` = '3': input should be a valid number\n"
+            "`data.mix.b.weight` = True: input should be a valid number",
+        ),
+        (
             ["data=mix", "data.mix={a/b:{source:a.csv,weight:1},b:{source:b.csv,weight:1}}"],
             "`data.mix.a/b.[key]` = 'a/b': string should match pattern",
         ),

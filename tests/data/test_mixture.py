@@ -23,7 +23,9 @@ def test_any_stretch_of_the_order_is_the_order_itself(weights, start, count):
 
 @given(weights=WEIGHTS, count=st.integers(1, 400))
 def test_after_any_number_of_rows_each_set_has_its_share_of_them(weights, count):
-    set_P, _ = Interleaved(weights).between(0, count)
+    order = Interleaved(weights)
+    set_P, _ = order.between(0, count)
+    assert order.counts(count) == np.bincount(set_P, minlength=len(weights)).tolist()
     for one, weight in enumerate(weights):
         share = weight / sum(weights)
         assert abs((set_P == one).sum() - share * count) <= 0.5 + share * max(len(weights) - 2, 0) / 2 + 1e-9

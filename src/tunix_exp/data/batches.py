@@ -41,8 +41,8 @@ class BatchStatistics:
     """How one epoch goes into batches; `utilisation` is real tokens over all of them, padding included.
 
     `batches_of_width` counts the batches of an epoch, rounded up to whole ones. Of a mixture both are of as
-    many rows as all its sets have, and an epoch is a pass through the set that takes longest; `sets` are its
-    parts by name, none of what is no mixture.
+    many rows as all its sets have, and an epoch is a pass through the set that takes longest. `sets` are its
+    parts by name; without a mixture there are none.
     """
 
     batching: Batching
@@ -201,8 +201,7 @@ class Batches:
     def statistics(self) -> BatchStatistics:
         """How the first epoch goes into batches."""
         rows = self._window_steps * self._batch_size
-        set_P, _ = self._order.between(0, rows)
-        counts = np.bincount(set_P, minlength=len(self._sets)).tolist()
+        counts = self._order.counts(rows)
         tokens = sum(one.tokens(count) for one, count in zip(self._sets, counts, strict=True))
         batches = {self._widths[0]: self._window_steps}
         if len(self._widths) > 1:

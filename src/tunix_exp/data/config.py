@@ -135,7 +135,7 @@ class SourceConfig(Config):
 class MixedConfig(SourceConfig):
     """One set of a mixture; rows are drawn in proportion to the weights."""
 
-    weight: Annotated[float, Field(strict=False, gt=0, le=1e9)]
+    weight: Annotated[float, Field(gt=0, le=1e9)]
 
 
 SetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]

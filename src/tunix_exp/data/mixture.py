@@ -50,6 +50,12 @@ class Interleaved:
         order_S = np.argsort((2 * rank_S + 1) / (2 * self._rows_N[set_S]), kind="stable")
         self._set_S, self._rank_S = set_S[order_S], rank_S[order_S]
 
+    def counts(self, rows: int) -> list[int]:
+        """How many of the first `rows` are of each set."""
+        periods, more = divmod(rows, len(self._set_S))
+        begun_N = np.bincount(self._set_S[:more], minlength=len(self._rows_N))
+        return (periods * self._rows_N + begun_N).tolist()
+
     def between(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Of each row from `start` up to `stop` its set, and how many of that set came before it."""
         period_P, place_P = np.divmod(np.arange(start, stop), len(self._set_S))
