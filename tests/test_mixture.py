@@ -95,6 +95,15 @@ def test_it_goes_on_with_the_rows_that_would_have_come(own, tmp_path):
     assert found == expected
 
 
+def test_a_held_out_question_is_found_in_whichever_set_it_stands(own, tmp_path):
+    (tmp_path / "items.jsonl").write_text('{"question": "add 7 and  7", "answer": "14"}\n')
+    items = ("eval=jsonl", f"eval.source={tmp_path / 'items.jsonl'}", "eval.max_items=null")
+    assert run_toy(tmp_path / "run", *SHORT, *items, mix(own)) == 1
+    says = read_json(tmp_path / "run" / "run_manifest.json")["error"]["message"]
+    assert "1 of 65 training questions are held out" in says
+    assert f"{own}/sums.jsonl:8 asks what" in says
+
+
 def test_its_replay_has_the_same_bits_wherever_the_sets_lie_now(own, tmp_path, capsys):
     for name in SETS:
         shutil.copy(own / f"{name}.jsonl", tmp_path / f"{name}.jsonl")

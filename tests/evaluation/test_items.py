@@ -32,6 +32,14 @@ def test_a_split_is_of_the_rows_that_filter_and_limit_leave(words):
     assert len(every) == 50
 
 
+def test_a_limit_of_items_gives_no_row_back_to_the_training():
+    words = ("data.max_rows=50", "eval=split", "eval.share=0.5")
+    few, every = config(*words, "eval.max_items=3"), config(*words)
+    (limited,), (rows,) = (read_rows(one.data, one.eval).values() for one in (few, every))
+    assert list(limited) == list(rows)
+    assert list(read_held_out(few.data, few.eval)) == list(read_held_out(every.data, every.eval))[:3]
+
+
 def test_items_of_a_split_are_the_same_without_its_training_rows(monkeypatch):
     half = config("data.max_rows=50", "eval=split", "eval.share=0.5")
     sets = read_rows(half.data, half.eval)

@@ -116,6 +116,15 @@ def test_the_stored_type_is_that_of_the_tensors(tmp_path, dtype, name):
     assert taken(folder).model["stored_dtype"] == name
 
 
+def test_of_weights_of_two_types_config_json_says_which_is_meant(tmp_path):
+    folder = copy_of("llama", tmp_path / "mixed", dtype="bfloat16", torch_dtype=None)
+    (file,) = folder.glob("*.safetensors")
+    tensors = {name: values.astype(np.float16) for name, values in load_file(file).items()}
+    first = next(iter(tensors))
+    save_file(tensors | {first: tensors[first].astype(np.float32)}, file)
+    assert taken(folder).model["stored_dtype"] == "bfloat16"
+
+
 def test_what_names_no_folder_is_refused(tmp_path):
     for weights, says in ((None, "model.weights is null"), ("random", "weights that are random say nothing")):
         with pytest.raises(UserError) as caught:

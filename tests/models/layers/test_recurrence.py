@@ -10,6 +10,7 @@ from flax import nnx
 
 from tests.closeness import assert_close
 from tests.models.layers.definitions import assert_same_function
+from tunix_exp.models.layers import recurrence
 from tunix_exp.models.layers.cache import Next, Rows
 from tunix_exp.models.layers.dense import Dense
 from tunix_exp.models.layers.recurrence import GatedUnit, Recurrence, linear_recurrence
@@ -183,6 +184,11 @@ def test_gradients_are_finite_where_nothing_or_everything_is_forgotten(decay):
     for leaf in jax.tree.leaves(jax.grad(loss)(params)):
         assert np.isfinite(leaf).all()
         assert np.abs(leaf).max() < 1e4
+
+
+def test_the_root_s_slope_has_a_limit_and_is_its_own_above_that():
+    slope = jax.vmap(jax.grad(recurrence._bounded_root))
+    assert_close(slope(jnp.array([0.0, 1e-8, 0.25, 1.0])), np.array([1e3, 1e3, 1.0, 0.5]), roundings=2)
 
 
 def test_the_state_is_float32_and_the_convolution_s_inputs_have_the_compute_dtype():
