@@ -45,8 +45,6 @@ SMALL_GEMMA = (
     "model.num_key_heads=1", "model.head_width=128", "model.query_pre_attn_scalar=128",
     "model.num_positions=1024", "model.layer_loop=unroll", "model.remat=none",
 )  # fmt: skip
-# Layers one after another, their activations kept: what the toy and GPT-2 options say themselves.
-ON_A_CPU = ("model.layer_loop=unroll", "model.remat=none", "model.num_positions=1024")
 # Generation reads every weight for every token: as the checkpoint has them, not as training holds them.
 GENERATING = (
     "device.param_dtype=bfloat16", "device.compute_dtype=bfloat16", "optim.rounding=stochastic",
@@ -71,7 +69,7 @@ WORKLOADS = {
     "W4": Workload(("model=distilgpt2",), batch=8, tokens=64, new=64),
     "W5": Workload(SMALL_GEMMA, batch=2, tokens=256),
     "W6": Workload(GSM8K, batch=8, tokens=512),
-    "W8": Workload(("model=smollm2-135m", *ON_A_CPU), **SHAPES["W8"]),
+    "W8": Workload(("model=smollm2-135m",), **SHAPES["W8"]),
     "G1": Workload(("model=gemma2b",), **SHAPES["G1"], device="gpu"),
     "G2": Workload(("model=gemma2b", *LORA), **SHAPES["G2"], device="gpu"),
     "G3": Workload(("model=gemma2b", *GENERATING), **SHAPES["G3"], device="gpu"),
