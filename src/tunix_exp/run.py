@@ -4,6 +4,7 @@ from datetime import datetime
 
 from tunix_exp.config import RunConfig
 from tunix_exp.evidence import layout
+from tunix_exp.evidence.kinds.origin import Origin
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.stages import Stages
 from tunix_exp.evidence.strict_json import read_json_object
@@ -15,6 +16,7 @@ from tunix_exp.programs import forget_programs_when_many
 from tunix_exp.stages.comparison import compare
 from tunix_exp.stages.device import checked_device
 from tunix_exp.stages.export import export
+from tunix_exp.stages.origin import check_tokenizer, checked_origin, keep_origin
 from tunix_exp.stages.plan.evaluation import PlannedEvaluation, planned_evaluation
 from tunix_exp.stages.plan.step import PlannedStep, planned_step
 from tunix_exp.stages.report import complete, record_figures
@@ -42,9 +44,12 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
     with stages("device"):
         device = checked_device(config, evidence)
     with stages("weights"):
+        origin = checked_origin(config, evidence)
         check_access(config.model, config.adapter, asks_the_hub=config.mode.computes)
     with stages("data"):
         texts = read_texts(config, objective, evidence)
+        if origin is not None and texts is not None:
+            check_tokenizer(origin, texts.tokenizer)
         if parent is not None and texts is not None:
             resume.check_same(parent, read_facts(texts.tokenizer.digest, evidence))
     with stages("plan"):
@@ -56,7 +61,7 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
         give_back()
     if config.mode.computes:
         assert texts is not None
-        _compute(config, texts, planned, parent, baseline, evidence, stages)
+        _compute(config, texts, planned, origin, parent, baseline, evidence, stages)
     with stages("report"):
         record_figures(config, compiles, stages, evidence)
     complete(stages, evidence)
@@ -66,6 +71,7 @@ def _compute(
     config: RunConfig,
     texts: Texts,
     planned: PlannedStep | PlannedEvaluation,
+    origin: Origin | None,
     parent: resume.Parent | None,
     baseline: Baseline | None,
     evidence: RunDirectory,
@@ -78,6 +84,8 @@ def _compute(
     )
     with stages("weights"):
         loaded = load(config, planned.weights, evidence)
+        if origin is not None:
+            keep_origin(origin, loaded, evidence)
         if parent is not None:
             resume.check_same(parent, loaded_facts(evidence))
     model = loaded.model

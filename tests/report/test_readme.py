@@ -26,6 +26,15 @@ def run(tmp_path):
     return tmp_path
 
 
+def write_origin(run):
+    """The record of two runs before this one."""
+    digest = {"manifest_sha256": "e" * 64, "trained_weight_hash": "f" * 64}
+    says = {"place": "outputs/second", "part": "checkpoints/4", "step": 4, "is_exact": True}
+    says |= {"tokenizer_digest": "a" * 64, "end_ids": [1]}
+    says["chain"] = [{"run_id": name, "name": name, **digest} for name in ("second", "first")]
+    (run / "origin.json").write_text(json.dumps(says))
+
+
 def test_the_page_opens_with_the_name_the_sentence_and_the_comparison(run):
     text = readme(run)
     assert text.startswith(f"# nano\n\n**{sentences(summary())[0]}**\n\n{as_markdown(table(summary()))}\n\n")
@@ -83,6 +92,7 @@ def test_every_file_is_in_the_table_folders_as_a_whole(run):
 def test_every_file_that_a_run_must_hold_is_described(tmp_path):
     write_run(tmp_path, losses=[1.0])
     write_summary(tmp_path)
+    write_origin(tmp_path)
     described = [kind for kind in KINDS if not kind.path.startswith("harness")]
     for kind in described:
         for name in kind.files:
@@ -93,6 +103,12 @@ def test_every_file_that_a_run_must_hold_is_described(tmp_path):
     text = readme(tmp_path)
     assert "not made by this version" not in text
     assert all(f"| `{kind.path}` | {kind.holds} |" in text for kind in described)
+
+
+def test_the_runs_that_it_began_with_are_named_in_turn(run):
+    write_origin(run)
+    says = "`second` (checkpoints/4 after step 4), which began with `first`"
+    assert f"| model of run | {says} |" in readme(run)
 
 
 def test_a_run_that_just_began_has_a_page_without_results(tmp_path):

@@ -13,6 +13,8 @@ from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.findings import derive
 from tunix_exp.evidence.kinds.kind import Disagreement, Kind, Line
+from tunix_exp.evidence.kinds.origin import KIND as ORIGIN
+from tunix_exp.evidence.kinds.origin import origin_if_any
 from tunix_exp.evidence.kinds.registry import kinds_of
 from tunix_exp.evidence.manifest import RunManifest, read_manifest
 from tunix_exp.evidence.opened import OpenedRun
@@ -24,11 +26,14 @@ _TEXT_SUFFIXES = (".txt", ".md", ".html", ".yaml", ".json", ".jsonl")
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What was found in a run: it is verified when nothing disagrees, whatever is odd about it."""
+    """What was found in a run: it is verified when nothing disagrees, whatever is odd about it; `notes` say
+    what could not be checked.
+    """
 
     manifest: RunManifest | None
     disagreements: list[Disagreement]
     findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
 
 
 def verify(run: Path, *, as_status: Status | None = None) -> list[Disagreement]:
@@ -57,7 +62,10 @@ def inspect(run: Path, *, as_status: Status | None = None) -> Inspection:
         return _refused("the run did not finish: its status is still `running`")
     opened = OpenedRun(run, manifest, status, kinds_of, is_sealed=as_status is None)
     found = list(dict.fromkeys(_checked(opened)))
-    return Inspection(manifest, found, () if found else _odd(opened))
+    if found or as_status is not None:
+        return Inspection(manifest, found, () if found else _odd(opened))
+    found, notes = _chained(opened)
+    return Inspection(manifest, found, () if found else _odd(opened), notes)
 
 
 def runs_below(path: Path) -> Iterator[Path]:
@@ -79,6 +87,27 @@ def runs_at(path: Path) -> list[Path]:
             remedy="name a run directory, or a directory of runs such as outputs/NAME or multirun/NAME",
         )
     return sorted(runs, key=lambda run: (len(str(run)), str(run)))
+
+
+def _chained(run: OpenedRun) -> tuple[list[Disagreement], tuple[str, ...]]:
+    """What contradicts itself in the run that this one began with, and in those before that one; of one that
+    lies no longer where it lay, a note.
+    """
+    origin = origin_if_any(run.root)
+    if origin is None:
+        return [], ()
+    place, first = Path(origin.place).expanduser(), origin.chain[0]
+    if not (place / layout.MANIFEST).is_file():
+        note = f"the evidence of run {first.run_id}, with whose model it began: it is not at {origin.place}"
+        return [], (note,)
+    if layout.file_digest(place / layout.MANIFEST) != first.manifest_sha256:
+        what = f"the manifest in {origin.place} is not that of run {first.run_id}, with whose model it began"
+        return [Disagreement(ORIGIN.path, what)], ()
+    seen = inspect(place)
+    faults = [
+        f"in {origin.place}, with whose model it began: {one.file} {one.what}" for one in seen.disagreements
+    ]
+    return [Disagreement(ORIGIN.path, fault) for fault in faults], seen.notes
 
 
 def _odd(run: OpenedRun) -> tuple[Finding, ...]:

@@ -16,6 +16,7 @@ from tunix_exp.errors import UserError
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.families.registry import families, weight_maps
 from tunix_exp.models.hf_config import CONFIG, check_model, end_ids, stored_dtype, told_model
+from tunix_exp.models.run_folder import is_run, model_of, part_of
 from tunix_exp.models.stored import check_folder, stored_dtypes
 from tunix_exp.schema import written
 
@@ -66,13 +67,26 @@ def from_folder(model: Mapping[str, Any]) -> FromFolder | None:
             where="model.weights",
             remedy="name a Hugging Face folder, or hub:ORG/NAME@REVISION, or choose another option of model",
         )
+    place = weights
+    if is_run(folder):
+        part = part_of(folder)
+        if part.is_checkpoint:
+            return _of_checkpoint(folder, weights, said, part.end_ids)
+        folder, place = part.folder, f"{weights}/{part.folder.relative_to(folder).as_posix()}"
     told, dimensions = told_model(folder, family)
     stored = stored_dtype(folder) or _UNSAID
     if has_weights:
         kinds = stored_dtypes(folder, weight_maps()[told], dimensions["num_layers"])
         stored = kinds[0] if len(kinds) == 1 and kinds[0] != "float64" else stored
-    whole = {"family": told, "tokenizer": weights, "stored_dtype": stored} | dimensions | said
-    return _checked(folder, weights, whole, said)
+    whole = {"family": told, "tokenizer": place, "stored_dtype": stored} | dimensions | said
+    return _checked(folder, place, whole, said)
+
+
+def _of_checkpoint(folder: Path, weights: str, said: Mapping[str, Any], ids: tuple[int, ...]) -> FromFolder:
+    """The group of the run in `folder`, whose checkpoint is taken."""
+    whole = model_of(folder) | dict(said)
+    given = tuple(key for key in whole if key not in said)
+    return FromFolder(f"{weights}/{CONFIG}", whole, given, ids)
 
 
 def _left_out(said: Mapping[str, Any], family: str) -> list[str]:

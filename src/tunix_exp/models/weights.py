@@ -14,7 +14,7 @@ from tunix_exp import references
 from tunix_exp.errors import UserError
 from tunix_exp.host_memory import small_pages
 from tunix_exp.hub import snapshot
-from tunix_exp.models import hf, lora, peft
+from tunix_exp.models import from_run, hf, lora, peft
 from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, NoAdapterConfig, base_dtype
 from tunix_exp.models.architecture import abstract, build
 from tunix_exp.models.config import ModelConfig
@@ -22,6 +22,7 @@ from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.hf_config import check_kind, check_model
 from tunix_exp.models.layers.decoder import Decoder
 from tunix_exp.models.quantize import Quantizer
+from tunix_exp.models.run_folder import is_run, part_of
 from tunix_exp.models.sharding import shardings
 from tunix_exp.models.stored import check_folder, stored_dtypes
 
@@ -138,13 +139,14 @@ def _load(
             shapes,
             shardings(shapes, mesh),
         )
-    contents = hf.read(folder, config, shapes, codes=quantizer.codes)
+    source = from_run if is_run(folder) else hf
+    contents = source.read(folder, config, shapes, codes=quantizer.codes)
     model = nnx.merge(graphdef, contents.params)
     quantizer.finish(model)
     return Loaded(
         model,
         revision,
-        folder,
+        _model_files(folder),
         files=contents.files,
         stored_dtypes=contents.stored_dtypes,
         end_ids=contents.end_ids,
@@ -181,8 +183,17 @@ def check_access(config: ModelConfig, adapter: AdapterConfig, *, asks_the_hub: b
 
 
 def _check_folder(config: ModelConfig, adapter: AdapterConfig, folder: Path) -> None:
-    hf.check(folder, config, nnx.state(_shapes(config)))
+    source = from_run if is_run(folder) else hf
+    source.check(folder, config, nnx.state(_shapes(config)))
     _check_stored_dtype(config, adapter, folder)
+
+
+def _model_files(folder: Path) -> Path | None:
+    """The folder as transformers has it: of a run what it exported, or None where it left a checkpoint."""
+    if not is_run(folder):
+        return folder
+    part = part_of(folder)
+    return None if part.is_checkpoint else part.folder
 
 
 def _shapes(config: ModelConfig) -> Decoder:
@@ -203,7 +214,12 @@ def _check_stored_dtype(config: ModelConfig, adapter: AdapterConfig, folder: Pat
     """Weights to be frozen are stored as `config` says, because by that the memory was planned."""
     if isinstance(adapter, NoAdapterConfig):
         return
-    stored = stored_dtypes(folder, weight_maps()[config.family], config.num_layers)
+    files = _model_files(folder)
+    stored = (
+        from_run.stored_dtypes(part_of(folder))
+        if files is None
+        else stored_dtypes(files, weight_maps()[config.family], config.num_layers)
+    )
     if any(kind != config.stored_dtype for kind in stored):
         raise UserError(
             f"the weights are stored in {' and '.join(stored)}, model.stored_dtype is {config.stored_dtype},"

@@ -28,7 +28,7 @@ def model_card(run: Path, form: Form) -> str:
         model=manifest.model,
         is_adapter=form == "peft",
         what=_what_it_is(manifest, config, form),
-        facts=facts.markdown(facts.all_of(manifest)),
+        facts=facts.markdown(facts.all_of(manifest, run)),
         prompts=json.dumps(template, indent=2, ensure_ascii=False),
         **result_of(run),
     )

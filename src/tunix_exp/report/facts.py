@@ -2,9 +2,11 @@
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tunix_exp.evidence.kinds import source
+from tunix_exp.evidence.kinds.origin import Origin, origin_if_any
 from tunix_exp.evidence.manifest import RunManifest
 from tunix_exp.evidence.sections import Code, HarnessEval, ItemsEval, LoRA, Mixture, Model
 from tunix_exp.numbers import counted, duration, figure, percent, size
@@ -51,14 +53,17 @@ def _markdown(part: str) -> str:
     return verbatim(part) if isinstance(part, Name) else part
 
 
-def what_was_run(manifest: RunManifest) -> Facts:
-    """Code, model, data and what came of the training."""
+def what_was_run(manifest: RunManifest, root: Path) -> Facts:
+    """Code, model, data and what came of the training, of the run at `root`."""
     facts: Facts = [
         ("run", [Name(manifest.run_id), f", mode {manifest.mode}, started {manifest.started_at}"]),
         ("code", _code(manifest.code)),
     ]
     if manifest.model is not None:
         facts += _model(manifest.model)
+    origin = origin_if_any(root)
+    if origin is not None:
+        facts.append(("model of run", _chain(origin)))
     if manifest.adapter is not None:
         facts.append(("adapter", [adapter_text(manifest.adapter)]))
     if manifest.data is not None:
@@ -98,9 +103,9 @@ def machine(manifest: RunManifest) -> Facts:
     return facts
 
 
-def all_of(manifest: RunManifest) -> Facts:
+def all_of(manifest: RunManifest, root: Path) -> Facts:
     """What was run, and the machine."""
-    return [*what_was_run(manifest), *machine(manifest)]
+    return [*what_was_run(manifest, root), *machine(manifest)]
 
 
 def environment(manifest: RunManifest) -> Facts:
@@ -143,6 +148,12 @@ def _model(model: Model) -> Facts:
     hashes = {"base weights": model.base_weight_hash, "trained weights": model.trained_weight_hash}
     found = [(name, ["sha256 ", Hash(digest)]) for name, digest in hashes.items() if digest is not None]
     return [("model", what), *found]
+
+
+def _chain(origin: Origin) -> Value:
+    after = "" if origin.step is None else f" after step {origin.step:,}"
+    links = [part for link in origin.chain for part in (Name(link.run_id), ", which began with ")][:-1]
+    return [*links[:1], f" ({origin.part}{after})", *links[1:]]
 
 
 def _data(said: Any, noun: str) -> Value:

@@ -33,7 +33,7 @@ def readme(run: Path) -> str:
         "readme.md",
         manifest=manifest,
         words=facts,
-        facts=facts.markdown(facts.all_of(manifest)),
+        facts=facts.markdown(facts.all_of(manifest, run)),
         reproduction=facts.reproduction(manifest),
         curves=pages.CURVES.path,
         has_curves=(run / pages.CURVES.path).exists(),

@@ -8,6 +8,7 @@ from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.models.adapter import LoRAConfig
 from tunix_exp.models.export import write_adapter, write_model
+from tunix_exp.models.run_folder import is_run, part_of
 from tunix_exp.models.weights import Loaded
 from tunix_exp.report.card import model_card
 
@@ -44,10 +45,13 @@ def export(
 
 
 def _base(weights: str) -> str | None:
-    """What PEFT looks for the base model under; random weights lie nowhere."""
+    """What PEFT looks for the base model under: random weights and checkpoints of runs are nothing to it."""
     match references.parse(weights, key="model.weights"):
         case references.Hub() as reference:
             return reference.repo
         case references.Random():
             return None
+        case references.Local(path) if is_run(path):
+            part = part_of(path)
+            return None if part.is_checkpoint else f"{weights}/{part.folder.relative_to(path).as_posix()}"
     return weights

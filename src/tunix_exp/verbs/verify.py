@@ -21,6 +21,8 @@ def main(words: list[str]) -> int:
                 print(f"  {one.file}: {one.what}")
             for finding in seen.findings if not seen.disagreements else ():
                 print(f"  finding: {finding.where}: {finding.sentence}")
+            for note in seen.notes:
+                print(f"  not checked: {note}")
             faults += len(seen.disagreements)
     return FAILED if faults else COMPLETED
 

@@ -61,7 +61,7 @@ def run_page(run: Path) -> str:
         tree=config_tree(record.config, record.defaults),
         has_defaults=record.defaults is not None,
         overrides=record.overrides,
-        facts=facts.what_was_run(record.manifest),
+        facts=facts.what_was_run(record.manifest, record.root),
         environment=[*facts.machine(record.manifest), *facts.environment(record.manifest)],
         stages=sections.stage_times(record.manifest),
         texts=[(name, says, text) for name, says in _TEXTS.items() if (text := record.text(name))],
