@@ -12,7 +12,8 @@ from tunix_exp.data.tokenizer import END_OF_TEXT, load_tokenizer
 from tunix_exp.evidence.verify import inspect, verify
 
 LORA = ("adapter=lora", "adapter.rank=2", "adapter.targets=[attention]")
-SHORT = ("eval.max_items=1", "training.steps=2")
+TWO = "model.num_layers=2"
+SHORT = (TWO, "eval.max_items=1", "training.steps=2")
 
 
 def error_of(run: Path) -> dict[str, str]:
@@ -21,12 +22,12 @@ def error_of(run: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory) -> Path:
-    """Three runs: all parameters, then an adapter that is merged and exported, then all parameters again."""
+    """Three runs: all parameters, layers stacked; an adapter that is merged and exported; all parameters."""
     folder = tmp_path_factory.mktemp("chain")
-    assert run_toy(folder / "1") == 0
+    assert run_toy(folder / "1", TWO, "model.layer_loop=scan") == 0
     exports = ("training.export=[hf]", *LORA, *SHORT)
     assert run_toy(folder / "2", f"model.weights={folder / '1'}", *exports) == 0
-    assert run_toy(folder / "3", f"model.weights={folder / '2'}", "training.steps=3") == 0
+    assert run_toy(folder / "3", f"model.weights={folder / '2'}", TWO, "training.steps=3") == 0
     return folder
 
 
@@ -54,7 +55,7 @@ def test_each_run_begins_with_the_weights_that_the_one_before_had_trained(chain)
 
 
 def test_an_evaluation_of_its_model_gives_the_answers_of_the_run_itself(chain, tmp_path):
-    words = ("mode=eval", "model=hf", "model.layer_loop=scan", f"model.weights={chain / '1'}")
+    words = ("mode=eval", "model=hf", "model.layer_loop=unroll", f"model.weights={chain / '1'}")
     words += ("data=nano-reasoning", "eval=nano-eval", "data.max_tokens=null")
     small = ("device=cpu", "device.compilation_cache=null", "data.max_rows=60")
     asked = ("eval.max_items=5", "eval.max_new_tokens=6", "eval.heldout_every_steps=null")
