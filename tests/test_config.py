@@ -144,6 +144,10 @@ def test_smoke_wins_over_an_experiment_s_sizes_and_the_command_line_over_smoke()
             "`data.mix.b.weight` is missing",
         ),
         (
+            ["data=mix", "data.mix={a:{source:a.csv,weight:1},b:{source:b.csv,steps:3}}"],
+            "`data`: some sets of data.mix have weights and some have steps: give all of them a weight",
+        ),
+        (
             ["data=mix", "data.mix={a:{source:a.csv,weight:0},b:{source:b.csv,weight:1}}"],
             "`data.mix.a.weight` = 0: input should be greater than 0",
         ),
@@ -187,8 +191,11 @@ def test_every_fault_is_named_at_once():
         assert key in str(caught.value)
 
 
+STAGES = "data.mix={a:{source:a.csv,steps:2},b:{source:b.csv,steps:4}}"
 CONTRADICTIONS = {
     "training.steps, training.epochs": ["training.steps=null"],
+    "training.steps, training.epochs, data.mix": ["data=mix", STAGES, "training.steps=5"],
+    "optim.schedule_per, data.mix": ["optim.schedule_per=stage"],
     "training.batch_size, optim.accumulation_steps": ["optim.accumulation_steps=3"],
     "training.batching, training.bucket_widths": ["training.batching=packed", "training.bucket_widths=4"],
     "training.bucket_widths, data.max_tokens": [
@@ -291,3 +298,24 @@ def test_a_set_of_a_mixture_has_what_it_leaves_out_from_the_group():
 def test_a_config_cannot_be_changed_once_made():
     with pytest.raises(Exception, match="frozen"):
         validate(composed()).optim.peak_lr = 1.0
+
+
+@pytest.mark.parametrize(
+    ("words", "fits"),
+    [
+        (["training.steps=6"], True),
+        (["training.steps=null", "training.epochs=1"], True),
+        (["training.steps=null", "training.epochs=2"], False),
+        (["training.steps=7"], False),
+        (["training.steps=5"], False),
+        (["training.steps=5", "mode=smoke"], True),  # its sizes say how many
+        (["training.steps=5", "mode=eval", "eval.heldout_every_steps=null"], True),
+    ],
+)
+def test_the_budget_is_that_of_the_stages(words, fits):
+    plain = composed("data=mix", STAGES, *words)
+    if fits:
+        validate(plain)
+        return
+    with pytest.raises(UserError, match=r"the stages' steps are the budget: set training\.steps=null"):
+        validate(plain)

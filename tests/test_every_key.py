@@ -74,6 +74,12 @@ MIX = (
     "two:{source:'bundled:nano-reasoning',weight:%d,only:{category:[reversal]}}}"
 )
 
+# Two stages, each long enough that a schedule of its own shows.
+STAGES = (
+    "data.source=null",
+    "data.mix={one:{source:'bundled:nano-reasoning',steps:2},two:{source:'bundled:nano-reasoning',steps:2}}",
+)
+
 # key: (other value, what else it takes for the key to matter)
 CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "name": ("other", ()),
@@ -120,6 +126,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "optim.name": ("lion", ("~optim.eps",)),
     "optim.peak_lr": ("1e-4", ()),
     "optim.schedule": ("linear", ()),
+    "optim.schedule_per": ("stage", STAGES),
     "optim.warmup_steps": ("3", ()),
     "optim.final_lr_ratio": ("0.9", ()),
     "optim.wsd_decay_fraction": ("0.9", ("optim.schedule=wsd",)),

@@ -88,6 +88,14 @@ def _items(config: RunConfig) -> ItemsEvalConfig | None:
     return config.eval if isinstance(config.eval, ItemsEvalConfig) else None
 
 
+def _is_of_stages(config: RunConfig) -> bool:
+    """Whether the budget is that of the stages, or a smoke run's part of it."""
+    steps, due = config.training.steps, sum(config.data.stages.values())
+    if steps is None:
+        return config.training.epochs == 1
+    return steps == due or (config.mode.name == "smoke" and steps < due)
+
+
 def _updates_bfloat16(config: RunConfig) -> bool:
     """Whether parameters that are trained, or what the optimizer keeps of them, are held in bfloat16."""
     device = config.device
@@ -100,6 +108,18 @@ RULES: tuple[Rule, ...] = (
         "training.steps, training.epochs",
         lambda c: (c.training.steps is None) == (c.training.epochs is None),
         "exactly one of them is the budget; give it a number, and the other null",
+    ),
+    Rule(
+        "training.steps, training.epochs, data.mix",
+        lambda c: c.mode.name != "eval" and bool(c.data.stages) and not _is_of_stages(c),
+        "the stages' steps are the budget: set training.steps=null training.epochs=1; mode=smoke alone may"
+        " end before the last of them",
+    ),
+    Rule(
+        "optim.schedule_per, data.mix",
+        lambda c: c.optim.schedule_per == "stage" and not c.data.stages,
+        "the schedule begins anew with each stage, and there are none; give the sets of data.mix steps, or"
+        " set optim.schedule_per=run",
     ),
     Rule(
         "training.batch_size, optim.accumulation_steps",

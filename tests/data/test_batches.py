@@ -248,7 +248,7 @@ def test_the_widths_of_many_steps_are_told_without_shuffling_all_their_epochs():
     )
     shuffled = []
     see = made._sorted_window
-    made._window = lambda window: shuffled.append(window) or see(window)
+    made._window = lambda *window: shuffled.append(window) or see(*window)
     # that eight of the narrowest come together is the chance of one window in 495
     assert made.widths(100_000) == (16, 28, 40)
     assert len(shuffled) < 10
@@ -372,3 +372,41 @@ def test_the_widths_of_a_mixture_are_those_that_its_batches_have(widths):
     for steps in (1, 2, 7, 30):
         assert made.widths(steps) == seen(made, steps)
     assert set(seen(made, 200)) <= set(made.widths(10**6))
+
+
+def staged(batching: Any, widths: Any, stages: dict[str, int]) -> Batches:
+    return Batches(
+        [Weighted(PARTS[name][0], name, None, steps) for name, steps in stages.items()],
+        seed=7,
+        batch_size=4,
+        max_tokens=64,
+        pad_id=256,
+        batching=batching,
+        bucket_widths=widths,
+    )
+
+
+@EVERY_KIND
+def test_a_stage_has_its_steps_and_no_batch_has_rows_of_two(batching, widths):
+    stages = {"one": 13, "two": 5, "three": 11}
+    made = staged(batching, widths, stages)
+    batches = [made[step] for step in range(29)]
+    assert [set(batch.set_B.tolist()) for batch in batches] == [{0}] * 13 + [{1}] * 5 + [{2}] * 11
+    for step in (28, 0, 13, 17):
+        assert equal(staged(batching, widths, stages)[step], batches[step])
+    told = made.statistics()
+    assert (told.steps_per_epoch, sum(told.batches_of_width.values())) == (29, 29)
+    assert [part.stage for part in told.sets.values()] == [(1, 13), (14, 18), (19, 29)]
+    seen = Counter(batch.tokens_BT.shape[1] for batch in batches)
+    assert told.batches_of_width == dict(sorted(seen.items()))
+    assert made.widths(29) == tuple(sorted(seen))
+    assert set(made.widths(13)) == {batch.tokens_BT.shape[1] for batch in batches[:13]}
+    tokens = sum(int((batch.segment_ids_BT > 0).sum()) for batch in batches)
+    assert told.utilisation == tokens / sum(batch.tokens_BT.size for batch in batches)
+
+
+def test_a_stage_begins_with_an_epoch_of_its_own():
+    made = staged("padded", None, {"two": 2, "one": 10})
+    names = ids(made, 12)
+    assert len(set(names[:8])) == 8
+    assert len(set(names[8:45])) == 37

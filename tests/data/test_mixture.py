@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunix_exp.data.mixture import Interleaved
+from tunix_exp.data.mixture import Interleaved, Staged
 from tunix_exp.errors import UserError
 
 WEIGHTS = st.lists(st.integers(1, 12), min_size=1, max_size=5)
@@ -53,3 +53,17 @@ def test_weights_that_come_out_even_after_too_many_rows_are_refused():
     ) as caught:
         Interleaved((0.333333, 0.666666, 1.0))
     assert caught.value.where == "data.mix"
+
+
+@given(
+    rows=st.lists(st.integers(1, 40), min_size=1, max_size=5),
+    start=st.integers(0, 150),
+    more=st.integers(0, 60),
+)
+def test_stages_come_one_after_another_and_the_last_goes_on(rows, start, more):
+    order = Staged(rows)
+    due = [(one, number) for one, count in enumerate(rows) for number in range(count)]
+    due += [(len(rows) - 1, rows[-1] + number) for number in range(300)]
+    set_P, number_P = order.between(start, start + more)
+    assert list(zip(set_P.tolist(), number_P.tolist(), strict=True)) == due[start : start + more]
+    assert order.counts(start) == [sum(of == one for of, _ in due[:start]) for one in range(len(rows))]

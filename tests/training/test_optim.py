@@ -54,6 +54,18 @@ def test_wsd_is_flat_until_its_decay_and_linear_then():
     assert_close([rate(config, 79), rate(config, 90)], [1.0, 0.55], roundings=ROUNDINGS)
 
 
+def test_with_a_schedule_per_stage_each_stage_has_the_whole_of_it():
+    config = scheduled("cosine", warmup_steps=2, schedule_per="stage")
+    s = optim.scalars(config, total_steps=21, stages=(10, 14))
+    rates = [float(optim.learning_rate(optim.structure(config), s, jnp.int32(step))) for step in range(21)]
+    alone = scheduled("cosine", warmup_steps=2)
+    # the run ends before its last stage does, whose schedule ends with it
+    due = [rate(alone, step, total=10) for step in range(10)] + [
+        rate(alone, step, total=11) for step in range(11)
+    ]
+    assert_close(rates, due, roundings=ROUNDINGS, of=1.0)
+
+
 def test_adamw_equals_optax_adamw_with_the_same_mask():
     # of which 1 - b is exact: ours rounds b to float32 before it is formed, optax after
     b1, b2 = 1 - 2**-3, 1 - 2**-10

@@ -26,7 +26,7 @@ MODEL = GPT2Config(
     tied_embeddings=True, init_std=0.02, layer_loop="unroll", remat="none",
 )  # fmt: skip
 COMMON = {
-    "peak_lr": 1e-2, "schedule": "constant", "warmup_steps": 0, "final_lr_ratio": None,
+    "peak_lr": 1e-2, "schedule": "constant", "schedule_per": "run", "warmup_steps": 0, "final_lr_ratio": None,
     "wsd_decay_fraction": None, "clip_norm": 1.0, "weight_decay": 0.01, "decay_mask": "matrices",
     "accumulation_steps": 1, "rounding": "nearest",
 }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tunix_exp.data.batch import Batch
 from tunix_exp.data.batches import BatchStatistics
-from tunix_exp.data.config import DataConfig, Learn
+from tunix_exp.data.config import DataConfig, Learn, MixedConfig
 from tunix_exp.data.example import Example
 from tunix_exp.data.picture import marked, pictured
 from tunix_exp.data.sources import ExampleSet, SourceFacts
@@ -81,7 +81,7 @@ def _train(config: DataConfig, sets: Mapping[str, SetFacts], examples: ExampleSe
         "sha256": facts.sha256,
         "sets": {
             name: {
-                "weight": config.mix[name].weight,
+                **_turn(config.mix[name]),
                 **asdict(one.examples.facts),
                 "only": config.mix[name].only,
                 "max_rows": config.mix[name].max_rows,
@@ -91,6 +91,10 @@ def _train(config: DataConfig, sets: Mapping[str, SetFacts], examples: ExampleSe
             for name, one in sets.items()
         },
     }
+
+
+def _turn(one: MixedConfig) -> dict[str, float | int | None]:
+    return {"weight": one.weight} if one.steps is None else {"steps": one.steps}
 
 
 def composition(examples: Sequence[Example]) -> dict[str, dict[str, int]]:

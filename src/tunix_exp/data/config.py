@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from tunix_exp.models.families.registry import chat_templates
 from tunix_exp.references import ReferenceText
-from tunix_exp.schema import MOST_TOKENS, Config, Name, Rows, Text, contradiction
+from tunix_exp.schema import MOST_TOKENS, Config, Name, Rows, Steps, Text, contradiction
 
 ItemFormat = Literal["auto", "question-answer", "prompt-response", "alpaca", "messages", "sharegpt"]
 Format = ItemFormat | Literal["text"]
@@ -133,9 +133,12 @@ class SourceConfig(Config):
 
 
 class MixedConfig(SourceConfig):
-    """One set of a mixture; rows are drawn in proportion to the weights."""
+    """One set of several: rows are drawn in proportion to the weights, or the sets come in turn, each for so
+    many steps.
+    """
 
-    weight: Annotated[float, Field(gt=0, le=1e9)]
+    weight: Annotated[float, Field(gt=0, le=1e9)] | None
+    steps: Steps | None
 
 
 SetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
@@ -179,6 +182,21 @@ class DataConfig(Config):
             raise ValueError(contradiction(both, says))
         return self
 
+    @model_validator(mode="after")
+    def _weights_or_stages(self) -> "DataConfig":
+        kinds = {(one.weight is None, one.steps is None) for one in (self.mix or {}).values()}
+        if not kinds <= {(False, True)} and kinds != {(True, False)}:
+            raise ValueError(
+                "some sets of data.mix have weights and some have steps: give all of them a weight, by which"
+                " they are mixed, or all of them steps, for which they come in turn"
+            )
+        return self
+
+    @property
+    def stages(self) -> dict[str, int]:
+        """The steps of each stage by its set's name; empty where rows are not drawn in stages."""
+        return {name: one.steps for name, one in (self.mix or {}).items() if one.steps is not None}
+
     @property
     def sets(self) -> "Mapping[str, DataConfig | SourceConfig]":
         """The sources by the names of their sets; a lone one has none."""
@@ -189,6 +207,7 @@ def _filled(one: Any, group: Mapping[str, Any]) -> Any:
     if not isinstance(one, Mapping):
         return one
     shared = {key: group[key] for key in ("format", "only", "max_rows") if key in group}
+    shared |= {"weight": None} if "steps" in one else {"steps": None}
     fields = group.get("fields")
     own = one.get("fields", {})
     if isinstance(fields, Mapping) and isinstance(own, Mapping):

@@ -15,11 +15,12 @@ _LONGEST_PERIOD = 2**16
 
 
 class Weighted(NamedTuple):
-    """A set, and its weight among the others; a lone one has no name."""
+    """A set, and its weight among the others, or the steps of its stage; a lone one has no name."""
 
     kept: Tokens
     name: str = ""
-    weight: float = 1.0
+    weight: float | None = 1.0
+    steps: int | None = None
 
 
 class Interleaved:
@@ -61,3 +62,24 @@ class Interleaved:
         period_P, place_P = np.divmod(np.arange(start, stop), len(self._set_S))
         set_P = self._set_S[place_P]
         return set_P, period_P * self._rows_N[set_P] + self._rank_S[place_P]
+
+
+class Staged:
+    """An order of rows in which the sets come one after another; after its last row the last set goes on."""
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        """Of so many rows of each set."""
+        self._ends_N = np.cumsum(rows)
+        self._begins_N = self._ends_N - np.array(rows)
+        self.shares = tuple(one / sum(rows) for one in rows)
+
+    def counts(self, rows: int) -> list[int]:
+        """How many of the first `rows` are of each set."""
+        ends_N = np.append(self._ends_N[:-1], max(rows, int(self._ends_N[-1])))
+        return np.maximum(np.minimum(ends_N, rows) - self._begins_N, 0).tolist()
+
+    def between(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of each row from `start` up to `stop` its set, and how many of that set came before it."""
+        row_P = np.arange(start, stop)
+        set_P = np.searchsorted(self._ends_N[:-1], row_P, side="right")
+        return set_P, row_P - self._begins_N[set_P]

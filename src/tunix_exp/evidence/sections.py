@@ -97,13 +97,24 @@ class MixedSet(Config):
     sha256: Sha256
 
 
+class Stage(Config):
+    """One of several sets that are trained on in turn: as `Data`, and for how many steps."""
+
+    source: Word
+    steps: Count
+    rows: Count
+    sha256: Sha256
+
+
 class Mixture(Config):
-    """The training sets of a mixture by name: their rows in all, and the sha256 that stands for all."""
+    """The training sets of a mixture by name, or its stages in turn: their rows in all, and the sha256 that
+    stands for all.
+    """
 
     name: Word
     rows: Count
     sha256: Sha256
-    sets: dict[Word, MixedSet]
+    sets: dict[Word, MixedSet | Stage]
 
 
 def digest_of_sets(digests: Mapping[str, str]) -> str:
@@ -112,7 +123,7 @@ def digest_of_sets(digests: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def training_sources(data: Data | Mixture) -> dict[str, Data | MixedSet]:
+def training_sources(data: Data | Mixture) -> dict[str, Data | MixedSet | Stage]:
     """What is recorded of each source of training rows, by the config key that names it."""
     if isinstance(data, Data):
         return {"data.source": data}

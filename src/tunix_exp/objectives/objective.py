@@ -133,10 +133,11 @@ class Source(Protocol):
 
 
 class TrainingSet(NamedTuple):
-    """One set of examples, as read and as tokens, with its weight; where it is alone it has no name."""
+    """A set of examples, as read and as tokens, with its weight or its steps; a lone one has no name."""
 
     name: str
-    weight: float
+    weight: float | None
+    steps: int | None
     examples: ExampleSet
     tokenized: Tokenized
 

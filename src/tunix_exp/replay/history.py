@@ -58,6 +58,7 @@ ADDED = (
     Added("model.tied_embeddings", True, _always),
     Added("eval.share", None, _has_items),
     Added("data.mix", None, _always),
+    Added("optim.schedule_per", "run", _always),
     Added("model.quantize", None, _always),
     Added("model.rope_global_factor", None, _has_local_layers),
 )

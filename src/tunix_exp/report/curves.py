@@ -15,6 +15,7 @@ from tunix_exp.report.series import (
     median_reach,
     objective_figures,
     running_median,
+    stage_ends,
 )
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def _draw_all(axes: list[Axes], record: Record, titles: dict[str, str]) -> None:
         else:
             _draw(axis, title, steps, values)
             _start_at_zero(axis)
+        _mark_stages(axis, stage_ends(record.config), last, named=key == "loss")
         axis.set_xlim(0, 1.02 * last)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axis.set_xlabel("optimizer step")
@@ -104,6 +106,21 @@ def _draw_all(axes: list[Axes], record: Record, titles: dict[str, str]) -> None:
         axis.remove()
     axes[3].yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes[1].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def _mark_stages(axis: Axes, ends: list[tuple[str, int]], last: int, *, named: bool) -> None:
+    """A line where each stage but the last ends, and at the bottom the names of those that were reached."""
+    begin = 0
+    for name, end in ends:
+        if begin >= last:
+            return
+        if begin > 0:
+            axis.axvline(begin, color=_FAINT, linewidth=0.8, linestyle=(0, (4, 3)), zorder=2)
+        if named:
+            place = ((begin + min(end, last)) / 2, 0.02)
+            at = {"transform": axis.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+            axis.text(*place, name, fontsize=9, color=_FAINT, **at)
+        begin = end
 
 
 def _below_top(figure: Any, part: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 from tunix_exp.evidence.kinds import source
 from tunix_exp.evidence.kinds.origin import Origin, origin_if_any
 from tunix_exp.evidence.manifest import RunManifest
-from tunix_exp.evidence.sections import Code, HarnessEval, ItemsEval, LoRA, Mixture, Model
+from tunix_exp.evidence.sections import Code, HarnessEval, ItemsEval, LoRA, MixedSet, Mixture, Model, Stage
 from tunix_exp.numbers import counted, duration, figure, percent, size
 from tunix_exp.report.markdown import table, verbatim
 
@@ -158,9 +158,12 @@ def _chain(origin: Origin) -> Value:
 
 def _data(said: Any, noun: str) -> Value:
     if isinstance(said, Mixture):
-        weights = sum(one.weight for one in said.sets.values())
-        sets = ", ".join(f"{name} ({percent(one.weight / weights)})" for name, one in said.sets.items())
-        rest = f", a mixture of {sets}, {counted(said.rows, noun)}, sha256 "
+        weighed = {name: one.weight for name, one in said.sets.items() if isinstance(one, MixedSet)}
+        parts = [f"{name} ({percent(weight / sum(weighed.values()))})" for name, weight in weighed.items()]
+        stages = [(name, one.steps) for name, one in said.sets.items() if isinstance(one, Stage)]
+        parts += [f"{name} ({counted(steps, 'step')})" for name, steps in stages]
+        how = "in stages" if stages else "a mixture of"
+        rest = f", {how} {', '.join(parts)}, {counted(said.rows, noun)}, sha256 "
         return [Name(said.name), rest, Hash(said.sha256)]
     if said.source == "data":
         return [Name(said.name), f", {counted(said.rows, noun)} held out of the training data"]

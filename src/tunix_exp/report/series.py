@@ -31,6 +31,13 @@ def objective_figures(config: Mapping[str, Any], rows: Sequence[dict[str, Any]])
     return figures
 
 
+def stage_ends(config: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """The stages of a recorded config by name, each with its last step; none where it has no stages."""
+    mix = config["data"].get("mix") or {}
+    steps = {name: one["steps"] for name, one in mix.items() if one.get("steps") is not None}
+    return list(zip(steps, itertools.accumulate(steps.values()), strict=True))
+
+
 def is_loss(key: str) -> bool:
     """Whether the column is the loss, or that of one set of a mixture."""
     return key == "loss" or key.startswith("loss/")

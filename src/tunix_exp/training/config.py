@@ -77,6 +77,7 @@ _Rate = Annotated[float, Field(ge=0, le=1000)]
 class _OptimConfig(Config):
     peak_lr: _Rate
     schedule: Literal["constant", "linear", "cosine", "wsd"]
+    schedule_per: Literal["run", "stage"]  # what it is gone through in: the run, or each stage of data.mix
     warmup_steps: Annotated[int, Field(ge=0, le=MOST_STEPS)]
     final_lr_ratio: Fraction | None
     wsd_decay_fraction: Fraction | None

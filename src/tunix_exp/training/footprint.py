@@ -72,6 +72,7 @@ class Setting:
     objective: Objective
     batch_size: int
     max_tokens: int
+    stages: tuple[int, ...] = ()
 
     @cached_property
     def batch(self) -> Batch:
@@ -94,7 +95,9 @@ class Setting:
             optim.structure(self.optim),
             trained,
             self.batch,
-            step_scalars(self.optim, self.adapter, objective.scalars, total_steps=1, seed=0),
+            step_scalars(
+                self.optim, self.adapter, objective.scalars, total_steps=1, seed=0, stages=self.stages
+            ),
             mesh=self.mesh,  # pyright: ignore[reportArgumentType]
             state_dtype=self.device.state_dtype,
             held=Held(frozen, objective.kept(trained, frozen)),

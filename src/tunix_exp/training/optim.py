@@ -4,8 +4,9 @@ A config falls into its structure, which is compiled, and its scalars, which are
 step: a sweep over rates, decays or warm-ups compiles once (google-deepmind/optax#577).
 """
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -30,16 +31,23 @@ _SCALAR_FIELDS = (
     "peak_lr", "warmup_steps", "final_lr_ratio", "wsd_decay_fraction", "clip_norm", "weight_decay",
     "b1", "b2", "eps", "decay_rate", "clipping_threshold", "momentum",
 )  # fmt: skip
+_STAGE_ENDS = "stage_ends"
 _MATRICES = ("kernel", "embedding", "lora", "weight")
 
 
-def scalars(config: OptimConfig, *, total_steps: int) -> Scalars:
-    """The numbers of `config` that may change without compiling again; float32 scalars."""
+def scalars(config: OptimConfig, *, total_steps: int, stages: Sequence[int] = ()) -> Scalars:
+    """The numbers of `config` that may change without compiling again; float32 scalars.
+
+    Of `stages`, of so many steps and each with a schedule of its own, also where they end.
+    """
     values: dict[str, float] = {"total_steps": total_steps}
     for name in _SCALAR_FIELDS:
         if getattr(config, name, None) is not None:
             values[name] = getattr(config, name)
-    return {name: jnp.float32(value) for name, value in values.items()}
+    s = {name: jnp.float32(value) for name, value in values.items()}
+    if config.schedule_per == "stage":
+        s[_STAGE_ENDS] = jnp.float32([min(end, total_steps) for end in itertools.accumulate(stages)])
+    return s
 
 
 def structure(config: OptimConfig) -> OptimConfig:
@@ -53,11 +61,17 @@ def learning_rate(structure: OptimConfig, s: Scalars, step: jax.Array) -> jax.Ar
 
     A linear warm-up reaches the peak at `warmup_steps`; then, with t from 0 to 1 over the rest:
     constant 1; linear 1 - (1-f)t; cosine f + (1-f)(1 + cos πt)/2; wsd (warm-up, stable, decay) 1 until the
-    last `wsd_decay_fraction` of all steps, then linear to f (Hu et al. 2024).
+    last `wsd_decay_fraction` of all steps, then linear to f (Hu et al. 2024). With `schedule_per` stage
+    all of this is of the stage that the step is in.
     """
-    step = step.astype(jnp.float32)
+    step, total = step.astype(jnp.float32), s["total_steps"]
+    if _STAGE_ENDS in s:
+        ends = s[_STAGE_ENDS]
+        stage = jnp.minimum(jnp.sum(step >= ends), len(ends) - 1)
+        begin = jnp.where(stage == 0, 0.0, ends[stage - 1])
+        step, total = step - begin, ends[stage] - begin
     warmup = jnp.minimum(1.0, (step + 1) / jnp.maximum(s["warmup_steps"] + 1, 1))
-    t = jnp.clip((step - s["warmup_steps"]) / jnp.maximum(s["total_steps"] - s["warmup_steps"], 1), 0, 1)
+    t = jnp.clip((step - s["warmup_steps"]) / jnp.maximum(total - s["warmup_steps"], 1), 0, 1)
     match structure.schedule:
         case "constant":
             shape = jnp.float32(1)
@@ -66,8 +80,8 @@ def learning_rate(structure: OptimConfig, s: Scalars, step: jax.Array) -> jax.Ar
         case "cosine":
             shape = s["final_lr_ratio"] + (1 - s["final_lr_ratio"]) * (1 + jnp.cos(math.pi * t)) / 2
         case "wsd":
-            decay_steps = jnp.maximum(s["wsd_decay_fraction"] * s["total_steps"], 1)
-            into = jnp.clip((step - (s["total_steps"] - decay_steps)) / decay_steps, 0, 1)
+            decay_steps = jnp.maximum(s["wsd_decay_fraction"] * total, 1)
+            into = jnp.clip((step - (total - decay_steps)) / decay_steps, 0, 1)
             shape = 1 - (1 - s["final_lr_ratio"]) * into
     return s["peak_lr"] * warmup * shape
 

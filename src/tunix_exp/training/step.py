@@ -1,7 +1,7 @@
 """One update as a pure compiled function of state, batch and scalars."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -54,12 +54,13 @@ def step_scalars(
     *,
     total_steps: int,
     seed: int,
+    stages: Sequence[int] = (),
 ) -> Scalars:
     """The numbers of the optimizer and of the objective (`own`) that may change without compiling again.
 
     Where chance drops inputs or rounds, the words of the key of `seed` are among them.
     """
-    s = optim.scalars(config, total_steps=total_steps)
+    s = optim.scalars(config, total_steps=total_steps, stages=stages)
     s |= {_OWN + name: jnp.float32(value) for name, value in own.items()}
     if isinstance(adapter, LoRAConfig) and adapter.dropout > 0:
         s[_DROPOUT_KEY] = jax.random.key_data(jax.random.key(seed))

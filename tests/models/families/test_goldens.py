@@ -124,7 +124,8 @@ def test_losses_and_every_gradient_norm_agree(family):
 def test_five_steps_agree(family):
     adamw, training = expected(family)["adamw"], expected(family)["training"]
     config = AdamWConfig(
-        name="adamw", peak_lr=adamw["lr"], schedule="constant", warmup_steps=0, final_lr_ratio=None,
+        name="adamw", peak_lr=adamw["lr"], schedule="constant", schedule_per="run",
+        warmup_steps=0, final_lr_ratio=None,
         wsd_decay_fraction=None, clip_norm=adamw["clip_norm"], weight_decay=adamw["weight_decay"],
         decay_mask="all", accumulation_steps=1, rounding="nearest",
         b1=adamw["betas"][0], b2=adamw["betas"][1], eps=adamw["eps"],

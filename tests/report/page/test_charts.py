@@ -14,6 +14,21 @@ def y_scale(spec):
     return next(layer["encoding"]["y"]["scale"] for layer in spec["layer"] if "encoding" in layer)
 
 
+def test_a_rule_stands_where_each_stage_but_the_last_ends_if_it_was_reached():
+    logged = rows([3.0, 2.0, 1.0, 1.0])
+    for stages, due in (
+        ([("a", 2), ("b", 4)], [2]),
+        ([("a", 1), ("b", 3), ("c", 9)], [1, 3]),
+        ([("a", 4)], []),
+    ):
+        charts, _ = training_charts(logged, {}, OWN, stages)
+        for chart in charts:
+            found = [
+                layer["data"]["values"] for layer in chart.spec["layer"] if "values" in layer.get("data", {})
+            ]
+            assert found == ([[{"step": step} for step in due]] if due else [])
+
+
 def test_each_chart_draws_its_own_figure_of_every_step():
     logged = rows([3.0, 2.0, 1.0])
     charts, series = training_charts(logged, {}, OWN)

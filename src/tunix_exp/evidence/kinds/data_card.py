@@ -6,7 +6,7 @@ from typing import Any
 from tunix_exp.evidence.kinds import config
 from tunix_exp.evidence.kinds.kind import Check, Found, Kind, when_computed
 from tunix_exp.evidence.opened import OpenedRun, bundled, differs, lookup
-from tunix_exp.evidence.sections import Mixture, digest_of_sets
+from tunix_exp.evidence.sections import Mixture, Stage, digest_of_sets
 from tunix_exp.evidence.strict_json import BrokenFile
 
 # The card's keys, and the manifest's for the same fact.
@@ -91,7 +91,7 @@ def _mixture(run: OpenedRun) -> Found:
         for leaf, due in places[key].model_dump(mode="json").items():
             place = "statistics.rows_kept" if leaf == "rows" else leaf
             yield from differs(f"{key}, {place}", lookup(facts[key], place, KIND.path), "the manifest", due)
-        for leaf in ("source", "weight"):
+        for leaf in ("source", "steps" if isinstance(places[key], Stage) else "weight"):
             set_key = key.replace(".source", f".{leaf}")
             said = lookup(facts[key], leaf, KIND.path)
             yield from differs(f"{key}, {leaf}", said, f"config.json (`{set_key}`)", run.setting(set_key))

@@ -54,7 +54,7 @@ class Source:
         """Of these examples; nothing is shuffled before a batch is asked for."""
         self._is_mixed = len(material.sets) > 1
         self._batches = Batches(
-            [Weighted(one.tokenized.kept, one.name, one.weight) for one in material.sets],
+            [Weighted(one.tokenized.kept, one.name, one.weight, one.steps) for one in material.sets],
             seed=material.seed,
             batch_size=material.batch_size,
             max_tokens=material.max_tokens,

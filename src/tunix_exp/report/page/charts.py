@@ -64,11 +64,15 @@ class Chart:
 
 
 def training_charts(
-    rows: Sequence[Plain], heldout: dict[int, float], own: Figures
+    rows: Sequence[Plain], heldout: dict[int, float], own: Figures, stages: Sequence[tuple[str, int]] = ()
 ) -> tuple[list[Chart], Plain]:
-    """A chart per figure, the objective's `own` last, and the columns and held-out points that they draw."""
+    """A chart per figure, the objective's `own` last, and the columns and held-out points that they draw.
+
+    Of `stages`, by their last steps, the borders are drawn.
+    """
     shown = thinned(rows)
     columns: dict[str, list[Any]] = {"step": [rows[place]["step"] for place in shown]}
+    borders = [{"step": end} for _, end in stages[:-1] if end < columns["step"][-1]]
     charts = []
     for key, (title, unit) in (FIGURES | own).items():
         found = {place: row[key] for place, row in enumerate(rows) if key in row}
@@ -88,7 +92,7 @@ def training_charts(
         extent = _extent(key, [*values, *points.values()])
         unit = f"{unit}, logarithmic" if extent.is_log else unit
         steps = (min([columns["step"][0] - 1, *heldout]), columns["step"][-1])
-        charts.append(Chart(key, title, unit, tuple(lines), _spec(key, lines, steps, extent)))
+        charts.append(Chart(key, title, unit, tuple(lines), _spec(key, lines, steps, extent, borders)))
     held = [{"step": step, HELDOUT: rounded(value)} for step, value in heldout.items()]
     return charts, {"columns": columns, HELDOUT: held}
 
@@ -129,8 +133,17 @@ def overlaid(key: str, *, tones: dict[str, str], last: int, values: Sequence[flo
     return _frame((0, last), 340, [line, _CURSOR_RULE], {"picked": ""})
 
 
-def _spec(key: str, lines: Sequence[Line], steps: tuple[float, float], extent: "_Extent") -> Plain:
+def _spec(
+    key: str,
+    lines: Sequence[Line],
+    steps: tuple[float, float],
+    extent: "_Extent",
+    borders: Sequence[Plain],
+) -> Plain:
     layers = [_CURSOR_RULE]
+    if borders:
+        rule: Plain = {"type": "rule", "stroke": "var(--muted)", "strokeWidth": 1, "strokeDash": [4, 3]}
+        layers.append({"data": {"values": list(borders)}, "mark": rule})
     for line in lines:
         mark: Plain = {"type": "line", "stroke": f"var(--{line.tone})", "strokeWidth": 1.8}
         if line.is_faint:

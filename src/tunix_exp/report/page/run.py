@@ -17,7 +17,7 @@ from tunix_exp.report.page.predictions import fitting, prediction_rows
 from tunix_exp.report.page.record import Record, read_record
 from tunix_exp.report.page.render import render
 from tunix_exp.report.result import loss_row
-from tunix_exp.report.series import objective_figures
+from tunix_exp.report.series import objective_figures, stage_ends
 
 # What is shown whole, under its name, where the run has it.
 _TEXTS = {
@@ -75,7 +75,7 @@ def _curves(record: Record) -> tuple[list[Chart], dict[str, Any]]:
     if not record.metrics:
         return [], {}
     own = objective_figures(record.config, record.metrics)
-    return training_charts(record.metrics, record.heldout, own)
+    return training_charts(record.metrics, record.heldout, own, stage_ends(record.config))
 
 
 def _drawn(chart: Chart) -> dict[str, Any]:

@@ -84,6 +84,7 @@ def planned_step(
         objective,
         batch_size=config.training.batch_size,
         max_tokens=widest,
+        stages=tuple(config.data.stages.values()),
     )
     if parent is not None and parent.step:
         with Checkpoints(parent.checkpoints, keep=None) as saved:
@@ -106,7 +107,12 @@ def planned_step(
         flops_of_width[other.width] = footprint(other).work.model_flops
     programs = {one.max_tokens: _programs(one) for one in (setting, *settings)} if config.mode.trains else {}
     scalars = step_scalars(
-        config.optim, config.adapter, objective.scalars, total_steps=total_steps, seed=config.seed
+        config.optim,
+        config.adapter,
+        objective.scalars,
+        total_steps=total_steps,
+        seed=config.seed,
+        stages=setting.stages,
     )
     peak = None if device.speed is None else device.speed.device_peak_flops
     return PlannedStep(

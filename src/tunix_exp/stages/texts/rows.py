@@ -32,13 +32,13 @@ def training_rows(
     data, training, renderer = config.data, config.training, renderer_of(config, tokenizer)
     positions, widths = config.model.num_positions, training.bucket_widths
     most = most_tokens(data.max_tokens, positions=positions, bucket_widths=widths)
-    weights = {name: one.weight for name, one in data.mix.items()} if data.mix is not None else {"": 1.0}
+    turns = {name: (one.weight, one.steps) for name, one in (data.mix or {}).items()} or {"": (1.0, None)}
     how = {"positions": positions, "learn": data.learn}
     sets = tuple(
         TrainingSet(
-            name, weight, read[name], tokenize(read[name], renderer, tokenizer, most, data.too_long, **how)
+            name, *turn, read[name], tokenize(read[name], renderer, tokenizer, most, data.too_long, **how)
         )
-        for name, weight in weights.items()
+        for name, turn in turns.items()
     )
     statistics = statistics_of_all([(one.tokenized.kept, one.tokenized.statistics) for one in sets])
     row = limit(data.max_tokens, most=most, longest=statistics.total_tokens.max)
@@ -59,16 +59,16 @@ def data_record(data: DataConfig, rows: TrainingRows) -> records.Data | records.
     kept, sha256 = rows.statistics.rows_kept, rows.examples.facts.sha256
     if data.source is not None:
         return records.Data(name=data.name, source=data.source, rows=kept, sha256=sha256)
-    sets = {
-        one.name: records.MixedSet(
-            source=one.examples.facts.source,
-            weight=one.weight,
-            rows=one.tokenized.statistics.rows_kept,
-            sha256=one.examples.facts.sha256,
-        )
-        for one in rows.sets
-    }
+    sets = {one.name: _set_record(one) for one in rows.sets}
     return records.Mixture(name=data.name, rows=kept, sha256=sha256, sets=sets)
+
+
+def _set_record(one: TrainingSet) -> records.MixedSet | records.Stage:
+    facts, kept = one.examples.facts, one.tokenized.statistics.rows_kept
+    if one.steps is not None:
+        return records.Stage(source=facts.source, steps=one.steps, rows=kept, sha256=facts.sha256)
+    assert one.weight is not None  # a set of a mixture has one of the two
+    return records.MixedSet(source=facts.source, weight=one.weight, rows=kept, sha256=facts.sha256)
 
 
 def renderer_of(config: RunConfig, tokenizer: Tokenizer) -> Renderer:
