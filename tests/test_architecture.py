@@ -22,7 +22,7 @@ LAYERS = {
     "hub": 2, "scoring": 2,
     "models": 3, "device": 3, "evidence": 3,
     "data": 4,
-    "training": 6, "evaluation": 6,
+    "training": 6, "evaluation": 6, "sweep": 6,
     "objectives": 7,
     "report": 7, "config": 7,
     "stages": 8,

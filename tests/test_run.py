@@ -182,8 +182,13 @@ def test_a_sweep_compiles_once_and_a_bad_job_fails_alone(tmp_path, capfd):
     # not compiled by another test: the width is this one's own
     assert "`seed` = 'x'" in manifests[2]["error"]["message"]
     assert all(verify(tmp_path / str(job)) == [] for job in range(3))
-    assert "failed" in capfd.readouterr().out
-    assert "2 of 3 runs completed" in (tmp_path / "report.html").read_text()
+    said = capfd.readouterr().out
+    assert "2 of 3 jobs completed, 1 failed" in said
+    assert "job 2 failed: config: `seed` = 'x'" in said
+    assert "2 of 3 jobs completed" in (tmp_path / "report.html").read_text()
+    summary = read_json(tmp_path / "summary.json")
+    assert [job["status"] for job in summary["jobs"]] == ["completed", "completed", "failed"]
+    assert summary["jobs"][2]["primary_score"] is None
 
 
 def test_rates_and_decays_of_a_sweep_share_one_program(tmp_path):

@@ -1,13 +1,11 @@
-"""How the runs of one directory ended, a row each: what a sweep prints last."""
+"""How a run ended: its status, and its result or its error."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.kinds.composed import overrides_of
 from tunix_exp.evidence.manifest import RunManifest, read_manifest
-from tunix_exp.evidence.verify import runs_below
 from tunix_exp.report.readme import summary_of
 from tunix_exp.report.result import result_line
 
@@ -23,28 +21,6 @@ class Outcome:
     status: str
     says: str
     is_regressed: bool
-
-
-def outcomes(directory: Path) -> list[Outcome]:
-    """How every run at or below `directory` ended, in order of their numbers.
-
-    A job that Hydra began and that never claimed its directory has the status `no manifest`.
-    """
-    rows = [outcome(run, run.relative_to(directory).as_posix()) for run in runs_below(directory)]
-    # job 10 after job 9, not after job 1
-    return sorted(rows, key=lambda row: (len(row.run), row.run))
-
-
-def table(rows: Sequence[Outcome]) -> str:
-    """The rows as aligned text under a heading; overrides that all rows share are left out."""
-    shared = set.intersection(*(set(row.overrides) for row in rows)) if len(rows) > 1 else set()
-    cells = [("run", "overrides", "status", "result")]
-    for row in rows:
-        own = " ".join(word for word in row.overrides if word not in shared)
-        cells.append((row.run, own, row.status + ", regressed" * row.is_regressed, row.says))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
-    return "\n".join(lines)
 
 
 def outcome(run: Path, name: str) -> Outcome:

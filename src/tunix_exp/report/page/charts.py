@@ -25,7 +25,7 @@ HELDOUT = "heldout"
 
 _TEXT = {"labelColor": "var(--muted)", "titleColor": "var(--muted)", "labelFontSize": 12, "titleFontSize": 12}
 _AXIS = {"titleFontWeight": "normal", "gridColor": "var(--line)", "domain": False, "ticks": False}
-_CONFIG: Plain = {
+CONFIG: Plain = {
     "background": "transparent",
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
@@ -33,7 +33,7 @@ _CONFIG: Plain = {
     "axisX": {"grid": False, "domain": True, "domainColor": "var(--rule)", "titlePadding": 6},
 }
 # a label such as 0.00005 would push the axis to the right of its neighbours
-_LABELS = (
+LABELS = (
     "abs(datum.value) >= 1e4 ? format(datum.value, '~s') : "
     "datum.value !== 0 && abs(datum.value) < 1e-3 ? format(datum.value, '~e') : format(datum.value, '~g')"
 )
@@ -175,7 +175,7 @@ def _frame(steps: tuple[float, float], height: int, layers: list[Plain], params:
         "width": "container",
         "autosize": {"type": "fit-x", "contains": "padding"},
         "padding": {"left": 0, "right": 4, "top": 6, "bottom": 5},
-        "config": _CONFIG,
+        "config": CONFIG,
         "data": {"name": "rows"},
         "encoding": {"x": x},
         "height": height,
@@ -185,7 +185,7 @@ def _frame(steps: tuple[float, float], height: int, layers: list[Plain], params:
 
 
 def _y(key: str, extent: "_Extent") -> Plain:
-    axis: Plain = {"title": None, "tickCount": 4, "minExtent": 44, "labelExpr": _LABELS}
+    axis: Plain = {"title": None, "tickCount": 4, "minExtent": 44, "labelExpr": LABELS}
     scale: Plain = {"domain": [extent.low, extent.high], "nice": not extent.is_log}
     if extent.is_log:
         scale |= {"type": "log"}

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from tunix_exp.evidence.kinds.pages import REPORT
 from tunix_exp.numbers import figure, percent, points
+from tunix_exp.report import sweep as sweeps
 from tunix_exp.report.comparison import accuracy_row
 from tunix_exp.report.page.charts import BUCKETS, FIGURES, HELDOUT, Plain, overlaid, rounded, thinned
 from tunix_exp.report.page.configuration import differing_keys
@@ -15,6 +16,8 @@ from tunix_exp.report.page.forest import forest
 from tunix_exp.report.page.ranking import Entrant, gap, not_comparable, ranked, verdict
 from tunix_exp.report.page.record import Record
 from tunix_exp.report.page.render import render
+from tunix_exp.report.page.swept import swept_charts
+from tunix_exp.report.sweep import Summary
 
 # The best runs have a colour of their own, the others are grey until they are pointed at.
 _TONES = 8
@@ -46,8 +49,11 @@ class Row(NamedTuple):
     figures: tuple[Cell, ...]
 
 
-def runs_page(runs: Sequence[Path], *, target: Path, title: str) -> str:
-    """The page of `runs`, best first; from `target`, where it is to lie, links lead to the runs' pages."""
+def runs_page(runs: Sequence[Path], *, target: Path, title: str, summary: Summary | None = None) -> str:
+    """The page of `runs`, best first; from `target`, where it is to lie, links lead to the runs' pages.
+
+    Those of a sweep have its `summary`: the arms, and the metric against each swept key.
+    """
     entrants = ranked(runs)
     readable = [(one.name, one.record) for one in entrants if one.record is not None]
     differing = differing_keys([record.config for _, record in readable])
@@ -55,21 +61,26 @@ def runs_page(runs: Sequence[Path], *, target: Path, title: str) -> str:
     for place, (name, _) in enumerate(readable):
         settings[name] = {key: values[place] for key, values in differing.items()}
     keys = list(differing) if len(differing) <= _MOST_KEYS else []
-    tones = {
-        one.name: f"var(--run-{place + 1})" if place < _TONES else "var(--rule)"
-        for place, one in enumerate(entrants)
-    }
+    tones = _tones(entrants, summary, target.parent)
     drawn = {name: record for name, record in readable if record.metrics}
     columns = {name: _columns(record, len(drawn)) for name, record in drawn.items()}
     labels = {name: _label(name, settings[name], keys) for name in settings}
     comparisons = {labels[one.name]: found for one in entrants if (found := _comparison(one)) is not None}
     best = settings[entrants[0].name]
+    swept = [] if summary is None else swept_charts(summary)
+    first = {key: value for key, value in best.items() if value is not None}
     return render(
         "sweep.html",
-        data=_data(columns, {name: tones[name] for name in drawn}),
+        data=_data(columns, {name: tones[name] for name in drawn})
+        | {"swept": [{"key": one.key, "spec": one.spec} for one in swept]},
         title=title,
-        n_completed=sum(one.ended.status == "completed" for one in entrants),
-        verdict=verdict(entrants, {key: value for key, value in best.items() if value is not None}),
+        counted=f"{_completed(entrants)} of {len(runs)} runs completed"
+        if summary is None
+        else sweeps.counted_jobs(summary),
+        verdict=verdict(entrants, first) if summary is None else sweeps.verdict(summary),
+        arms=None if summary is None else sweeps.arms_table(summary),
+        swept=swept,
+        notes=[] if summary is None else sweeps.notes(summary),
         warning=not_comparable(entrants),
         shared=_shared([record for _, record in readable]),
         columns=_COLUMNS,
@@ -83,6 +94,24 @@ def runs_page(runs: Sequence[Path], *, target: Path, title: str) -> str:
         figures=_figures(columns),
         legend=[(name, labels[name], tones[name]) for name in drawn],
     )
+
+
+def _completed(entrants: Sequence[Entrant]) -> int:
+    return sum(one.ended.status == "completed" for one in entrants)
+
+
+def _tones(entrants: Sequence[Entrant], summary: Summary | None, root: Path) -> dict[str, str]:
+    """A colour a run, or of a sweep in `root` a colour an arm, the best first; grey where these are spent."""
+    arm_of = {one.name: one.name for one in entrants}
+    if summary is not None:
+        by_job = {job: arm["arm"] for arm in summary["arms"] for job in arm["jobs"]}
+        places = {root / job["directory"]: job["job"] for job in summary["jobs"] if job["directory"]}
+        arm_of |= {one.name: by_job[places[one.root]] for one in entrants if one.root in places}
+    arms = list(dict.fromkeys(arm_of[one.name] for one in entrants))
+    colours = {
+        arm: f"var(--run-{place + 1})" if place < _TONES else "var(--rule)" for place, arm in enumerate(arms)
+    }
+    return {name: colours[arm] for name, arm in arm_of.items()}
 
 
 def _row(

@@ -139,3 +139,12 @@ async function overlay({ runs, specs }) {
   });
   keys(plot, (by) => point(place + by), steps.length);
 }
+
+// A sweep's metric against each swept key.
+async function swept(charts) {
+  for (const { key, spec } of charts) {
+    const plot = document.querySelector(`[data-swept="${CSS.escape(key)}"]`);
+    await vegaEmbed(plot, spec, DRAWING);
+    hide(plot);
+  }
+}

@@ -77,10 +77,11 @@ async function start() {
   sorting();
   const data = JSON.parse(await unpacked("data"));
   if (data.predictions?.length) predictions(data.predictions);
-  if (data.charts?.length || data.runs?.length) {
+  if (data.charts?.length || data.runs?.length || data.swept?.length) {
     document.head.append(element("script", {}, await unpacked("library")));
     if (data.charts) await curves(data.charts, data.series);
-    if (data.runs) await overlay(data);
+    if (data.runs?.length) await overlay(data);
+    if (data.swept) await swept(data.swept);
   }
   document.documentElement.dataset.drawn = "yes";
 }

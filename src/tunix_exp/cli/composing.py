@@ -1,0 +1,136 @@
+"""Hydra's composed config as the plain one of a run, and its complaints as what, where and remedy."""
+
+import copy
+import functools
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from tunix_exp import config as configs
+from tunix_exp.errors import UserError, did_you_mean, nearest
+from tunix_exp.models.from_folder import FromFolder, from_folder
+from tunix_exp.sweep.config import SweepConfig, sweep_config
+
+SWEEP = "sweep"
+
+
+def conf_folder() -> Path:
+    """The Hydra tree: inside an installed package, at the top of a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed, checkout = package / "conf", package.parents[1] / "conf"
+    for folder in (installed, checkout):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise UserError(f"no config.yaml in {installed} or {checkout}", remedy="install the package again")
+
+
+def applicable(config: DictConfig) -> tuple[DictConfig, FromFolder | None]:
+    """What a run of the composed config is given, and what of its model came from a folder.
+
+    Raises UserError where the folder that has to give it does not.
+    """
+    return with_whole_model(without_strays(of_a_run(config), config.hydra))
+
+
+def of_a_run(config: DictConfig) -> DictConfig:
+    """The config without what is Hydra's and what is a sweep's: neither decides anything of a run."""
+    return OmegaConf.masked_copy(config, [key for key in map(str, config) if key not in ("hydra", SWEEP)])
+
+
+def sweep_of(config: DictConfig) -> SweepConfig:
+    """What a sweep's jobs are compared by; a UserError where that is no section of known keys."""
+    section = OmegaConf.select(config, SWEEP)
+    return sweep_config(resolved(section) if isinstance(section, DictConfig) else {})
+
+
+def with_whole_model(config: DictConfig) -> tuple[DictConfig, FromFolder | None]:
+    """The config with every key of a model that comes from a folder, and what came from there."""
+    model = OmegaConf.select(config, "model")
+    if not isinstance(model, DictConfig):
+        return config, None  # refused by its type
+    found = from_folder(resolved(model))
+    if found is not None:
+        config = copy.deepcopy(config)
+        config.model = found.model
+    return config, found
+
+
+def without_strays(composed: DictConfig, hydra: Any) -> DictConfig:
+    """The config without what an experiment or `sizes` set of an option that is not the chosen one.
+
+    What is typed stays, and is refused: nobody types a key to have it ignored.
+    """
+    applicable = copy.deepcopy(composed)
+    typed = {word.lstrip("+~").partition("=")[0] for word in hydra.overrides.task}
+    for key in _overlaid(hydra):
+        plain = OmegaConf.to_container(applicable)
+        assert isinstance(plain, dict)
+        if key not in typed and configs.is_of_another_option({str(k): v for k, v in plain.items()}, key):
+            group, _, leaf = key.rpartition(".")
+            section = OmegaConf.select(applicable, group)
+            if section is not None and leaf in section:
+                with open_dict(section):
+                    del section[leaf]
+    return applicable
+
+
+def _overlaid(hydra: Any) -> list[str]:
+    """The keys that the chosen experiment and the sizes of the mode set, whatever the options are."""
+    keys = []
+    for group in ("experiment", "sizes"):
+        choice = OmegaConf.select(hydra, f"runtime.choices.{group}")
+        folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+        files = [folder / group / f"{choice}.yaml" for folder in folders]
+        for file in (file for file in files if choice is not None and file.is_file()):
+            body = OmegaConf.to_container(OmegaConf.load(file))
+            assert isinstance(body, dict)
+            keys += [key for key, _ in configs.leaves({str(k): v for k, v in body.items()}) if "." in key]
+    return keys
+
+
+def resolved(composed: DictConfig) -> dict[str, Any]:
+    """The config as plain values, every interpolation replaced."""
+    plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+@functools.cache  # once for all the jobs of a sweep
+def defaults() -> dict[str, Any]:
+    """What the command alone composes, without any words behind it."""
+    # Hydra keeps one state for the process, and the job that is under way needs its own back.
+    state = GlobalHydra.instance()
+    job = state.hydra
+    state.clear()
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            return resolved(of_a_run(compose("config")))
+    finally:
+        GlobalHydra.instance().clear()
+        if job is not None:
+            GlobalHydra.instance().initialize(job)
+
+
+def plainly(error: Exception) -> UserError:
+    """Hydra's or OmegaConf's complaint as what, where and remedy."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        options = list(error.options or ())
+        return UserError(
+            f"`{group}` has no option `{option}`{did_you_mean(nearest(option, options))}",
+            where=f"{group}={option}",
+            remedy=f"options: {', '.join(options)}",
+        )
+    cause = error.__cause__
+    full_key = getattr(cause, "full_key", None) or getattr(error, "full_key", None)
+    if full_key and isinstance(error, ConfigCompositionException):
+        remedy = "`python -m tunix_exp --cfg job` shows every key with its value"
+        if full_key.startswith("model.") and full_key in configs.known_keys():
+            remedy += f"; `+{full_key}=…` types a key that model=hf leaves to the folder"
+        return UserError(configs.unknown(full_key), where="the command line", remedy=remedy)
+    text = str(error) if cause is None else f"{error} ({cause})"
+    return UserError(" ".join(text.split()), where="the command line", remedy="--help shows the grammar")

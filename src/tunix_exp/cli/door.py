@@ -1,0 +1,95 @@
+"""What stands before and behind Hydra's runs: refusals that leave nothing behind, and a sweep's last word."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from tunix_exp import config as configs
+from tunix_exp.cli.composing import applicable, plainly, resolved, sweep_of
+from tunix_exp.errors import UserError
+from tunix_exp.evaluation.config import refuse_lacking
+from tunix_exp.evidence.layout import MANIFEST
+from tunix_exp.exits import FAILED, REFUSED, REGRESSED
+
+
+class Door(Callback):
+    """Stands before Hydra makes a directory: a config that is refused leaves nothing behind."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Refuse a wrong config, or a directory in which a run already lies."""
+        try:
+            sweep_of(config)
+            refuse_lacking(configs.validate(resolved(applicable(config)[0])).eval)
+            _refuse_used(Path(config.hydra.run.dir))
+            _refuse_unwritable(Path(config.hydra.run.dir))
+        except UserError as error:
+            # Hydra turns a callback's exceptions into warnings; SystemExit is none.
+            raise SystemExit(refuse(error)) from None
+        except OmegaConfBaseException as error:
+            raise SystemExit(refuse(plainly(error))) from None
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Refuse a sweep directory in which runs already lie."""
+        try:
+            sweep_of(config)
+            sweep = Path(config.hydra.sweep.dir)
+            for used in (sweep, *(sweep.iterdir() if sweep.is_dir() else ())):
+                _refuse_used(used)
+            _refuse_unwritable(sweep)
+        except UserError as error:
+            raise SystemExit(refuse(error)) from None
+        except OmegaConfBaseException as error:
+            raise SystemExit(refuse(plainly(error))) from None
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Say how each job ended and which was best; the sweep fails or regresses when one of them did."""
+        from tunix_exp.cli.sweeping import files_of
+        from tunix_exp.report.sweep import console
+
+        try:
+            summary = files_of(Path(config.hydra.sweep.dir), sweep_of(config)).write(is_last=True)
+        except UserError as error:
+            raise SystemExit(refuse(error)) from None
+        print(console(summary))
+        if summary["n_completed"] < summary["n_jobs"]:
+            raise SystemExit(FAILED)
+        if any(job["is_regressed"] for job in summary["jobs"]):
+            raise SystemExit(REGRESSED)
+
+
+def refuse(error: UserError) -> int:
+    """The exit status of a command that is refused, once the error is told."""
+    print(f"error: {error}", file=sys.stderr)
+    return REFUSED
+
+
+def _refuse_used(directory: Path) -> None:
+    try:
+        is_used = (directory / MANIFEST).exists()
+    except OSError:
+        return  # a path that the system refuses is refused with its reason, below
+    if is_used:
+        raise UserError(
+            f"{directory} already holds a run",
+            where="hydra.run.dir / hydra.sweep.dir",
+            remedy=f"name another directory; to finish that run, `python -m tunix_exp finish {directory}`",
+        )
+
+
+def _refuse_unwritable(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except (OSError, ValueError) as error:  # the latter of a NUL in the path
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UserError(
+            f"the run directory cannot be written: {why}",
+            where=str(directory),
+            remedy="name another place with hydra.run.dir=… (sweeps: hydra.sweep.dir=…)",
+        ) from None
