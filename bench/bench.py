@@ -243,20 +243,24 @@ class Step:
         # Only now: importing JAX reads the environment.
         import jax
 
-        from tunix_exp.device.mesh import make_mesh
+        from tunix_exp.device.check import check
         from tunix_exp.models import kernels, lora, weights
         from tunix_exp.models.digest import parameter_count
+        from tunix_exp.models.loss_chunk import LossChunk
         from tunix_exp.objectives import registry
         from tunix_exp.objectives.objective import Held
+        from tunix_exp.stages.plan.loss_chunk import chosen_chunk
         from tunix_exp.training import optim
         from tunix_exp.training.footprint import Setting, footprint
         from tunix_exp.training.step import compile_step, placed_state, step_scalars
 
-        mesh = make_mesh(config.device, jax.devices())
+        device = check(config.device, preflight=False)
+        mesh = device.mesh
+        assert isinstance(mesh, jax.sharding.Mesh)
         structure, objective = optim.structure(config.optim), registry.objective(config.objective)
-        self.by_width, loading = {}, None
-        for width in widths:
-            setting = Setting(
+
+        def setting_of(width: int, loss_chunk: LossChunk) -> Setting:
+            return Setting(
                 model=config.model,
                 adapter=config.adapter,
                 optim=config.optim,
@@ -266,14 +270,20 @@ class Step:
                     config.device.attention,
                     config.model,
                     platform=config.device.platform,
-                    device_kind=jax.devices()[0].device_kind,
+                    device_kind=device.device_kind,
                     compute_dtype=config.device.compute_dtype,
                     max_tokens=width,
                 ).kernel,
                 objective=objective,
                 batch_size=config.training.batch_size,
                 max_tokens=width,
+                loss_chunk=loss_chunk,
             )
+
+        chunk = chosen_chunk(setting_of(max(widths), LossChunk.of_cpu(config.model.vocab_size)), device).chunk
+        self.by_width, loading = {}, None
+        for width in widths:
+            setting = setting_of(width, chunk)
             graphdef, arguments = setting.arguments
             if loading is None:
                 loading = weights.begin(

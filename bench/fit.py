@@ -13,6 +13,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -96,11 +97,13 @@ def _setting(config: RunConfig) -> tuple[Any, Any]:
     # Only now: importing JAX reads the environment.
     from tunix_exp.device.check import check
     from tunix_exp.models.kernels import choose
+    from tunix_exp.models.loss_chunk import LossChunk
     from tunix_exp.objectives import registry
+    from tunix_exp.stages.plan.loss_chunk import chosen_chunk
     from tunix_exp.training.footprint import Setting
 
     device = check(config.device, preflight=True)
-    return device, Setting(
+    fewest = Setting(
         config.model,
         config.adapter,
         config.optim,
@@ -117,7 +120,9 @@ def _setting(config: RunConfig) -> tuple[Any, Any]:
         registry.objective(config.objective),
         config.training.batch_size,
         config.data.max_tokens,
+        LossChunk.of_cpu(config.model.vocab_size),
     )
+    return device, replace(fewest, loss_chunk=chosen_chunk(fewest, device).chunk)
 
 
 def _planned(point: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tunix_exp.device.plan import GIB
 from tunix_exp.evaluation.footprint import Setting, footprint
 from tunix_exp.evidence.verify import verify
 from tunix_exp.models.adapter import NoAdapterConfig
+from tunix_exp.models.loss_chunk import LossChunk
 from tunix_exp.models.sharding import AXES
 from tunix_exp.training.compiles import CompileCount
 
@@ -119,7 +120,7 @@ def test_the_programs_of_the_plan_are_those_that_answer(tmp_path, monkeypatch):
 def test_what_the_harness_will_ask_is_not_known_so_that_the_weights_alone_are_planned():
     device = DeviceConfig.model_validate(composed("device=cpu")["device"])
     mesh = jax.make_mesh((1, 1, 1), AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3)
-    setting = Setting(toy_config(), NoAdapterConfig(name="none"), device, mesh, asked=None)
+    setting = Setting(toy_config(), NoAdapterConfig(name="none"), device, mesh, None, LossChunk.of_cpu(31))
     parts = footprint(setting)
     assert parts.parameters == 4 * sum(leaf.size for leaf in jax.tree.leaves(setting.evaluated[1]))
     assert (parts.total, setting.compiled()) == (parts.parameters + parts.compute_weights, {})

@@ -20,6 +20,9 @@ def test_without_the_compiler_the_plan_alone_is_made_and_the_run_completes(tmp_p
     assert "uv sync --extra tpu" in plan["not_compiled"]
     assert plan["fits"]
     assert plan["planned"]["optimizer_state_bytes"] > plan["planned"]["parameters_bytes"]
+    # Eight chips share the tiny table: few tokens of each hide its traffic.
+    assert plan["loss_chunk"]["words"] is None
+    assert plan["loss_chunk"]["reason"] == "the traffic of the table is hidden at 241 FLOPs a byte"
     assert verify(tmp_path / "run") == []
     log = (tmp_path / "run" / "training_log.txt").read_text()
     assert "optimizer state" in log

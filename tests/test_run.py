@@ -21,10 +21,14 @@ from tests.running import TOY, bits, read_json, read_jsonl, run, run_toy
 from tunix_exp import cli
 from tunix_exp.evidence.verify import verify
 from tunix_exp.hub import snapshot
+from tunix_exp.models import loss_chunk
+from tunix_exp.models.chunks import Chunks
 from tunix_exp.models.kernels import Choice
 from tunix_exp.models.layers import decoder
+from tunix_exp.models.loss_chunk import LossChunk
 from tunix_exp.report.page.run import run_page
 from tunix_exp.stages.plan import attention
+from tunix_exp.stages.plan import step as plan_of_step
 from tunix_exp.training.compiles import CompileCount
 
 
@@ -323,3 +327,21 @@ def test_the_kernel_that_was_chosen_is_the_one_that_training_attends_by(tmp_path
     assert run(tmp_path / "run", "eval=none", *size, *words) == 0
     assert set(asked) == {"splash"}
     assert read_json(tmp_path / "run" / "plan.json")["attention"]["kernel"] == "splash"
+
+
+def test_the_chunk_that_was_chosen_is_that_of_the_step_and_of_the_held_out_losses(tmp_path, monkeypatch):
+    # a CPU's is a CPU's: another is chosen, and what makes the logits says what it was asked for
+    asked, chunks_of = [], Chunks.of
+
+    def recording(*arrays):
+        asked.append(arrays[-1])
+        return chunks_of(*arrays)
+
+    monkeypatch.setattr(Chunks, "of", recording)
+    monkeypatch.setattr(plan_of_step, "chosen_chunk", lambda *_: loss_chunk.Choice(LossChunk(7, None), "so"))
+    assert run_toy(tmp_path / "run", "model.mlp_width=36") == 0
+    # the step, and the losses of base and trained model, which are one program
+    assert asked == [7, 7]
+    chosen = {"tokens": 7, "words": None, "reason": "so"}
+    assert read_json(tmp_path / "run" / "plan.json")["loss_chunk"] == chosen
+    assert "loss chunk: 7 tokens (so)" in (tmp_path / "run" / "training_log.txt").read_text()

@@ -83,7 +83,7 @@ def _compute(
         started_at_s=datetime.fromisoformat(evidence.manifest.started_at).timestamp(),
     )
     with stages("weights"):
-        loaded = load(config, planned.weights, evidence)
+        loaded = load(config, planned, evidence)
         if origin is not None:
             keep_origin(origin, loaded, evidence)
         if parent is not None:

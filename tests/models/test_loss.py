@@ -4,7 +4,6 @@ import pytest
 from flax import nnx
 
 from tests.closeness import assert_close
-from tunix_exp.models import nll
 from tunix_exp.models.layers.embedding import Embedding, Unembedding
 from tunix_exp.models.loss import (
     continuation_scores,
@@ -16,6 +15,7 @@ from tunix_exp.models.loss import (
     summed_and_rows_nll,
     summed_nll,
 )
+from tunix_exp.models.loss_chunk import LossChunk
 
 B, T, D, V = 2, 10, 4, 37
 
@@ -23,11 +23,12 @@ B, T, D, V = 2, 10, 4, 37
 class Ends(nnx.Module):
     """A model without blocks: a tied table and, as in Gemma 2, a soft cap."""
 
-    def __init__(self, soft_cap: float | None) -> None:
+    def __init__(self, soft_cap: float | None, logits: int = 2**25, words: int | None = V) -> None:
         self.table = Embedding(V, D, std=1.0, param_dtype=jnp.float32, compute_dtype=jnp.float32)
         self.table.embedding[...] = jax.random.normal(jax.random.key(0), (V, D))
         self.unembedding = Unembedding(jnp.dtype("float32"), soft_cap)
         self.vocab_size = V
+        self.loss_chunk = LossChunk(logits // V, words)
 
     def embed(self, tokens_BT, positions_BT):
         x_BTD, table_VD = self.table.read(tokens_BT)
@@ -63,10 +64,11 @@ LIMITS = [10**9, B * T * V // 2, 6 * V, 3 * V, 1]
 
 
 @pytest.mark.parametrize("soft_cap", [None, 3.0])
-@pytest.mark.parametrize(("chunk_logits", "words_at_once"), [*((limit, V) for limit in LIMITS), (6 * V, 10)])
-def test_values_and_gradients_are_those_of_the_definition(soft_cap, chunk_logits, words_at_once, monkeypatch):
-    monkeypatch.setattr(nll, "_WORDS_AT_ONCE", words_at_once)
-    graphdef, params = nnx.split(Ends(soft_cap))
+@pytest.mark.parametrize(
+    ("chunk_logits", "words"), [*((limit, V) for limit in LIMITS), (6 * V, 10), (6 * V, None)]
+)
+def test_values_and_gradients_are_those_of_the_definition(soft_cap, chunk_logits, words):
+    graphdef, params = nnx.split(Ends(soft_cap, chunk_logits, words))
 
     def expected(params):
         nll_B = by_hand(nnx.merge(graphdef, params), *batch())
@@ -74,10 +76,10 @@ def test_values_and_gradients_are_those_of_the_definition(soft_cap, chunk_logits
 
     def chunked(params):
         model = nnx.merge(graphdef, params)
-        return summed_nll(model, *batch(), 0.5, chunk_logits=chunk_logits)
+        return summed_nll(model, *batch(), 0.5)
 
     (_, expected_B), wanted = jax.value_and_grad(expected, has_aux=True)(params)
-    nll_B, _ = response_nll(nnx.merge(graphdef, params), *batch(), chunk_logits=chunk_logits)
+    nll_B, _ = response_nll(nnx.merge(graphdef, params), *batch())
     total, gradients = jax.jit(jax.value_and_grad(chunked))(params)
     found, half = (nll_B, total, chunked(params)), 0.5 * expected_B.sum()
     assert_close(found, (expected_B, half, half), roundings=D + V + T)
@@ -87,7 +89,7 @@ def test_values_and_gradients_are_those_of_the_definition(soft_cap, chunk_logits
 @pytest.mark.parametrize("chunk_logits", LIMITS)
 @pytest.mark.parametrize("is_frozen", [False, True])
 def test_any_function_of_each_token_s_likelihood_has_the_gradients_of_the_definition(chunk_logits, is_frozen):
-    graphdef, params = nnx.split(Ends(3.0))
+    graphdef, params = nnx.split(Ends(3.0, chunk_logits))
     tokens_BT, segment_ids_BT, loss_mask_BT = batch()
 
     def unlikelihood(nll_BT):
@@ -106,7 +108,7 @@ def test_any_function_of_each_token_s_likelihood_has_the_gradients_of_the_defini
         model = nnx.merge(graphdef, params)
         shifted = model.decode
         model.decode = lambda x_BTD, *others: shifted(x_BTD + shift, *others)
-        return unlikelihood(each_nll(model, *batch(), chunk_logits=chunk_logits))
+        return unlikelihood(each_nll(model, *batch()))
 
     by = (1,) if is_frozen else (0, 1)
     wanted = jax.jit(jax.value_and_grad(expected, argnums=by))(params, jnp.float32(0))
@@ -116,19 +118,19 @@ def test_any_function_of_each_token_s_likelihood_has_the_gradients_of_the_defini
 
 @pytest.mark.parametrize("chunk_logits", [2**25, 4 * V])
 def test_the_losses_of_the_rows_come_beside_the_sum_and_change_nothing_of_it(chunk_logits):
-    model = Ends(None)
+    model = Ends(None, chunk_logits)
     graphdef, params = nnx.split(model)
 
     def alone(params):
-        return summed_nll(nnx.merge(graphdef, params), *batch(), 0.25, chunk_logits=chunk_logits)
+        return summed_nll(nnx.merge(graphdef, params), *batch(), 0.25)
 
     def beside(params):
-        return summed_and_rows_nll(nnx.merge(graphdef, params), *batch(), 0.25, chunk_logits=chunk_logits)
+        return summed_and_rows_nll(nnx.merge(graphdef, params), *batch(), 0.25)
 
     loss, gradients = jax.value_and_grad(alone)(params)
     (total, nll_B), same = jax.value_and_grad(beside, has_aux=True)(params)
     assert jax.tree.map(bytes, (total, same)) == jax.tree.map(bytes, (loss, gradients))
-    assert_close(nll_B, response_nll(model, *batch(), chunk_logits=chunk_logits)[0], roundings=T)
+    assert_close(nll_B, response_nll(model, *batch())[0], roundings=T)
     assert_close(total, 0.25 * nll_B.sum(), roundings=T)
     # Not a function of the parameters for whoever differentiates it.
     _, of_rows = jax.value_and_grad(lambda params: beside(params)[1].sum())(params)
@@ -137,12 +139,12 @@ def test_the_losses_of_the_rows_come_beside_the_sum_and_change_nothing_of_it(chu
 
 @pytest.mark.parametrize("chunk_logits", LIMITS)
 def test_a_batch_in_which_nothing_counts_has_no_loss_and_no_gradient(chunk_logits):
-    graphdef, params = nnx.split(Ends(None))
+    graphdef, params = nnx.split(Ends(None, chunk_logits))
     tokens_BT, segment_ids_BT, loss_mask_BT = batch()
 
     def loss(params):
         model = nnx.merge(graphdef, params)
-        return summed_nll(model, tokens_BT, segment_ids_BT, loss_mask_BT & False, chunk_logits=chunk_logits)
+        return summed_nll(model, tokens_BT, segment_ids_BT, loss_mask_BT & False)
 
     total, gradients = jax.value_and_grad(loss)(params)
     assert total == 0
@@ -189,15 +191,14 @@ def largest(jaxpr):
 
 
 def test_no_more_logits_than_a_chunk_s_exist_forward_or_backward():
-    graphdef, params = nnx.split(Ends(3.0))
     tokens_BT, segment_ids_BT = jnp.ones((B, 64), jnp.int32), jnp.ones((B, 64), jnp.int32)
 
     def program(chunk_logits):
+        graphdef, params = nnx.split(Ends(3.0, chunk_logits))
+
         def loss(params):
             model = nnx.merge(graphdef, params)
-            return summed_nll(
-                model, tokens_BT, segment_ids_BT, segment_ids_BT == 1, chunk_logits=chunk_logits
-            )
+            return summed_nll(model, tokens_BT, segment_ids_BT, segment_ids_BT == 1)
 
         return jax.make_jaxpr(jax.value_and_grad(loss))(params).jaxpr
 
@@ -212,7 +213,7 @@ def test_positions_begin_anew_in_every_segment():
 
 @pytest.mark.parametrize("chunk_logits", [2**25, 3 * V])
 def test_continuations_have_the_loss_of_their_tokens_and_are_greedy_where_each_is_the_best(chunk_logits):
-    model = Ends(soft_cap=None)
+    model = Ends(None, chunk_logits)
     tokens_BT, segment_ids_BT, _ = batch()
     target_BT = jnp.pad(tokens_BT[:, 1:], ((0, 0), (0, 1)))
     counted_BT = jnp.zeros((B, T), bool).at[:, 2:5].set(True)
@@ -223,16 +224,14 @@ def test_continuations_have_the_loss_of_their_tokens_and_are_greedy_where_each_i
         (target_BT, [False, False]),
         (target_BT.at[1, 2:5].set(best_BT[1, 2:5]), [False, True]),
     ):
-        nll_B, is_greedy_B = continuation_scores(
-            model, tokens_BT, segment_ids_BT, target, counted_BT, chunk_logits=chunk_logits
-        )
+        nll_B, is_greedy_B = continuation_scores(model, tokens_BT, segment_ids_BT, target, counted_BT)
         assert is_greedy_B.tolist() == greedy
     # the first row's targets are the tokens that follow, as training has them
     expected_B, _ = response_nll(model, tokens_BT, segment_ids_BT, mask_BT)
     assert_close(nll_B[0], expected_B[0], roundings=D + V + T)
     one_wrong = target_BT.at[1, 2:5].set(best_BT[1, 2:5]).at[1, 4].add(1)
     arguments = (model, tokens_BT, segment_ids_BT, one_wrong, counted_BT)
-    assert continuation_scores(*arguments, chunk_logits=chunk_logits)[1].tolist() == [False, False]
+    assert continuation_scores(*arguments)[1].tolist() == [False, False]
 
 
 def test_the_best_is_the_first_of_equals():

@@ -13,6 +13,7 @@ from tunix_exp.config import validate
 from tunix_exp.device.mesh import make_mesh, mesh_shape
 from tunix_exp.device.plan import GIB, compiled_figures
 from tunix_exp.device.topology import compile_only_devices, device_count
+from tunix_exp.models.loss_chunk import LossChunk
 from tunix_exp.objectives import registry
 from tunix_exp.training import optim
 from tunix_exp.training.config import AdafactorConfig
@@ -44,6 +45,7 @@ def setting(*words, mesh=None, attention="einsum"):
         registry.objective(config.objective),
         config.training.batch_size,
         config.data.max_tokens,
+        LossChunk.of_cpu(config.model.vocab_size),
     )
 
 

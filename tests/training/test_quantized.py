@@ -17,6 +17,7 @@ from tunix_exp.device.mesh import make_mesh
 from tunix_exp.models import lora
 from tunix_exp.models.architecture import build
 from tunix_exp.models.loss import response_nll
+from tunix_exp.models.loss_chunk import LossChunk
 from tunix_exp.models.quantize import Quantizer
 from tunix_exp.objectives import registry
 from tunix_exp.objectives.objective import Held
@@ -128,7 +129,7 @@ def compiled_setting(kind, loop, remat):
     mesh, objective = make_mesh(config.device, jax.devices()[:1]), registry.objective(config.objective)
     return mesh, Setting(
         config.model, config.adapter, config.optim, config.device, mesh, "einsum", objective,
-        config.training.batch_size, config.data.max_tokens,
+        config.training.batch_size, config.data.max_tokens, LossChunk.of_cpu(config.model.vocab_size),
     )  # fmt: skip
 
 

@@ -10,13 +10,12 @@ from flax import nnx
 from tests.closeness import assert_close, model_roundings
 from tests.models.lora_toys import lora_config
 from tests.training.toy import ADAMW, LION, MODEL, SFT, batch, toy
-from tunix_exp.models import lora, nll, sharding
+from tunix_exp.models import lora, sharding
 from tunix_exp.models.adapter import NoAdapterConfig
 from tunix_exp.models.architecture import build
 from tunix_exp.models.digest import parameter_count, weight_hash
-from tunix_exp.models.loss import summed_nll
+from tunix_exp.models.loss_chunk import LossChunk
 from tunix_exp.objectives.objective import Held, Summed
-from tunix_exp.objectives.sft import loss as sft_loss
 from tunix_exp.objectives.sft.batch import BatchArrays
 from tunix_exp.training import optim, step
 from tunix_exp.training.step import init_state, make_step, step_scalars
@@ -125,9 +124,10 @@ def test_scanned_and_unrolled_layers_train_alike():
     assert_close((scanned.loss, scanned.grad_norm), (unrolled.loss, unrolled.grad_norm), roundings=STEP)
 
 
-def begun(adapter=LORA, rule=ADAMW, model=MODEL):
+def begun(adapter=LORA, rule=ADAMW, model=MODEL, loss_chunk=None):
     """Graph, state and frozen parameters of a model beside which an adapter is trained."""
     made = build(model, param_dtype="float32", compute_dtype="float32", seed=0)
+    made.loss_chunk = made.loss_chunk if loss_chunk is None else loss_chunk
     graphdef, trained, frozen = lora.split(lora.attach(made, adapter, family="gpt2", seed=1))
     return graphdef, init_state(optim.structure(rule), trained, "float32"), frozen
 
@@ -171,11 +171,9 @@ def test_no_product_makes_the_gradient_of_a_frozen_weight():
     assert not products(LORA) & weights
 
 
-def carried(adapter, monkeypatch):
+def carried(adapter):
     """How many arrays of the table's shape the loops of a step carry: over chunks, and the words of each."""
-    monkeypatch.setattr(nll, "_WORDS_AT_ONCE", 8)
-    monkeypatch.setattr(sft_loss, "summed_nll", partial(summed_nll, chunk_logits=5 * MODEL.vocab_size))
-    graphdef, state, frozen = begun(adapter)
+    graphdef, state, frozen = begun(adapter, loss_chunk=LossChunk(5, 8))
     in_chunks = jax.jit(partial(step._step, graphdef, optim.structure(ADAMW), SFT.loss))
     program = in_chunks.lower(state, batch(0), optim.scalars(ADAMW, total_steps=10), Held(frozen)).compile()
     loops = re.findall(r"= \((.*?)\) while\(", program.as_text())
@@ -183,10 +181,10 @@ def carried(adapter, monkeypatch):
     return max(loop.count(f"f32[{MODEL.vocab_size},{MODEL.width}]") for loop in loops)
 
 
-def test_the_chunks_of_a_loss_carry_no_gradient_of_a_frozen_table(monkeypatch):
+def test_the_chunks_of_a_loss_carry_no_gradient_of_a_frozen_table():
     # the table itself, which each chunk reads
-    assert carried(LORA, monkeypatch) == 1
-    assert carried(NoAdapterConfig(name="none"), monkeypatch) == 2
+    assert carried(LORA) == 1
+    assert carried(NoAdapterConfig(name="none")) == 2
 
 
 @pytest.mark.parametrize(

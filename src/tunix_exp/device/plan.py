@@ -174,6 +174,7 @@ class Plan:
     parts: Parts | EvaluationParts
     work: Work | None
     attention: dict[str, str]  # the kernel, and why this one
+    loss_chunk: dict[str, int | str | None]  # tokens of a shard that have logits at a time, and why so many
     speed: Speed | None
     evaluation: dict[str, int] | None
     step: Compiled | None = None
@@ -233,6 +234,7 @@ class Plan:
             if self.work is None
             else asdict(self.work) | {"peak_flops_per_s": peak, "roofline_s": seconds, "bound": bound},
             "attention": self.attention,
+            "loss_chunk": self.loss_chunk,
             "evaluation": self.evaluation,
             "fits": self.fits,
         }

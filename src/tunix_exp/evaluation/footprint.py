@@ -25,7 +25,7 @@ from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.digest import number_count
 from tunix_exp.models.families.registry import family_of
 from tunix_exp.models.layers.decoder import Decoder
-from tunix_exp.models.nll import CHUNK_LOGITS
+from tunix_exp.models.loss_chunk import LossChunk
 from tunix_exp.models.paths import is_stacked, path_of
 from tunix_exp.models.quantize import quantized_shapes
 
@@ -49,6 +49,7 @@ class Setting:
     device: DeviceConfig
     mesh: Mesh
     asked: Asked | None
+    loss_chunk: LossChunk
 
     @cached_property
     def loaded(self) -> Decoder:
@@ -58,6 +59,7 @@ class Setting:
             param_dtype=base_dtype(self.model, self.adapter, self.device.param_dtype),
             compute_dtype=self.device.compute_dtype,
         )
+        model.loss_chunk = self.loss_chunk
         model = quantized_shapes(model, self.model)
         return lora.attached_shapes(model, self.adapter, family=self.model.family)
 
@@ -118,7 +120,7 @@ def footprint(setting: Setting) -> EvaluationParts:
         at_work = max(3 * config.mlp_width * compute_bytes, 4 * family.dimensions(config).recurrence)
         return rows * (logits + tokens * (at_work + 4 * config.width * compute_bytes))
 
-    chunk = chunk_size(heldout_rows * asked.heldout_tokens, CHUNK_LOGITS // config.vocab_size)
+    chunk = chunk_size(heldout_rows * asked.heldout_tokens, setting.loss_chunk.tokens)
     return replace(
         parts,
         cache=answer_rows * family.cache_bytes(config, slots, compute_bytes),

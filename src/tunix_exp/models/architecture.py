@@ -19,6 +19,7 @@ from tunix_exp.models.layers.decoder import Decoder
 from tunix_exp.models.layers.dense import Begin
 from tunix_exp.models.layers.embedding import Unembedding
 from tunix_exp.models.layers.stack import LayerLoop
+from tunix_exp.models.loss_chunk import LossChunk
 from tunix_exp.models.paths import is_stacked, layer_paths, path_of
 from tunix_exp.models.quantize import Codes, no_codes
 from tunix_exp.models.sharding import shardings
@@ -38,6 +39,7 @@ class LanguageModel(Protocol):
     windows: tuple[int, ...]
     attention_soft_cap: float | None
     attention_kernel: Kernel
+    loss_chunk: LossChunk
 
     def hidden(
         self,

@@ -1,6 +1,7 @@
 """Cross-entropy of a causal language model on the tokens that it is to learn.
 
-Training and held-out evaluation both stand on these few lines. S, N and K are the axes of `chunks`.
+Training and held-out evaluation both stand on these few lines; the logits are made `model.loss_chunk` at a
+time. S, N and K are the axes of `chunks`.
 """
 
 from typing import Any
@@ -11,7 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.chunks import Chunks
-from tunix_exp.models.nll import CHUNK_LOGITS, each_of_nll, soft_max, token_nll, weighted_nll
+from tunix_exp.models.nll import each_of_nll, token_nll, weighted_nll
+from tunix_exp.models.soft_max import soft_max
 
 
 def positions_of(segment_ids_BT: Int[Array, "B T"]) -> Int[Array, "B T"]:
@@ -27,8 +29,6 @@ def response_nll(
     tokens_BT: Int[Array, "B T"],
     segment_ids_BT: Int[Array, "B T"],
     loss_mask_BT: Bool[Array, "B T"],
-    *,
-    chunk_logits: int = CHUNK_LOGITS,
 ) -> tuple[Float[Array, " B"], Int[Array, " B"]]:
     """The summed negative log-likelihood (nats) of each row's marked tokens, and how many there are.
 
@@ -36,7 +36,7 @@ def response_nll(
     differentiated: `summed_nll` is.
     """
     x_BTD, table_VD, target_BT, counted_BT = _predictions(model, tokens_BT, segment_ids_BT, loss_mask_BT)
-    nll_BT = token_nll(model.unembedding, table_VD, x_BTD, target_BT, counted_BT, chunk_logits=chunk_logits)
+    nll_BT = token_nll(model.unembedding, model.loss_chunk, table_VD, x_BTD, target_BT, counted_BT)
     return jnp.sum(nll_BT, axis=1), jnp.sum(counted_BT, axis=1)
 
 
@@ -46,13 +46,13 @@ def summed_nll(
     segment_ids_BT: Int[Array, "B T"],
     loss_mask_BT: Bool[Array, "B T"],
     scale: Float[Array, ""] | float = 1.0,
-    *,
-    chunk_logits: int = CHUNK_LOGITS,
 ) -> Float[Array, ""]:
     """The negative log-likelihood (nats) of all marked tokens times `scale`, to be differentiated."""
     x_BTD, table_VD, target_BT, counted_BT = _predictions(model, tokens_BT, segment_ids_BT, loss_mask_BT)
     weight_BT = counted_BT * jnp.float32(scale)
-    found: Any = weighted_nll(model.unembedding, chunk_logits, False, table_VD, x_BTD, target_BT, weight_BT)
+    found: Any = weighted_nll(
+        model.unembedding, model.loss_chunk, False, table_VD, x_BTD, target_BT, weight_BT
+    )
     return found[0]
 
 
@@ -62,8 +62,6 @@ def summed_and_rows_nll(
     segment_ids_BT: Int[Array, "B T"],
     loss_mask_BT: Bool[Array, "B T"],
     scale: Float[Array, ""] | float = 1.0,
-    *,
-    chunk_logits: int = CHUNK_LOGITS,
 ) -> tuple[Float[Array, ""], Float[Array, " B"]]:
     """As `summed_nll`, and unscaled the negative log-likelihood (nats) of each row's marked tokens.
 
@@ -71,7 +69,9 @@ def summed_and_rows_nll(
     """
     x_BTD, table_VD, target_BT, counted_BT = _predictions(model, tokens_BT, segment_ids_BT, loss_mask_BT)
     weight_BT = counted_BT * jnp.float32(scale)
-    found: Any = weighted_nll(model.unembedding, chunk_logits, True, table_VD, x_BTD, target_BT, weight_BT)
+    found: Any = weighted_nll(
+        model.unembedding, model.loss_chunk, True, table_VD, x_BTD, target_BT, weight_BT
+    )
     total, (nll_BT,) = found
     return total, jnp.sum(jax.lax.stop_gradient(nll_BT), axis=1)
 
@@ -81,15 +81,13 @@ def each_nll(
     tokens_BT: Int[Array, "B T"],
     segment_ids_BT: Int[Array, "B T"],
     loss_mask_BT: Bool[Array, "B T"],
-    *,
-    chunk_logits: int = CHUNK_LOGITS,
 ) -> Float[Array, "B T"]:
     """The negative log-likelihood (nats) of every marked token at its own place and 0 elsewhere.
 
     To be differentiated, for losses that are no weighted sum of it; for that the logits are computed again.
     """
     x_BTD, table_VD, target_BT, counted_BT = _predictions(model, tokens_BT, segment_ids_BT, loss_mask_BT)
-    nll_BT: Array = each_of_nll(model.unembedding, chunk_logits, table_VD, x_BTD, target_BT, counted_BT)
+    nll_BT: Array = each_of_nll(model.unembedding, model.loss_chunk, table_VD, x_BTD, target_BT, counted_BT)
     return jnp.pad(nll_BT[:, :-1], ((0, 0), (1, 0)))
 
 
@@ -104,8 +102,6 @@ def continuation_scores(
     segment_ids_BT: Int[Array, "B T"],
     target_BT: Int[Array, "B T"],
     counted_BT: Bool[Array, "B T"],
-    *,
-    chunk_logits: int = CHUNK_LOGITS,
 ) -> tuple[Float[Array, " B"], Bool[Array, " B"]]:
     """The summed negative log-likelihood (nats) of each row's counted targets, and whether each of them is
     the first of the best.
@@ -115,7 +111,7 @@ def continuation_scores(
     positions_BT = positions_of(segment_ids_BT)
     x_BTD, table_VD = model.embed(tokens_BT, positions_BT)
     x_BTD, _ = model.decode(x_BTD, positions_BT, segment_ids_BT)
-    chunks = Chunks.of(x_BTD, target_BT, counted_BT, chunk_logits // table_VD.shape[0])
+    chunks = Chunks.of(x_BTD, target_BT, counted_BT, model.loss_chunk.tokens)
 
     def piece(index: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         nll_SN, is_best_SN = carry

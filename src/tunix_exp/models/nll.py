@@ -5,7 +5,7 @@ S, N and K are the axes of `chunks`; R are words of the vocabulary, some at a ti
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,26 +15,21 @@ from jaxtyping import Array, Bool, Float, Int
 from tunix_exp.models.chunks import Chunks
 from tunix_exp.models.layers.dense import tall_product
 from tunix_exp.models.layers.embedding import Unembedding
+from tunix_exp.models.loss_chunk import LossChunk
 from tunix_exp.models.sharding import is_whole
-
-# At most so many logits exist at a time for each shard of rows: 128 MiB of float32. Of 256,000 words
-# that is 131 tokens, over whose arithmetic the time to read the table, and to add to its gradient, is hidden.
-CHUNK_LOGITS = 2**25
-# Of those, that many words' become gradients at a time.
-_WORDS_AT_ONCE = 2**12
+from tunix_exp.models.soft_max import is_target, soft_max
 
 
 def token_nll(
     unembedding: Unembedding,
+    chunk: LossChunk,
     table_VD: Float[Array, "V D"],
     x_BTD: Float[Array, "B T D"],
     target_BT: Int[Array, "B T"],
     counted_BT: Bool[Array, "B T"],
-    *,
-    chunk_logits: int = CHUNK_LOGITS,
 ) -> Float[Array, "B T"]:
     """The negative log-likelihood (nats) of each target that counts, and 0 for the others."""
-    chunks = Chunks.of(x_BTD, target_BT, counted_BT, chunk_logits // table_VD.shape[0])
+    chunks = Chunks.of(x_BTD, target_BT, counted_BT, chunk.tokens)
 
     def piece(index: Array, nll_SN: Array) -> Array:
         x_KD, target_K, counted_K = chunks[index]
@@ -48,7 +43,7 @@ def token_nll(
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def weighted_nll(
     unembedding: Unembedding,
-    chunk_logits: int,
+    chunk: LossChunk,
     is_kept: bool,
     table_VD: Array,
     x_BTD: Array,
@@ -58,13 +53,13 @@ def weighted_nll(
     """The sum of the targets' negative log-likelihoods, each times its weight; where `is_kept`, also each of
     those that weigh, [B, T], of which nothing is a function of the parameters.
     """
-    nll_BT = token_nll(unembedding, table_VD, x_BTD, target_BT, weight_BT != 0, chunk_logits=chunk_logits)
+    nll_BT = token_nll(unembedding, chunk, table_VD, x_BTD, target_BT, weight_BT != 0)
     return jnp.sum(nll_BT * weight_BT), (nll_BT,) if is_kept else ()
 
 
 def _weighted_fwd(
     unembedding: Unembedding,
-    chunk_logits: int,
+    chunk: LossChunk,
     is_kept: bool,
     table: CustomVJPPrimal,
     x: CustomVJPPrimal,
@@ -74,14 +69,14 @@ def _weighted_fwd(
     """The sum and its gradients, in one pass: so no chunk's logits are computed a second time."""
     given = (part.value for part in (table, x, target, weight))
     total, each, gradients = _gradients(
-        unembedding, chunk_logits, *given, is_trained=table.perturbed, is_kept=is_kept
+        unembedding, chunk, *given, is_trained=table.perturbed, is_kept=is_kept
     )
     return (total, each), gradients
 
 
 def _gradients(
     unembedding: Unembedding,
-    chunk_logits: int,
+    chunk: LossChunk,
     table_VD: Array,
     x_BTD: Array,
     target_BT: Array,
@@ -95,7 +90,7 @@ def _gradients(
 
     That of a frozen table is not among them: it is a third of the products, and as large as the table.
     """
-    chunks = Chunks.of(x_BTD, target_BT, weight_BT, chunk_logits // table_VD.shape[0])
+    chunks = Chunks.of(x_BTD, target_BT, weight_BT, chunk.tokens)
     dtype = unembedding.compute_dtype
 
     def piece(index: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -114,9 +109,9 @@ def _gradients(
             raw_KV, *dtable_VD = carry
             raw_KR = jax.lax.dynamic_slice_in_dim(raw_KV, first, rows, axis=1)
             logits_KR, uncapped = jax.vjp(unembedding.capped, raw_KR)
-            is_target_KR = _is_target(target_K - first, raw_KR)
+            at_KR = is_target(target_K - first, raw_KR)
             exp_KR = jnp.exp(logits_KR - soft.largest_K1)
-            d_KR = uncapped(jnp.where(is_target_KR, at_target_K1, exp_KR))[0].astype(dtype)
+            d_KR = uncapped(jnp.where(at_KR, at_target_K1, exp_KR))[0].astype(dtype)
             raw_KV = jax.lax.dynamic_update_slice_in_dim(raw_KV, d_KR.astype(raw_KV.dtype), first, axis=1)
             if not is_trained:
                 return (raw_KV,)
@@ -125,7 +120,8 @@ def _gradients(
             return raw_KV, jax.lax.dynamic_update_slice_in_dim(dtable_VD[0], now_RD, first, axis=0)
 
         # Where one chunk takes all, parts gain nothing: XLA writes the product down as the table's gradient.
-        parts = table_VD.shape[0] // _WORDS_AT_ONCE if chunks.order_SN is not None and is_whole() else 1
+        is_apart = chunks.order_SN is not None and is_whole()
+        parts = table_VD.shape[0] // chunk.words if chunk.words is not None and is_apart else 1
         d_KV, *dtable_VD = _in_parts(in_place, (raw_KV, *dtable_VD), max(parts, 1))
         dx_KD = jnp.einsum("kv,vd->kd", d_KV.astype(dtype), table_VD.astype(dtype)) * factor_K1
         return (
@@ -145,7 +141,7 @@ def _gradients(
 
 def _weighted_bwd(
     unembedding: Unembedding,
-    chunk_logits: int,
+    chunk: LossChunk,
     is_kept: bool,
     gradients: tuple[Array | None, Array],
     cotangents: tuple[Array, tuple[Array, ...]],
@@ -161,19 +157,19 @@ weighted_nll.defvjp(_weighted_fwd, _weighted_bwd, symbolic_zeros=True)
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def each_of_nll(
     unembedding: Unembedding,
-    chunk_logits: int,
+    chunk: LossChunk,
     table_VD: Array,
     x_BTD: Array,
     target_BT: Array,
     counted_BT: Array,
 ) -> Array:
     """The negative log-likelihood of each target that counts."""
-    return token_nll(unembedding, table_VD, x_BTD, target_BT, counted_BT, chunk_logits=chunk_logits)
+    return token_nll(unembedding, chunk, table_VD, x_BTD, target_BT, counted_BT)
 
 
 def _each_fwd(
     unembedding: Unembedding,
-    chunk_logits: int,
+    chunk: LossChunk,
     table: CustomVJPPrimal,
     x: CustomVJPPrimal,
     target: CustomVJPPrimal,
@@ -182,16 +178,16 @@ def _each_fwd(
     given = tuple(part.value for part in (table, x, target, counted))
     # A tuple with or without something in it: a truth value would be traced.
     trained = given[:1] if table.perturbed else ()
-    return each_of_nll(unembedding, chunk_logits, *given), (trained, *given)
+    return each_of_nll(unembedding, chunk, *given), (trained, *given)
 
 
 def _each_bwd(
-    unembedding: Unembedding, chunk_logits: int, given: tuple[Any, ...], cotangent_BT: Array
+    unembedding: Unembedding, chunk: LossChunk, given: tuple[Any, ...], cotangent_BT: Array
 ) -> tuple[Array | None, Array, None, None]:
     trained, table_VD, x_BTD, target_BT, counted_BT = given
     weight_BT = jnp.where(counted_BT, cotangent_BT, 0.0)
     *_, (dtable_VD, dx_BTD) = _gradients(
-        unembedding, chunk_logits, table_VD, x_BTD, target_BT, weight_BT, is_trained=bool(trained)
+        unembedding, chunk, table_VD, x_BTD, target_BT, weight_BT, is_trained=bool(trained)
     )
     return dtable_VD, dx_BTD, None, None
 
@@ -211,45 +207,3 @@ def _in_parts(
         return part(0, V, carry)
     carry = jax.lax.fori_loop(0, parts, lambda i, carry: part(i * rows, rows, carry), carry)
     return part(V - left, left, carry) if left else carry
-
-
-class SoftMax(NamedTuple):
-    """The targets' negative log-likelihoods and logits, the largest logits, and all exponentials above these
-    summed.
-    """
-
-    nll_K: Array
-    score_K1: Array
-    largest_K1: Array
-    total_K1: Array
-
-
-def soft_max(
-    unembedding: Unembedding, x_KD: Array, table_VD: Array, target_K: Array, logits_KV: Array
-) -> SoftMax:
-    """The terms of a soft-max over the vocabulary, float32."""
-    largest_K1 = jnp.max(logits_KV, axis=-1, keepdims=True)
-    total_K1 = jnp.sum(jnp.exp(logits_KV - largest_K1), axis=-1, keepdims=True)
-    score_K1 = _scores(unembedding, x_KD, table_VD, target_K, logits_KV)
-    # At least zero, though a score may be summed in another order than its logit.
-    nll_K1 = jnp.maximum(jnp.log(total_K1) + largest_K1 - score_K1, 0.0)
-    return SoftMax(nll_K1[:, 0], score_K1, largest_K1, total_K1)
-
-
-def _scores(
-    unembedding: Unembedding, x_KD: Array, table_VD: Array, target_K: Array, logits_KV: Array
-) -> Array:
-    """The targets' logits [K, 1], where the vocabulary is whole by products of their own.
-
-    Read from the logits by an index, they keep these beside what takes their place in memory; and for an
-    index into a vocabulary that is split, XLA moves all logits between devices.
-    """
-    if not is_whole():
-        return jnp.sum(jnp.where(_is_target(target_K, logits_KV), logits_KV, 0.0), axis=-1, keepdims=True)
-    pair = (part_KD.astype(unembedding.compute_dtype) for part_KD in (x_KD, table_VD[target_K]))
-    x_KD, row_KD = (part_KD.astype(jnp.float32) for part_KD in pair)
-    return unembedding.capped(jnp.sum(x_KD * row_KD, axis=-1, keepdims=True))
-
-
-def _is_target(target_K: Array, values_KV: Array) -> Array:
-    return jnp.arange(values_KV.shape[-1])[None, :] == target_K[..., None]

@@ -1,7 +1,5 @@
 """The model's weights, loaded where the plan wants them."""
 
-from collections.abc import Callable
-
 from tunix_exp.config import RunConfig
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.run_directory import RunDirectory
@@ -10,13 +8,16 @@ from tunix_exp.models.digest import parameter_count, weight_hash
 from tunix_exp.models.weights import Loaded
 from tunix_exp.report.facts import adapter_text
 from tunix_exp.schema import listed
+from tunix_exp.stages.plan.evaluation import PlannedEvaluation
+from tunix_exp.stages.plan.step import PlannedStep
 from tunix_exp.stages.texts.read import Texts
 
 
-def load(config: RunConfig, weights: Callable[[], Loaded] | None, evidence: RunDirectory) -> Loaded:
-    """The model where the plan wants it; the manifest has the hash of its parameters and of its files."""
-    assert weights is not None  # else the plan was refused
-    loaded = weights()
+def load(config: RunConfig, planned: PlannedStep | PlannedEvaluation, evidence: RunDirectory) -> Loaded:
+    """The model as it is planned; the manifest has the hash of its parameters and of its files."""
+    assert planned.weights is not None  # else the plan was refused
+    loaded = planned.weights()
+    loaded.model.loss_chunk = planned.loss_chunk
     params = lora.own_parameters(loaded.model)
     evidence.update(
         model={

@@ -21,7 +21,7 @@ from tunix_exp.models.digest import number_count, parameter_count
 from tunix_exp.models.families.family import Dimensions
 from tunix_exp.models.families.registry import family_of
 from tunix_exp.models.kernels import Kernel
-from tunix_exp.models.nll import CHUNK_LOGITS
+from tunix_exp.models.loss_chunk import LOGIT_BYTES, LossChunk
 from tunix_exp.models.paths import path_of
 from tunix_exp.models.quantize import quantized_shapes
 from tunix_exp.objectives.objective import Batch, Held, Objective
@@ -72,6 +72,7 @@ class Setting:
     objective: Objective
     batch_size: int
     max_tokens: int
+    loss_chunk: LossChunk
     stages: tuple[int, ...] = ()
 
     @cached_property
@@ -88,7 +89,7 @@ class Setting:
     def arguments(self) -> tuple[nnx.GraphDef[Any], Any]:
         """The model's graph, and its step's state, batch, scalars and what is held, as placed shapes."""
         model = self._shapes()
-        model.attention_kernel = self.attention
+        model.attention_kernel, model.loss_chunk = self.attention, self.loss_chunk
         graphdef, trained, frozen = lora.split(model)
         objective = self.objective
         return graphdef, abstract_arguments(
@@ -177,8 +178,8 @@ def footprint(setting: Setting) -> Footprint:
     block = rows * (at_work + 4 * T * dims.late_norms) + (block_weights if sizes["fsdp"] > 1 else 0)
     V = model.vocab_size
     split_over = shards if rows_at_once % shards == 0 else 1
-    chunk_tokens = split_over * chunk_size(rows_at_once * T // split_over, CHUNK_LOGITS // V)
-    loss = 2 * 4 * chunk_tokens * V / math.prod(sizes.values())
+    chunk_tokens = split_over * chunk_size(rows_at_once * T // split_over, setting.loss_chunk.tokens)
+    loss = LOGIT_BYTES * chunk_tokens * V / math.prod(sizes.values())
     splits = V % (sizes["fsdp"] * sizes["tensor"]) == 0
     if not splits or is_cast:
         loss += V * D * compute_bytes / (sizes["fsdp"] * sizes["tensor"] if splits else 1)

@@ -14,6 +14,7 @@ from tunix_exp.evaluation.generate import generate
 from tunix_exp.models import lora
 from tunix_exp.models.digest import parameter_count
 from tunix_exp.models.loss import each_nll, response_nll, summed_nll
+from tunix_exp.models.loss_chunk import LossChunk
 from tunix_exp.models.paths import path_of
 from tunix_exp.models.sharding import spec_of
 
@@ -55,6 +56,12 @@ def test_logits_are_products_with_it_and_equal_tables_give_those_of_the_tied_mod
     assert_close(logits_of(with_equal_tables(), TOKENS), logits_of(toy_model(), TOKENS), roundings=FORWARD)
 
 
+def few(model):
+    """The model with the logits of a few tokens at a time."""
+    model.loss_chunk = LossChunk(4, None)
+    return model
+
+
 def test_each_table_has_the_gradient_of_its_own_use_and_both_together_that_of_the_tied_one():
     def gradients(model):
         graphdef, params = nnx.split(model)
@@ -62,13 +69,12 @@ def test_each_table_has_the_gradient_of_its_own_use_and_both_together_that_of_th
         @jax.jit
         @jax.grad
         def compute(params):
-            # a few words of the vocabulary at a time
-            return summed_nll(nnx.merge(graphdef, params), TOKENS, ONES, LEARNT, chunk_logits=4 * 31)
+            return summed_nll(nnx.merge(graphdef, params), TOKENS, ONES, LEARNT)
 
         found = nnx.to_pure_dict(compute(params))
         return found, np.asarray(found.pop("token_embedding")["embedding"])
 
-    (tied, both_VD), (own, input_VD) = gradients(toy_model()), gradients(with_equal_tables())
+    (tied, both_VD), (own, input_VD) = gradients(few(toy_model())), gradients(few(with_equal_tables()))
     output_VD = np.asarray(own.pop("output_embedding")["embedding"])
     assert_close((own, input_VD + output_VD), (tied, both_VD), roundings=3 * FORWARD)
     read = np.isin(np.arange(31), TOKENS[:, :-1])
@@ -77,12 +83,12 @@ def test_each_table_has_the_gradient_of_its_own_use_and_both_together_that_of_th
 
 
 def test_every_loss_is_that_of_its_logits():
-    model = untied()
+    model = few(untied())
     predicted_BTV = jax.nn.log_softmax(logits_of(model, TOKENS))[:, :-1]
     nll_BT = -jnp.take_along_axis(predicted_BTV, TOKENS[:, 1:, None], axis=-1)[..., 0] * LEARNT[:, 1:]
     found = (
-        response_nll(model, TOKENS, ONES, LEARNT, chunk_logits=4 * 31)[0],
-        each_nll(model, TOKENS, ONES, LEARNT, chunk_logits=4 * 31)[:, 1:],
+        response_nll(model, TOKENS, ONES, LEARNT)[0],
+        each_nll(model, TOKENS, ONES, LEARNT)[:, 1:],
     )
     assert_close(found, (nll_BT.sum(1), nll_BT), roundings=FORWARD)
 

@@ -22,6 +22,7 @@ from tunix_exp.models.layers.cache import Cache, Next, Room, Rows, fill
 from tunix_exp.models.layers.embedding import Embedding, Unembedding
 from tunix_exp.models.layers.rotary import Rotary
 from tunix_exp.models.layers.stack import LayerLoop, Remat, make_blocks, run_blocks, unstacked
+from tunix_exp.models.loss_chunk import LossChunk
 from tunix_exp.models.sharding import split_rows
 
 
@@ -88,6 +89,7 @@ class Decoder(nnx.Module):
         self.remat: Remat = config.remat
         self.compute_dtype = jnp.dtype(compute_dtype)
         self.attention_kernel: Kernel = "einsum"  # a training step may choose another
+        self.loss_chunk = LossChunk.of_cpu(config.vocab_size)  # a plan for an accelerator chooses another
 
     def hidden(
         self,

@@ -15,6 +15,7 @@ from tunix_exp.evidence.console import table_text
 from tunix_exp.evidence.kinds import plan as kind
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.models.adapter import LoRAConfig, targeted
+from tunix_exp.models.loss_chunk import Choice
 from tunix_exp.models.weights import Loaded, begin
 from tunix_exp.stages.texts.read import Texts
 
@@ -27,6 +28,7 @@ def planned(
     parts: plans.Parts | plans.EvaluationParts,
     work: plans.Work | None,
     attention: dict[str, str],
+    loss_chunk: Choice,
 ) -> plans.Plan:
     """The plan by arithmetic, before the compiler is asked."""
     return plans.Plan(
@@ -38,6 +40,7 @@ def planned(
         parts=parts,
         work=work,
         attention=attention,
+        loss_chunk=loss_chunk.to_json(),
         speed=device.speed,
         evaluation=_evaluation_shapes(config, texts, device.platform),
         not_compiled=device.not_compiled,

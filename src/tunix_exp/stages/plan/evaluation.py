@@ -15,15 +15,20 @@ from tunix_exp.evaluation.evaluate import heldout_widths
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.models import lora
 from tunix_exp.models.digest import parameter_count
+from tunix_exp.models.loss_chunk import LossChunk
 from tunix_exp.models.weights import Loaded
 from tunix_exp.stages.plan.common import adapter_record, begun, planned, record_model, refused, settle
+from tunix_exp.stages.plan.loss_chunk import chosen_chunk
 from tunix_exp.stages.texts.read import Texts
 
 
 class PlannedEvaluation(NamedTuple):
-    """Where nothing is trained: `weights` waits until they are loaded."""
+    """Where nothing is trained: `weights` waits until they are loaded, the held-out losses are computed
+    `loss_chunk` at a time.
+    """
 
     weights: Callable[[], Loaded] | None
+    loss_chunk: LossChunk
 
 
 def planned_evaluation(
@@ -36,9 +41,14 @@ def planned_evaluation(
     """
     assert isinstance(device.mesh, jax.sharding.Mesh)  # the device is here, as the mode computes
     asked = _asked(config, texts)
-    setting = evaluating.Setting(config.model, config.adapter, config.device, device.mesh, asked)
+    fewest = LossChunk.of_cpu(config.model.vocab_size)
+    setting = evaluating.Setting(config.model, config.adapter, config.device, device.mesh, asked, fewest)
+    chunk = chosen_chunk(setting, device)
+    setting = replace(setting, loss_chunk=chunk.chunk)
+    evidence.log.say(chunk.describe())
     attention = {"kernel": "einsum", "reason": "evaluation takes it everywhere"}
-    plan = planned(config, texts, device, parts=evaluating.footprint(setting), work=None, attention=attention)
+    parts = evaluating.footprint(setting)
+    plan = planned(config, texts, device, parts=parts, work=None, attention=attention, loss_chunk=chunk)
     if asked is None:
         plan = replace(plan, not_compiled="the harness tells the shapes of its requests when it asks")
     weights = None
@@ -62,7 +72,7 @@ def planned_evaluation(
     record_model(config, texts, parameter_count(lora.own_parameters(setting.loaded)), evidence)
     _, trained, frozen = lora.split(setting.loaded)
     evidence.update(adapter=adapter_record(config, parameter_count(trained) if frozen else 0))
-    return PlannedEvaluation(weights)
+    return PlannedEvaluation(weights, chunk.chunk)
 
 
 def _asked(config: RunConfig, texts: Texts) -> evaluating.Asked | None:

@@ -18,10 +18,12 @@ from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.generate import MOST_ROWS, compile_answer
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.models.digest import parameter_count
+from tunix_exp.models.loss_chunk import LossChunk
 from tunix_exp.models.weights import Loaded
 from tunix_exp.objectives.objective import Batch, Held, Objective, Policy, Programs
 from tunix_exp.stages.plan.attention import check_kernel, chosen_kernel
 from tunix_exp.stages.plan.common import adapter_record, begun, planned, record_model, refused, settle
+from tunix_exp.stages.plan.loss_chunk import chosen_chunk
 from tunix_exp.stages.texts.read import Texts
 from tunix_exp.training import optim, resume
 from tunix_exp.training.checkpoint import Checkpoints
@@ -36,7 +38,8 @@ class PlannedStep(NamedTuple):
 
     `programs` are the objective's own, by the width of what its source gives.
     `flops_of_width` are the operations that the model asks of a device, `peak_flops` what it can do a second;
-    `weights` waits until they are loaded, and there are none where nothing is computed.
+    `weights` waits until they are loaded, and there are none where nothing is computed; `loss_chunk` is
+    that of the held-out losses too.
     """
 
     objective: Objective
@@ -48,6 +51,7 @@ class PlannedStep(NamedTuple):
     total_steps: int
     mesh: Any
     weights: Callable[[], Loaded] | None
+    loss_chunk: LossChunk
 
     def __call__(
         self, state: TrainState, batch: Batch, scalars: optim.Scalars, held: Held
@@ -84,15 +88,22 @@ def planned_step(
         objective,
         batch_size=config.training.batch_size,
         max_tokens=widest,
+        loss_chunk=LossChunk.of_cpu(config.model.vocab_size),
         stages=tuple(config.data.stages.values()),
     )
+    chunk = chosen_chunk(setting, device)
+    setting = replace(setting, loss_chunk=chunk.chunk)
+    evidence.log.say(chunk.describe())
     if parent is not None and parent.step:
         with Checkpoints(parent.checkpoints, keep=None) as saved:
             saved.check(setting.arguments[1][0], step=parent.step)
     if config.mode.computes:
         check_kernel(attention.kernel, config, evidence)
     taken = footprint(setting)
-    plan = planned(config, texts, device, parts=taken.parts, work=taken.work, attention=asdict(attention))
+    kernel = asdict(attention)
+    plan = planned(
+        config, texts, device, parts=taken.parts, work=taken.work, attention=kernel, loss_chunk=chunk
+    )
     plan, compiled, weights = _compiled(plan, setting, config, texts, device)
     # Without a program nothing can go on, whatever the guardrail says.
     is_stuck = compiled is None and config.mode.computes
@@ -116,7 +127,16 @@ def planned_step(
     )
     peak = None if device.speed is None else device.speed.device_peak_flops
     return PlannedStep(
-        objective, by_width, programs, flops_of_width, peak, scalars, total_steps, device.mesh, weights
+        objective,
+        by_width,
+        programs,
+        flops_of_width,
+        peak,
+        scalars,
+        total_steps,
+        device.mesh,
+        weights,
+        chunk.chunk,
     )
 
 
