@@ -62,6 +62,7 @@ def pytest_collection_finish() -> None:
     if "jax" in sys.modules:
         lower_in_one_context()
     gc.freeze()
+    gc.set_threshold(20_000, 10, 50)  # else a twelfth of the time goes into looking for it again and again
     gc.enable()
 
 

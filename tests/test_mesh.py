@@ -14,37 +14,46 @@ from tests.models.toys import toy_config
 
 STEP = model_roundings(toy_config(width=32, mlp_width=64, vocab_size=64), 16, passes=3)
 
-# Processes of their own: the number of virtual devices is fixed when JAX starts.
+# A process of its own: the number of virtual devices is fixed when JAX starts.
 _PROGRAM = """
 import json, sys
 import jax, numpy as np
 from flax import nnx
-from tests.training.toy import ADAMW, SFT
-from tests.models.lora_toys import grouped_config
+from types import SimpleNamespace
+from tests.models.lora_toys import grouped_config, lora_config
 from tests.models.toys import toy_config
-from tunix_exp.device.mesh import make_mesh
+from tests.training.toy import ADAMW, SFT
 from tunix_exp.device.config import MeshConfig
+from tunix_exp.device.mesh import make_mesh
+from tunix_exp.evaluation.evaluate import item_losses
+from tunix_exp.evaluation.generate import generate
+from tunix_exp.models import lora, weights
 from tunix_exp.models.architecture import abstract, build
-from tunix_exp.training import optim
+from tunix_exp.models.digest import weight_hash
 from tunix_exp.objectives.objective import Held
 from tunix_exp.objectives.sft.batch import BatchArrays
-from tunix_exp.training.step import abstract_arguments, compile_step, placed_state
-from types import SimpleNamespace
+from tunix_exp.training import optim
+from tunix_exp.training.step import abstract_arguments, compile_step, make_step, placed_state
 
-def trained(data, fsdp, tensor, family, loop):
-    mesh = make_mesh(SimpleNamespace(mesh=MeshConfig(data=data, fsdp=fsdp, tensor=tensor)), jax.devices())
+FLOAT32 = {"param_dtype": "float32", "compute_dtype": "float32"}
+
+def mesh_of(data, fsdp, tensor):
+    config = SimpleNamespace(mesh=MeshConfig(data=data, fsdp=fsdp, tensor=tensor))
+    return make_mesh(config, jax.devices()[: data * fsdp * tensor])
+
+def trained(shape, family, loop):
+    mesh = mesh_of(*shape)
     if family == "gpt2":
         sizes = {"vocab_size": 64, "num_positions": 32, "width": 32, "mlp_width": 64}
         model = toy_config(**sizes, num_layers=2, num_heads=4, layer_loop=loop)
     else:
         model = grouped_config(family, layer_loop=loop, vocab_size=64, width=32, mlp_width=64)
-    dtypes = {"param_dtype": "float32", "compute_dtype": "float32"}
-    graphdef, shapes = nnx.split(abstract(model, **dtypes))
+    graphdef, shapes = nnx.split(abstract(model, **FLOAT32))
     structure, scalars = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=10)
     sizes = {"mesh": mesh, "state_dtype": "float32"}
     arguments = abstract_arguments(structure, shapes, SFT.shapes(8, 16), scalars, **sizes)
     step = compile_step(graphdef, structure, SFT.loss, mesh, *arguments)
-    state = placed_state(structure, nnx.state(build(model, **dtypes, seed=0, mesh=mesh)), "float32", mesh)
+    state = placed_state(structure, nnx.state(build(model, **FLOAT32, seed=0, mesh=mesh)), "float32", mesh)
     held = [0] * len(jax.devices())
     for leaf in jax.tree.leaves((state.params, state.opt_state)):
         for shard in leaf.addressable_shards:
@@ -59,9 +68,50 @@ def trained(data, fsdp, tensor, family, loop):
         losses.append(float(metrics.loss))
     return {"losses": losses, "bytes": held}
 
-print(json.dumps([trained(*each) for each in json.loads(sys.argv[1])]))
+def evaluated(shape, family):
+    mesh = mesh_of(*shape)
+    config = grouped_config(family, layer_loop="scan", vocab_size=64, width=32, mlp_width=64)
+    model = build(config, **FLOAT32, seed=0, mesh=mesh)
+    prompts = [[1 + i] * (2 + i) for i in range(5)]
+    made = generate(model, prompts, max_new_tokens=6, eos_ids=(), pad_id=0, batch_size=8)
+    items = [
+        SimpleNamespace(
+            tokens_T=np.array([*p, 7, 9]),
+            learnt_T=np.array([*[False] * len(p), True, True]),
+            example=SimpleNamespace(id=str(i)),
+        )
+        for i, p in enumerate(prompts)
+    ]
+    losses = [loss.nats for loss in item_losses(model, items)]
+    return {"tokens": [one.tokens for one in made], "losses": losses, "devices": devices_of(nnx.state(model))}
+
+def quantized(shape, kind):
+    mesh = mesh_of(*shape)
+    sizes = {"vocab_size": 64, "width": 128, "mlp_width": 256, "quantize": kind}
+    config = grouped_config("gemma2", layer_loop="scan", **sizes)
+    model = weights.load(config, lora_config(targets=("all",)), **FLOAT32, seed=0, mesh=mesh).model
+    graphdef, trained, frozen = lora.split(model)
+    structure, scalars = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=5)
+    state = placed_state(structure, trained, "float32", mesh)
+    step = make_step(graphdef, structure, SFT.loss)
+    rng, losses = np.random.default_rng(0), []
+    with jax.set_mesh(mesh):
+        for _ in range(5):
+            tokens = rng.integers(1, 60, (8, 16), dtype=np.int32)
+            batch = BatchArrays(tokens, np.ones((8, 16), np.int32), np.ones((8, 16), bool))
+            state, metrics = step(state, batch, scalars, Held(frozen))
+            losses.append(float(metrics.loss))
+    held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(frozen))
+    found = {"losses": losses, "bytes": held, "hash": weight_hash(frozen[0])}
+    return found | {"devices": devices_of(frozen)}
+
+def devices_of(tree):
+    return len({device for leaf in jax.tree.leaves(tree) for device in leaf.devices()})
+
+print(json.dumps([globals()[name](*words) for name, *words in json.loads(sys.argv[1])]))
 """
 
+ALONE = (1, 1, 1)
 
 CASES = {
     ("gpt2", "unroll"): [((8, 1, 1), 1.0), ((1, 8, 1), 0.2), ((1, 4, 2), 0.2)],
@@ -71,115 +121,52 @@ CASES = {
 }
 
 
+FAMILIES = ("gemma2", "qwen2", "recurrent_gemma")
+QUANTIZED = ("nf4",)
+
+ASKED = [("trained", mesh, *case) for case in CASES for mesh in (ALONE, *(mesh for mesh, _ in CASES[case]))]
+ASKED += [("evaluated", mesh, family) for family in FAMILIES for mesh in (ALONE, (1, 8, 1))]
+ASKED += [("quantized", mesh, kind) for kind in QUANTIZED for mesh in (ALONE, (1, 4, 2))]
+
+
 @functools.cache
-def trained(devices: int) -> dict[tuple[object, ...], dict]:
-    """What one device gives, or eight on every mesh: (mesh, family, loop) and its losses and bytes."""
-    meshes = {case: [mesh for mesh, _ in CASES[case]] if devices > 1 else [(1, 1, 1)] for case in CASES}
-    asked = [(mesh, *case) for case in CASES for mesh in meshes[case]]
-    found = run(_PROGRAM, devices, [[*mesh, family, loop] for mesh, family, loop in asked])
-    return dict(zip(asked, found, strict=True))
-
-
-def run(program: str, devices: int, argument) -> Any:
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
-    environ = {**os.environ, "XLA_FLAGS": flags}
-    words = [sys.executable, "-c", program, json.dumps(argument)]
+def found() -> dict[tuple[object, ...], dict[str, Any]]:
+    """What was asked, on every mesh of some of eight devices, and what came of it."""
+    environ = {
+        **os.environ,
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8",
+    }
+    words = [sys.executable, "-c", _PROGRAM, json.dumps(ASKED)]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environ)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return dict(zip(ASKED, json.loads(done.stdout.splitlines()[-1]), strict=True))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "loop"), CASES)
 def test_every_mesh_gives_the_losses_of_one_device_with_less_on_each(family, loop):
-    alone = trained(1)[(1, 1, 1), family, loop]
+    alone = found()["trained", ALONE, family, loop]
+    assert alone["bytes"][1:] == [0] * 7
     for mesh, share in CASES[family, loop]:
-        split = trained(8)[mesh, family, loop]
+        split = found()["trained", mesh, family, loop]
         assert_close(split["losses"], alone["losses"], roundings=10 * STEP)
         assert max(split["bytes"]) <= share * alone["bytes"][0], (mesh, split["bytes"], alone["bytes"])
 
 
-_EVALUATION = """
-import json, sys
-import jax
-from types import SimpleNamespace
-from tests.models.lora_toys import grouped_config
-from tunix_exp.device.config import MeshConfig
-from tunix_exp.device.mesh import make_mesh
-from tunix_exp.evaluation.evaluate import item_losses
-from tunix_exp.evaluation.generate import generate
-from tunix_exp.models.architecture import build
-import numpy as np
-
-fsdp, family = json.loads(sys.argv[1])
-mesh = make_mesh(SimpleNamespace(mesh=MeshConfig(data=1, fsdp=fsdp, tensor=1)), jax.devices())
-config = grouped_config(family, layer_loop="scan", vocab_size=64, width=32, mlp_width=64)
-model = build(config, param_dtype="float32", compute_dtype="float32", seed=0, mesh=mesh)
-prompts = [[1 + i] * (2 + i) for i in range(5)]
-made = generate(model, prompts, max_new_tokens=6, eos_ids=(), pad_id=0, batch_size=8)
-items = [
-    SimpleNamespace(
-        tokens_T=np.array([*p, 7, 9]),
-        learnt_T=np.array([*[False] * len(p), True, True]),
-        example=SimpleNamespace(id=str(i)),
-    )
-    for i, p in enumerate(prompts)
-]
-losses = [loss.nats for loss in item_losses(model, items)]
-print(json.dumps({"tokens": [one.tokens for one in made], "losses": losses}))
-"""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["gemma2", "qwen2", "recurrent_gemma"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_split_over_eight_devices_the_answers_and_losses_are_those_of_one(family):
-    alone, split = (run(_EVALUATION, devices, [devices, family]) for devices in (1, 8))
+    alone, split = (found()["evaluated", mesh, family] for mesh in (ALONE, (1, 8, 1)))
+    assert (alone["devices"], split["devices"]) == (1, 8)
     assert split["tokens"] == alone["tokens"]
     assert_close(split["losses"], alone["losses"], roundings=STEP)
 
 
-_QUANTIZED = """
-import json, sys
-import jax, numpy as np
-from flax import nnx
-from types import SimpleNamespace
-from tests.models.lora_toys import grouped_config, lora_config
-from tests.training.toy import ADAMW, SFT
-from tunix_exp.device.config import MeshConfig
-from tunix_exp.device.mesh import make_mesh
-from tunix_exp.models import lora, weights
-from tunix_exp.models.digest import weight_hash
-from tunix_exp.objectives.objective import Held
-from tunix_exp.objectives.sft.batch import BatchArrays
-from tunix_exp.training import optim
-from tunix_exp.training.step import make_step, placed_state
-
-fsdp, tensor, kind = json.loads(sys.argv[1])
-mesh = make_mesh(SimpleNamespace(mesh=MeshConfig(data=1, fsdp=fsdp, tensor=tensor)), jax.devices())
-sizes = {"vocab_size": 64, "width": 128, "mlp_width": 256, "quantize": kind}
-config = grouped_config("gemma2", layer_loop="scan", **sizes)
-types = {"param_dtype": "float32", "compute_dtype": "float32"}
-model = weights.load(config, lora_config(targets=("all",)), **types, seed=0, mesh=mesh).model
-graphdef, trained, frozen = lora.split(model)
-structure, scalars = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=5)
-state = placed_state(structure, trained, "float32", mesh)
-step = make_step(graphdef, structure, SFT.loss)
-rng, losses = np.random.default_rng(0), []
-with jax.set_mesh(mesh):
-    for _ in range(5):
-        tokens = rng.integers(1, 60, (8, 16), dtype=np.int32)
-        batch = BatchArrays(tokens, np.ones((8, 16), np.int32), np.ones((8, 16), bool))
-        state, metrics = step(state, batch, scalars, Held(frozen))
-        losses.append(float(metrics.loss))
-held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(frozen))
-print(json.dumps({"losses": losses, "bytes": held, "hash": weight_hash(frozen[0])}))
-"""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["nf4"])
+@pytest.mark.parametrize("kind", QUANTIZED)
 def test_a_quantized_base_is_split_over_eight_devices_and_gives_the_losses_of_one(kind):
-    alone, split = run(_QUANTIZED, 1, [1, 1, kind]), run(_QUANTIZED, 8, [4, 2, kind])
+    alone, split = (found()["quantized", mesh, kind] for mesh in (ALONE, (1, 4, 2)))
+    assert (alone["devices"], split["devices"]) == (1, 8)
     assert_close(split["losses"], alone["losses"], roundings=20 * STEP)
     assert split["hash"] == alone["hash"]
     assert split["bytes"] < 0.25 * alone["bytes"]
