@@ -33,8 +33,9 @@ def objective_figures(config: Mapping[str, Any], rows: Sequence[dict[str, Any]])
 
 def stage_ends(config: Mapping[str, Any]) -> list[tuple[str, int]]:
     """The stages of a recorded config by name, each with its last step; none where it has no stages."""
-    mix = config["data"].get("mix") or {}
-    steps = {name: one["steps"] for name, one in mix.items() if one.get("steps") is not None}
+    names = registry.sets_in(config)
+    mix = config["data"]["mix"] if names else {}
+    steps = {name: mix[name]["steps"] for name in names if mix[name].get("steps") is not None}
     return list(zip(steps, itertools.accumulate(steps.values()), strict=True))
 
 

@@ -106,13 +106,12 @@ def jobs_table(summary: Summary) -> Table:
             _or_none(job["primary_score_interval_95_over_items"], _percents),
             _or_none(job["score_over_base"], points),
             _or_none(job["heldout_loss_nats"], "{:.4f}".format),
-            _or_none(job["training_loss"], "{:.4f}".format),
             _or_none(job["elapsed_s"], duration),
         )
         for job in summary["jobs"]
     )
     names = ("job", *summary["swept"], "status")
-    figures = ("score", f"{CONFIDENCE} over items", "over base", "held-out loss", "last loss", "time")
+    figures = ("score", CONFIDENCE, "over base", "held-out loss", "time")
     return Table(title="Jobs", columns=(*names, *figures), groups=(rows,), n_names=len(names))
 
 

@@ -13,6 +13,7 @@ from tunix_exp.report.markdown import table as markdown_table
 
 Cells = tuple[str, ...]
 _WIDTH = 80  # of a terminal
+_SHORT_NAME = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,11 @@ def as_text(table: Table, sentences: Sequence[str] = ()) -> str:
     )  # fmt: skip
     for place, column in enumerate(table.columns):
         is_name = place < table.n_names
-        # a long name is folded, not cut
+        # a long name is folded, not cut, and a short one neither
+        longest = max(len(text) for text in (column, *(row[place] for row in table.rows)))
         shown.add_column(
             column,
+            min_width=min(longest, _SHORT_NAME) if is_name else None,
             justify="left" if is_name else "right",
             no_wrap=not is_name,
             overflow="fold" if is_name else "ellipsis",

@@ -14,6 +14,7 @@ from tunix_exp.sweep.summary import SEED, arm_name
 _TONES = 8
 _LOG_FROM = 20
 _HEIGHT = 260
+_LABELS_IN_A_ROW = 40  # characters
 
 
 class Swept(NamedTuple):
@@ -70,7 +71,11 @@ def _means(points: Sequence[Plain]) -> list[Plain]:
 def _spec(
     key: str, points: list[Plain], means: list[Plain], tones: dict[str, str], is_numeric: bool
 ) -> Plain:
-    x: Plain = {"field": "x", "type": "nominal", "sort": None, "axis": {"title": key, "labelAngle": 0}}
+    is_crowded = sum(len(str(x)) for x in {point["x"] for point in points}) > _LABELS_IN_A_ROW
+    slanted = (
+        {"labelAngle": -30, "labelAlign": "right", "labelLimit": 160} if is_crowded else {"labelAngle": 0}
+    )
+    x: Plain = {"field": "x", "type": "nominal", "sort": None, "axis": {"title": key, **slanted}}
     if is_numeric:
         places = [float(point["x"]) for point in points]
         is_log = min(places) > 0 and max(places) / min(places) >= _LOG_FROM
