@@ -30,6 +30,7 @@ from tunix_exp.evaluation.generate import generate
 from tunix_exp.models import lora, weights
 from tunix_exp.models.architecture import abstract, build
 from tunix_exp.models.digest import weight_hash
+from tunix_exp.models.loss_chunk import LossChunk
 from tunix_exp.objectives.objective import Held
 from tunix_exp.objectives.sft.batch import BatchArrays
 from tunix_exp.training import optim
@@ -48,7 +49,9 @@ def trained(shape, family, loop):
         model = toy_config(**sizes, num_layers=2, num_heads=4, layer_loop=loop)
     else:
         model = grouped_config(family, layer_loop=loop, vocab_size=64, width=32, mlp_width=64)
-    graphdef, shapes = nnx.split(abstract(model, **FLOAT32))
+    made = abstract(model, **FLOAT32)
+    made.loss_chunk = LossChunk(5, None)  # several to a row
+    graphdef, shapes = nnx.split(made)
     structure, scalars = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=10)
     sizes = {"mesh": mesh, "state_dtype": "float32"}
     arguments = abstract_arguments(structure, shapes, SFT.shapes(8, 16), scalars, **sizes)
@@ -114,8 +117,8 @@ print(json.dumps([globals()[name](*words) for name, *words in json.loads(sys.arg
 ALONE = (1, 1, 1)
 
 CASES = {
-    ("gpt2", "unroll"): [((8, 1, 1), 1.0), ((1, 8, 1), 0.2), ((1, 4, 2), 0.2)],
-    ("gemma2", "scan"): [((1, 4, 2), 0.2)],
+    ("gpt2", "unroll"): [((8, 1, 1), 1.0), ((2, 4, 1), 0.3), ((1, 4, 2), 0.2)],
+    ("gemma2", "scan"): [((1, 8, 1), 0.2), ((1, 4, 2), 0.2)],
     ("qwen2", "scan"): [((1, 4, 2), 0.2)],  # with an output table of its own
     ("recurrent_gemma", "scan"): [((1, 4, 2), 0.2)],
 }

@@ -1,6 +1,7 @@
 """Negative log-likelihoods of targets behind a stream, and their gradients, a chunk of logits at a time.
 
-S, N and K are the axes of `chunks`; R are words of the vocabulary, some at a time.
+S, N and K are the axes of `chunks`; R are words of the vocabulary, some at a
+time, C groups of devices that have a copy of the parameters each.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from tunix_exp.models.chunks import Chunks
 from tunix_exp.models.layers.dense import tall_product
 from tunix_exp.models.layers.embedding import Unembedding
 from tunix_exp.models.loss_chunk import LossChunk
-from tunix_exp.models.sharding import is_whole
+from tunix_exp.models.sharding import data_groups, each_in_its_group, is_whole
 from tunix_exp.models.soft_max import is_target, soft_max
 
 
@@ -92,6 +93,9 @@ def _gradients(
     """
     chunks = Chunks.of(x_BTD, target_BT, weight_BT, chunk.tokens)
     dtype = unembedding.compute_dtype
+    # Each group of devices has a gradient of its own until all chunks are through: else one of the whole
+    # table would be summed over the groups for each of them.
+    groups = data_groups(x_BTD.shape[0]) if is_trained and chunks.order_SN is not None else 1
 
     def piece(index: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
         total, dx_SND, kept, *dtable_VD = carry
@@ -115,6 +119,8 @@ def _gradients(
             raw_KV = jax.lax.dynamic_update_slice_in_dim(raw_KV, d_KR.astype(raw_KV.dtype), first, axis=1)
             if not is_trained:
                 return (raw_KV,)
+            if groups > 1:
+                return raw_KV, _with_each_group_s(dtable_VD[0], d_KR, scaled_KD)
             now_RD = jax.lax.dynamic_slice_in_dim(dtable_VD[0], first, rows, axis=0)
             now_RD = now_RD + tall_product(d_KR, scaled_KD).astype(now_RD.dtype)
             return raw_KV, jax.lax.dynamic_update_slice_in_dim(dtable_VD[0], now_RD, first, axis=0)
@@ -132,9 +138,13 @@ def _gradients(
         )
 
     of_table = (jnp.zeros_like(table_VD),) if is_trained else ()
+    if groups > 1:
+        of_table = (each_in_its_group(jnp.zeros((groups, *table_VD.shape), table_VD.dtype)),)
     kept = (jnp.zeros(chunks.target_SN.shape, jnp.float32),) if is_kept else ()
     zeros = jnp.float32(0), jnp.zeros_like(chunks.x_SND), kept, *of_table
     total, dx_SND, kept, *dtable_VD = chunks.each(piece, zeros)
+    if groups > 1:
+        dtable_VD = [jnp.sum(dtable_VD[0], axis=0)]
     each = tuple(chunks.back(nll_SN, target_BT.shape) for nll_SN in kept)
     return total, each, (dtable_VD[0] if is_trained else None, chunks.back(dx_SND, x_BTD.shape))
 
@@ -193,6 +203,13 @@ def _each_bwd(
 
 
 each_of_nll.defvjp(_each_fwd, _each_bwd, symbolic_zeros=True)
+
+
+def _with_each_group_s(dtable_CVD: Array, d_KV: Array, scaled_KD: Array) -> Array:
+    """The gradients of the groups of devices, each with its own tokens' added; the groups' come in turn."""
+    d_CKV, scaled_CKD = (x.reshape(dtable_CVD.shape[0], -1, x.shape[-1]) for x in (d_KV, scaled_KD))
+    added_CVD = jnp.einsum("ckv,ckd->cvd", d_CKV, scaled_CKD)
+    return each_in_its_group(dtable_CVD + added_CVD.astype(dtable_CVD.dtype))
 
 
 def _in_parts(

@@ -91,6 +91,18 @@ def row_shards(count: int) -> int:
     return parts if count % parts == 0 else 1
 
 
+def data_groups(count: int) -> int:
+    """How many groups of devices have a whole copy of the parameters, each with its own of `count` rows."""
+    return jax.sharding.get_abstract_mesh().shape["data"] if row_shards(count) > 1 else 1
+
+
+def each_in_its_group(x_CVD: jax.Array) -> jax.Array:
+    """A table of vectors for each group of devices, held by that group as its copy of the parameter is."""
+    mesh = jax.sharding.get_abstract_mesh()
+    words = spec_of("token_embedding/embedding", x_CVD.shape[1:], mesh)
+    return jax.lax.with_sharding_constraint(x_CVD, P("data", *words))
+
+
 def split_rows(x: jax.Array) -> jax.Array:
     """`x` with its rows held apart as the batch's are; as it is where no mesh is set.
 
