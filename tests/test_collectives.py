@@ -1,11 +1,14 @@
 """What crosses devices inside the loops of a compiled step: no more than must."""
 
 import functools
+import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from tests.programs import Program, in_loops
-from tests.test_mesh import run
 
 # Sizes that no two axes share: what a collective carries is told by its shape.
 V, D = 96, 32
@@ -55,7 +58,12 @@ TOPOLOGIES = {"v5e:2x4": ((8, 1, 1), (2, 4, 1)), "v5e:4x4": ((16, 1, 1), (2, 8, 
 
 @functools.cache
 def compiled(topology, meshes):
-    texts = run(_COMPILED, 8 if topology is None else 1, [topology, meshes])
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
+    words = [sys.executable, "-c", _COMPILED, json.dumps([topology, meshes])]
+    environ = {**os.environ, "XLA_FLAGS": flags}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode == 0, done.stderr[-3000:]
+    texts = json.loads(done.stdout.splitlines()[-1])
     return {mesh: Program.of(text).collectives() for mesh, text in zip(meshes, texts, strict=True)}
 
 
