@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -41,8 +42,18 @@ TWO_SETS = (
 
 def with_sets(*overrides: str) -> tuple[str, ...]:
     """The words, and two sets for `data=mix`, which is nothing without any, where they name none."""
-    has_sets = any(word.startswith("data.mix=") or word == "experiment=nano-mix" for word in overrides)
+    has_sets = any(word.startswith("data.mix=") or word in with_their_own_sets() for word in overrides)
     return (TWO_SETS, *overrides) if "data=mix" in overrides and not has_sets else overrides
+
+
+@functools.cache
+def with_their_own_sets() -> list[str]:
+    """The experiments that name the sets of a mixture."""
+    read = {
+        name: yaml.safe_load((conf_folder() / "experiment" / f"{name}.yaml").read_text())
+        for name in options("experiment")
+    }
+    return [f"experiment={name}" for name, said in read.items() if "mix" in said.get("data", {})]
 
 
 @functools.cache

@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from tests.composing import GROUPS, composed, options, with_sets
+from tests.composing import GROUPS, composed, options, with_sets, with_their_own_sets
 from tunix_exp.cli import conf_folder
 from tunix_exp.config import validate
 from tunix_exp.errors import UserError
@@ -26,6 +26,8 @@ def kinds_of_models() -> dict[str, list[str]]:
 # With these groups every model is tried, with the others one of each kind.
 OF_MODELS = ("adapter", "eval", "mode")
 KINDS = [names[0] for names in kinds_of_models().values()]
+# The first of each kind: what is composed with it differs from the others in keys of the model alone.
+FIRST = {f"model={name}": f"model={names[0]}" for names in kinds_of_models().values() for name in names}
 
 
 def is_tried(one: str, other: str) -> bool:
@@ -39,6 +41,7 @@ def is_tried(one: str, other: str) -> bool:
 OPTIONS = [f"{group}={option}" for group in (*GROUPS, "experiment", "template") for option in options(group)]
 PAIRS = [pair for pair in itertools.combinations(OPTIONS, 2) if is_tried(*pair)]
 
+WITH_AN_ADAPTER = [f"experiment=m45-{order}" for order in ("curriculum", "last", "reversed", "shuffled")]
 # What is refused, and why no default could avoid it.
 REFUSED = {
     (
@@ -46,17 +49,39 @@ REFUSED = {
         "mode=eval",
     ): "mode=eval trains nothing, and a default knows no trained adapter",
     ("data=mix", "eval=split"): "rows are held out of one set, and a mixture has several",
-    ("eval=split", "experiment=nano-mix"): "the same",
+    **{("eval=split", word): "the same" for word in with_their_own_sets()},
+    **{("mode=eval", word): "its adapter is yet to be trained" for word in WITH_AN_ADAPTER},
     ("eval=none", "mode=eval"): "mode=eval is to score a model, and eval=none says that none be scored",
 }
 
 
+def config_of(pair):
+    """The pair's config; with the models of one kind an option is composed once."""
+    first = tuple(FIRST.get(word, word) for word in pair)
+    config = composed(*with_sets(*first))
+    for word, other in zip(pair, first, strict=True):
+        if word != other:
+            assert config["model"] == composed(other)["model"], f"{first}: one changes keys of the other"
+            config |= {"model": composed(word)["model"]}
+    return config
+
+
 def refusal(pair):
     try:
-        validate(composed(*with_sets(*pair)))
+        validate(config_of(pair))
     except UserError as error:
         return str(error)
     return None
+
+
+@pytest.mark.parametrize("option", ["adapter=lora", "eval=split", "mode=preflight"])
+@pytest.mark.parametrize("model", ["hf", "tiny-gemma", "qwen3-0.6b"])
+def test_what_is_put_together_is_what_would_be_composed(option, model):
+    pair = (option, f"model={model}")
+    assert FIRST[pair[1]] != pair[1]
+    there = config_of(pair)
+    assert there.pop("name") != (due := composed(*pair)).pop("name")
+    assert there == due
 
 
 def test_all_pairs_of_all_options_are_there():
