@@ -169,6 +169,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "device.matmul_precision": ("highest", ()),
     "device.xla_flags": ("['--xla_cpu_enable_fast_math=true']", ()),
     "device.memory_gib": ("0.0001", ()),
+    "device.memory_fraction": ("0.5", ("device=gpu",)),
     "device.guardrail": ("warn", ("device.memory_gib=0.0001",)),
     "device.compilation_cache": ("./cache", ()),
     "eval.kind": ("none", ("eval=none", "eval.kind=items")),

@@ -162,3 +162,12 @@ def test_a_topology_with_too_few_devices_is_refused():
 def test_a_topology_that_cannot_be_is_refused_by_key(words, text):
     with pytest.raises(UserError, match=text):
         device(*words)
+
+
+def test_of_a_card_the_report_says_which_part_is_counted_on():
+    gpu = device("device=gpu")
+    assert "three quarters, unless device.memory_fraction says otherwise" in module._share(gpu, "gpu")
+    told = gpu.model_copy(update={"memory_fraction": 0.9})
+    assert module._share(told, "gpu") == ", device.memory_fraction=0.9 of the card"
+    assert module._share(gpu.model_copy(update={"memory_gib": 8.0}), "gpu") == ""
+    assert module._share(device("device=auto"), "cpu") == ""

@@ -35,6 +35,23 @@ def test_what_only_the_tpu_compiler_reads_may_come_after_jax():
     assert environ["TPU_SKIP_MDS_QUERY"] == "1"
 
 
+def test_the_share_of_a_gpu_s_memory_goes_into_the_environment_and_is_said_once():
+    config = device("device=gpu", "device.memory_fraction=0.9")
+    assert wanted(config, preflight=False)["XLA_CLIENT_MEM_FRACTION"] == "0.9"
+    assert "XLA_CLIENT_MEM_FRACTION" not in wanted(device("device=gpu"), preflight=False)
+    before = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.6"}
+    said = r"memory_fraction=0.9, but .* XLA_PYTHON_CLIENT_MEM_FRACTION=0.6[\s\S]*unset"
+    with pytest.raises(UserError, match=said):
+        apply(config, preflight=False, environ=before)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "auto", "tpu"])
+def test_a_share_of_another_device_s_memory_is_refused(platform):
+    said = rf"memory_fraction=0.9` and `device.platform={platform}` cannot be combined: .*choose device=gpu"
+    with pytest.raises(UserError, match=said):
+        device(f"device={platform}", "device.memory_fraction=0.9")
+
+
 def test_flags_and_cache_go_into_the_environment():
     config = device("device=cpu", "device.xla_flags=['--xla_a=1','--xla_b=2']", "device.compilation_cache=/c")
     assert wanted(config, preflight=False) == {
@@ -68,7 +85,7 @@ config = DeviceConfig(
     platform="cpu", topology=None, topology_when_absent=None, min_devices=1,
     mesh=MeshConfig(data=1, fsdp="rest", tensor=1),
     param_dtype="float32", compute_dtype="float32", state_dtype="float32",
-    attention="einsum", matmul_precision="default", memory_gib=None, guardrail="off",
+    attention="einsum", matmul_precision="default", memory_gib=None, memory_fraction=None, guardrail="off",
     xla_flags=["--xla_force_host_platform_device_count=3"], compilation_cache=None,
 )
 apply(config, preflight=False)

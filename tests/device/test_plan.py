@@ -21,6 +21,7 @@ from tunix_exp.device.plan import (
 )
 from tunix_exp.device.topology import GENERATIONS
 from tunix_exp.errors import UserError
+from tunix_exp.evidence.console import table_text
 
 PARTS = Parts(
     parameters=2 * GIB, gradients=GIB, block_gradients=GIB, optimizer_state=4 * GIB, compute_weights=GIB,
@@ -167,3 +168,9 @@ def test_table_and_words_name_every_part():
 
 def test_a_small_part_is_not_told_as_nothing():
     assert (gib(2 * GIB), gib(GIB // 1000), gib(0)) == ("2.00", "0.001", "0.00")
+
+
+def test_the_memory_of_a_card_is_said_to_be_what_jax_takes_of_it_and_how_that_is_set():
+    card, other = (table_text(plan_of(104.85, platform=platform).table()) for platform in ("gpu", "tpu"))
+    assert "as much of the card as JAX takes (device.memory_fraction)" in card
+    assert "memory_fraction" not in other

@@ -84,7 +84,7 @@ def check(config: DeviceConfig, *, preflight: bool) -> Device:
         f"{chosen}platform {found}, {len(devices)} device(s)\n"
         + "".join(f"  {d} · {d.device_kind}\n" for d in devices)
         + f"mesh: {', '.join(f'{axis} {size}' for axis, size in mesh.shape.items())}\n"
-        f"memory assumed: {memory / 2**30:.2f} GiB per device\n"
+        f"memory assumed: {memory / 2**30:.2f} GiB per device{_share(config, found)}\n"
         f"compiled {_SIZE} × {_SIZE} float32 matrix product on {devices[0]}: largest error {error:.2e}\n\n"
         f"{_tool_output(found)}"
     )
@@ -203,6 +203,15 @@ def _memory_bytes(device: Any, config: DeviceConfig) -> int:
     if device.platform == "cpu":
         return psutil.virtual_memory().total
     return int(device.memory_stats()["bytes_limit"])
+
+
+def _share(config: DeviceConfig, found: str) -> str:
+    """What the memory of a GPU is a part of."""
+    if found != "gpu" or config.memory_gib is not None:
+        return ""
+    if config.memory_fraction is not None:
+        return f", device.memory_fraction={config.memory_fraction} of the card"
+    return ", what JAX takes of the card (three quarters, unless device.memory_fraction says otherwise)"
 
 
 def _tool_output(found: str) -> str:

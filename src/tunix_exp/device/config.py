@@ -15,6 +15,8 @@ MeshAxis = Devices | Literal["rest"]
 Topology = Annotated[str, Field(pattern=r"^v\d{1,2}[a-z]?:\d{1,3}x\d{1,3}(x\d{1,3})?$")]
 # XLA ends the process at a word that is no flag of its own, and cuts its variable at white space.
 Flag = Annotated[str, Field(pattern=r"^--xla_[A-Za-z0-9_]+(=[!-~]*)?$", max_length=1000)]
+# A hundredth of the smallest card is less than CUDA itself takes.
+Share = Annotated[float, Field(ge=0.01, le=1)]
 Gibibytes = Annotated[float, Field(ge=LEAST, le=2**20)]
 
 
@@ -49,8 +51,20 @@ class DeviceConfig(Config):
     matmul_precision: Literal["default", "high", "highest"]
     xla_flags: Annotated[tuple[Flag, ...], Field(strict=False, max_length=100)]
     memory_gib: Gibibytes | None  # null: what the device says, or what its kind is known to have
+    memory_fraction: Share | None  # of a GPU's memory that JAX takes; null: JAX's own, three quarters
     guardrail: Literal["block", "warn", "off"]
     compilation_cache: Place | None
+
+    @model_validator(mode="after")
+    def _shares_are_of_a_gpu(self) -> "DeviceConfig":
+        if self.memory_fraction is not None and self.platform != "gpu":
+            raise ValueError(
+                contradiction(
+                    {"memory_fraction": self.memory_fraction, "platform": self.platform},
+                    "it is of a GPU's memory; choose device=gpu, or set memory_fraction to null",
+                )
+            )
+        return self
 
     @model_validator(mode="after")
     def _topologies_are_of_a_tpu(self) -> "DeviceConfig":

@@ -12,7 +12,9 @@ _PLATFORM = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
 
 
 # Left by an earlier job of this process, they would hold for the next one too.
-_OURS = frozenset({"JAX_DEFAULT_MATMUL_PRECISION"})
+_OURS = frozenset({"JAX_DEFAULT_MATMUL_PRECISION", "XLA_CLIENT_MEM_FRACTION"})
+# JAX reads it too, under its name of before, and stops where both are set.
+_OLD_FRACTION = "XLA_PYTHON_CLIENT_MEM_FRACTION"
 
 # For the TPU compiler alone: libtpu then asks no metadata server what machine this is, takes any answer
 # here, and leaves the lock alone by which a process claims the TPU: several may compile side by side.
@@ -37,6 +39,8 @@ def wanted(config: DeviceConfig, *, preflight: bool) -> dict[str, str]:
         variables["XLA_FLAGS"] = " ".join(config.xla_flags)
     if config.matmul_precision != "default":
         variables["JAX_DEFAULT_MATMUL_PRECISION"] = config.matmul_precision
+    if config.memory_fraction is not None:
+        variables["XLA_CLIENT_MEM_FRACTION"] = str(config.memory_fraction)
     # JAX would keep a program for a TPU that is not here, but cannot read it back without one.
     if config.compilation_cache is not None and not only_compiles:
         variables["JAX_COMPILATION_CACHE_DIR"] = str(Path(config.compilation_cache).expanduser())
@@ -51,6 +55,13 @@ def apply(
     XLA reads them once. A second job of this process that needs others is refused.
     """
     variables = wanted(config, preflight=preflight)
+    if config.memory_fraction is not None and _OLD_FRACTION in environ:
+        raise UserError(
+            f"device.memory_fraction={config.memory_fraction}, but the environment has {_OLD_FRACTION}="
+            f"{environ[_OLD_FRACTION]}",
+            where="device.memory_fraction",
+            remedy=f"unset {_OLD_FRACTION}, or set device.memory_fraction to null",
+        )
     for name, value in variables.items():
         if "\0" in value:
             raise UserError(

@@ -264,7 +264,11 @@ class Plan:
             table.add_row("compiled generation step", gib(self.answer.peak_bytes))
         if self.losses is not None:
             table.add_row("compiled held-out losses", gib(self.losses.peak_bytes))
-        table.add_row("device memory", gib(self.device_memory_bytes))
+        # JAX takes a part of a card when it starts, and a program has no more.
+        share = (
+            ", as much of the card as JAX takes (device.memory_fraction)" if self.platform == "gpu" else ""
+        )
+        table.add_row(f"device memory{share}", gib(self.device_memory_bytes))
         return table
 
     def describe(self) -> str:

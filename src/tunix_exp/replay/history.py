@@ -60,6 +60,7 @@ ADDED = (
     Added("data.mix", None, _always),
     Added("optim.schedule_per", "run", _always),
     Added("model.quantize", None, _always),
+    Added("device.memory_fraction", None, _always),
     Added("model.rope_global_factor", None, _has_local_layers),
 )
 REMOVED = (

@@ -50,7 +50,7 @@ _KNOWN = (
         r"No reference output found",
         "The GPU ran out of memory while XLA tried kernels: what JAX reserved left them no room.",
         (
-            "set XLA_PYTHON_CLIENT_MEM_FRACTION=0.6 before the command: it leaves room outside the reserve",
+            "device.memory_fraction=0.6 leaves room outside the reserve",
             *_LESS_MEMORY,
         ),
     ),
