@@ -8,9 +8,10 @@ from tests.report.page.run_folder import Page
 from tests.sweep.drawn import write_job, write_sweep
 from tunix_exp.errors import UserError
 from tunix_exp.report import sweep as told
-from tunix_exp.report.sweep_files import SweepFiles, found_jobs
+from tunix_exp.report.sweep_files import SweepFiles
 from tunix_exp.scoring.arms import seeds_interval
 from tunix_exp.sweep.config import SweepConfig, sweep_config
+from tunix_exp.sweep.state import found_jobs
 from tunix_exp.sweep.summary import objective, summarized
 
 SCORE = SweepConfig(metric="primary_score", goal=None)

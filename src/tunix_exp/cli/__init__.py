@@ -139,12 +139,15 @@ def _job(composed: DictConfig) -> float:
 
     A job of a sweep gives its sweeper the value of `sweep.metric`.
     """
+    from tunix_exp.cli.sweeping import hold
     from tunix_exp.launch import launch
 
     hydra = HydraConfig.get()
     directory = Path(hydra.runtime.output_dir)
     # A launcher may have begun a process of its own, in which nobody has done so yet.
     with streams.kept(), interruption.heeded():
+        if hydra.mode is RunMode.MULTIRUN:
+            hold(Path(hydra.sweep.dir), hydra.sweep.subdir)
         _record_defaults(directory)
         whole, notes, refusal = without_strays(of_a_run(composed), hydra), [], None
         try:

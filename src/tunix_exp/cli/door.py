@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tunix_exp import config as configs
@@ -15,6 +15,7 @@ from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import refuse_lacking
 from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.exits import FAILED, REFUSED, REGRESSED
+from tunix_exp.sweep import ledger
 
 
 class Door(Callback):
@@ -34,10 +35,18 @@ class Door(Callback):
             raise SystemExit(refuse(plainly(error))) from None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Refuse a sweep directory in which runs already lie."""
+        """Refuse a sweep directory in which runs already lie, unless it is the sweep's own to go on with."""
         try:
             sweep_of(config)
             sweep = Path(config.hydra.sweep.dir)
+            if OmegaConf.select(config, "hydra.sweeper.resume"):
+                return
+            if ledger.has_one(sweep):
+                raise UserError(
+                    f"{sweep} already holds a sweep",
+                    where="hydra.sweep.dir",
+                    remedy=f"name another directory; to go on, `python -m tunix_exp sweep resume {sweep}`",
+                )
             for used in (sweep, *(sweep.iterdir() if sweep.is_dir() else ())):
                 _refuse_used(used)
             _refuse_unwritable(sweep)
@@ -56,7 +65,8 @@ class Door(Callback):
         except UserError as error:
             raise SystemExit(refuse(error)) from None
         print(console(summary))
-        if summary["n_completed"] < summary["n_jobs"]:
+        # what another process runs, that process will answer for
+        if any(job["status"] not in ("completed", "running") for job in summary["jobs"]):
             raise SystemExit(FAILED)
         if any(job["is_regressed"] for job in summary["jobs"]):
             raise SystemExit(REGRESSED)

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from tunix_exp.report.sweep_files import SweepFiles
+from tunix_exp.sweep import claims, ledger
 from tunix_exp.sweep.config import SweepConfig
 from tunix_exp.sweep.job import read_job
 from tunix_exp.sweep.summary import objective
@@ -17,6 +18,14 @@ def files_of(root: Path, config: SweepConfig) -> SweepFiles:
     if key not in _FILES:
         _FILES[key] = SweepFiles(root, config)
     return _FILES[key]
+
+
+def hold(root: Path, directory: str) -> None:
+    """The job of the sweep in `root` that lies in `directory` is held by this process, which runs it."""
+    if ledger.has_one(root):
+        number = next((one.number for one in ledger.read(root).jobs if one.directory == directory), None)
+        if number is not None:
+            claims.hold(root, number)
 
 
 def objective_of(directory: Path, config: SweepConfig) -> float:

@@ -4,14 +4,12 @@ import time
 from pathlib import Path
 
 from tunix_exp.evidence.claimed import replace
-from tunix_exp.evidence.kinds.composed import overrides_of
 from tunix_exp.evidence.kinds.pages import REPORT
 from tunix_exp.evidence.strict_json import json_text
-from tunix_exp.evidence.verify import runs_below
 from tunix_exp.report import sweep as text
 from tunix_exp.report.page.write import write_page
 from tunix_exp.sweep.config import SweepConfig
-from tunix_exp.sweep.job import Job, read_job, settings_of
+from tunix_exp.sweep.state import found_jobs
 from tunix_exp.sweep.summary import summarized
 
 SUMMARY, TABLE, PAGE = "summary.json", "summary.csv", "summary.md"
@@ -44,12 +42,3 @@ class SweepFiles:
             write_page(runs, self._root / REPORT.path, title=title, summary=summary, quietly=not is_last)
             self._drawing_s += time.monotonic() - began
         return summary
-
-
-def found_jobs(root: Path) -> list[Job]:
-    """The jobs whose runs lie below `root`, in the order of their numbers."""
-    names = sorted((run.relative_to(root).as_posix() for run in runs_below(root)), key=lambda n: (len(n), n))
-    return [
-        read_job(number, settings_of(overrides_of(root / name)), root, name)
-        for number, name in enumerate(names)
-    ]

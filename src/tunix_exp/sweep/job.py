@@ -18,6 +18,8 @@ from tunix_exp.scoring.paired import ItemLoss, Marked
 from tunix_exp.sweep.config import MetricName
 
 NO_MANIFEST = "no manifest"
+# Where attempts at a job lie that another has taken the place of.
+EARLIER = "attempts"
 _BEFORE = "the job ended before its run started"
 
 
@@ -98,7 +100,7 @@ def _figures(run: Path, _changed_ns: int) -> Figures:
     """The figures of a completed run, which nothing changes any more."""
     manifest, steps = read_manifest(run), plain_lines(metrics.KIND, run)
     summary, tasks = object_if_any(eval_summary.KIND, run), object_if_any(harness.SUMMARY, run)
-    training = steps[-1]["loss"] if steps else None
+    training = steps[-1]["loss"] if steps else _last_loss_before(run, manifest)
     if tasks is not None:
         rows = read_rows(harness.TRAINED_SAMPLES, run) or read_rows(harness.BASE_SAMPLES, run)
         found = tasks["comparison"]
@@ -118,6 +120,18 @@ def _figures(run: Path, _changed_ns: int) -> Figures:
         summary[last]["heldout_loss_nats"],
         training,
     )
+
+
+def _last_loss_before(run: Path, manifest: RunManifest) -> float | None:
+    """The loss of the last step where an earlier attempt at the job had taken it."""
+    parent = manifest.resumed_from
+    if parent is None or not manifest.took_no_step:
+        return None
+    for place in run.parent.glob(f"{EARLIER}/*"):
+        if (place / MANIFEST).is_file() and read_manifest(place).run_id == parent.run_id:
+            steps = plain_lines(metrics.KIND, place)
+            return steps[-1]["loss"] if steps else None
+    return None
 
 
 def _with_answers(

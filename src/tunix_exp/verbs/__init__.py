@@ -1,6 +1,7 @@
 """The verbs of the command line: a module each, whose `main(words)` gives the exit status.
 
-`finish` gives the words of an experiment instead, which the command line then runs; `data` takes them.
+`finish` and `sweep resume` give the words of an experiment instead, which the command line then runs; `data`
+takes them.
 
 A verb is imported when it is called, so that none waits for what another needs.
 """
@@ -11,7 +12,7 @@ from typing import Any
 
 from tunix_exp.errors import UserError, did_you_mean, nearest
 
-VERBS = ("verify", "replay", "finish", "pack", "report", "compare", "doctor", "data")
+VERBS = ("verify", "replay", "finish", "pack", "report", "compare", "doctor", "data", "sweep")
 _OF_AN_EXPERIMENT = ("data",)
 
 Composed = Callable[[Sequence[str]], dict[str, Any]]

@@ -22,10 +22,10 @@ def main(words: list[str]) -> list[str]:
     own = ("training.stop_at_step=", "training.resume=") if has_work(run) else ("training.stop_at_step=",)
     typed = [word for word in _typed(run) if not word.startswith(own)]
     if len(own) == 2:
-        typed.append(f"training.resume={_quoted(run)}")
+        typed.append(f"training.resume={quoted(run)}")
     else:
         print(f"{run} left no checkpoint and no finished stage: everything is done anew")
-    again = [*typed, f"hydra.run.dir={_quoted(_beside(run))}"]
+    again = [*typed, f"hydra.run.dir={quoted(_beside(run))}"]
     print(f"python -m tunix_exp {' '.join(again)}")
     return again
 
@@ -77,7 +77,7 @@ def _beside(run: Path) -> Path:
     return next(path for one in names if not (path := run.resolve().parent / one).exists())
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
     """The path as Hydra's grammar reads it back."""
     text = str(path)
     return text if re.fullmatch(r"[\w./@:+-]+", text) else "'" + text.replace("'", "\\'") + "'"

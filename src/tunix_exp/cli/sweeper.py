@@ -1,0 +1,171 @@
+"""The sweeper of grids: it plans every job before the first runs, and runs what is due of them.
+
+Jobs are claimed before Hydra makes a directory, so that several processes may work on one sweep.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from tunix_exp.cli.composing import applicable, resolved
+from tunix_exp.errors import UserError
+from tunix_exp.evidence import checkout
+from tunix_exp.evidence.layout import MANIFEST
+from tunix_exp.evidence.verify import inspect
+from tunix_exp.sweep import claims, ledger
+from tunix_exp.sweep.job import EARLIER
+from tunix_exp.sweep.ledger import Ledger, PlannedJob
+from tunix_exp.sweep.state import Standing, earlier, standings
+from tunix_exp.training.resume import has_work
+from tunix_exp.verbs.finish import quoted
+
+Words = Sequence[str]
+
+# How a sweep goes on is none of what it was begun with.
+_OF_GOING_ON = ("hydra.sweep.dir=", "hydra.sweeper.resume=")
+
+
+class Grid:
+    """Every combination of the values that were typed."""
+
+    def __init__(
+        self,
+        context: HydraContext,
+        task: TaskFunction,
+        config: DictConfig,
+        *,
+        max_batch_size: int | None,
+        resume: bool,
+    ) -> None:
+        """`resume` goes on with the sweep in `hydra.sweep.dir`."""
+        self._loader, self._config = context.config_loader, config
+        self._launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=context, task_function=task, config=config
+        )
+        self._root = Path(config.hydra.sweep.dir)
+        self._resumes = resume
+        # one process runs one job after another: it takes no more than that from other workers
+        is_alone = type(self._launcher) is BasicLauncher
+        self._at_once = 1 if is_alone else max_batch_size
+
+    def sweep(self, arguments: Words) -> list[Any]:
+        """What each job that was due returned; jobs that another process runs are left to it."""
+        parser = OverridesParser.create(config_loader=self._loader)
+        (every,) = BasicSweeper.split_arguments(parser.parse_overrides(list(arguments)), None)
+        self._root.mkdir(parents=True, exist_ok=True)
+        planned = self._planned(every)
+        if self._resumes:
+            before = ledger.read(self._root)
+            ledger.refuse_changed(before, planned)
+            refuse_unverified(self._root, before)
+        else:
+            OmegaConf.save(self._config, self._root / "multirun.yaml")
+            ledger.write(self._root, planned)
+        due = [one for one in standings(self._root, planned) if one.is_due]
+        returned: list[Any] = []
+        while due:
+            batch, due = self._claimed(due)
+            if batch:
+                returned += self._launched(batch)
+        return returned
+
+    def _planned(self, every: Sequence[Words]) -> Ledger:
+        """The ledger of all jobs: each is composed before the first is run."""
+        composed = [self._composed(number, words) for number, words in enumerate(every)]
+        whole = [config for _, config in composed if config is not None]
+        code = checkout.source_code(Path(__file__).resolve().parents[1]).record
+        begun = ledger.begun(begun_with(), "grid", code, whole[0] if whole else {})
+        jobs = [
+            begun.planned(number, words, directory, config)
+            for number, (words, (directory, config)) in enumerate(zip(every, composed, strict=True))
+        ]
+        refuse_shared_directories(jobs)
+        return begun.model_copy(update={"jobs": tuple(jobs)})
+
+    def _composed(self, number: int, words: Words) -> tuple[str, dict[str, Any] | None]:
+        """The job's directory and its config; none where its model's folder cannot give it."""
+        config = self._loader.load_sweep_config(self._config, list(words))
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+        try:
+            plain = resolved(applicable(config)[0])
+        except UserError:
+            plain = None  # the job fails alone, and says why
+        return str(config.hydra.sweep.subdir), plain
+
+    def _claimed(self, due: Sequence[Standing]) -> tuple[list[Standing], list[Standing]]:
+        """The next jobs to run, which no other process has taken meanwhile, and the rest."""
+        batch, rest = [], list(due)
+        while rest and (self._at_once is None or len(batch) < self._at_once):
+            one = rest.pop(0)
+            if claims.take(self._root, one.planned.number, one.attempts + 1):
+                batch.append(one)
+        return batch, rest
+
+    def _launched(self, batch: Sequence[Standing]) -> list[Any]:
+        words = [self._words(one) for one in batch]
+        results = self._launcher.launch(words, initial_job_idx=batch[0].planned.number)
+        return [result.return_value for result in results]
+
+    def _words(self, one: Standing) -> list[str]:
+        """The words of the job's command: to go on from what an earlier attempt left, or to begin."""
+        number, words = one.planned.number, [*one.planned.words]
+        place = self._root / one.planned.directory
+        if place.exists():
+            aside = self._root / EARLIER / f"{number}.{one.attempts}"
+            aside.parent.mkdir(exist_ok=True)
+            place.rename(aside)
+        left = next((path for path in earlier(self._root, number) if is_run(path) and has_work(path)), None)
+        if one.attempts and left is not None:
+            words = [
+                word for word in words if not word.startswith(("training.stop_at_step=", "training.resume="))
+            ]
+            words.append(f"training.resume={quoted(left.resolve())}")
+        return [*words, f"hydra.sweep.subdir={quoted(Path(one.planned.directory))}"]
+
+
+def is_run(place: Path) -> bool:
+    """Whether a run had begun in the directory."""
+    return (place / MANIFEST).is_file()
+
+
+def begun_with() -> list[str]:
+    """The words that the sweep was begun with."""
+    return [word for word in sys.argv[1:] if not word.startswith(_OF_GOING_ON)]
+
+
+def refuse_shared_directories(jobs: Sequence[PlannedJob]) -> None:
+    """Raise UserError where two jobs would have one directory."""
+    seen: dict[str, int] = {}
+    for job in jobs:
+        if job.directory in seen:
+            raise UserError(
+                f"jobs {seen[job.directory]} and {job.number} would both lie in {job.directory}",
+                where="hydra.sweep.subdir",
+                remedy="leave it at ${hydra.job.num}, or name what differs between the jobs",
+            )
+        seen[job.directory] = job.number
+
+
+def refuse_unverified(root: Path, known: Ledger) -> None:
+    """Raise UserError where a completed job's files are no longer what the run left."""
+    told = [
+        f"  job {one.planned.number}: {found.file}: {found.what}"
+        for one in standings(root, known)
+        if one.job.is_completed
+        for found in inspect(root / one.planned.directory).disagreements
+    ]
+    if told:
+        raise UserError(
+            "completed jobs are not verified\n" + "\n".join(told),
+            where=str(root),
+            remedy="take them from where they were made, or delete their directories: they then run again",
+        )

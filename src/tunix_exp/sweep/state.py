@@ -1,0 +1,64 @@
+"""How each job of a sweep stands: missing, running, interrupted, failed, completed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tunix_exp.evidence.kinds.composed import overrides_of
+from tunix_exp.evidence.verify import runs_below
+from tunix_exp.sweep import claims, ledger
+from tunix_exp.sweep.claims import Claim, Process
+from tunix_exp.sweep.job import EARLIER, NO_MANIFEST, Job, read_job, settings_of
+from tunix_exp.sweep.ledger import Ledger, PlannedJob
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A planned job, how many attempts there were, who holds the newest, and what it left."""
+
+    planned: PlannedJob
+    attempts: int
+    holder: Process | None
+    job: Job
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it has to be run, and nobody does."""
+        return self.job.status != "completed" and self.holder is None
+
+
+def standings(root: Path, known: Ledger | None = None) -> list[Standing]:
+    """Every job of the sweep in `root` as it stands now."""
+    held = claims.newest(root)
+    planned = (ledger.read(root) if known is None else known).jobs
+    return [_standing(root, job, held.get(job.number)) for job in planned]
+
+
+def found_jobs(root: Path) -> list[Job]:
+    """The jobs of the sweep in `root`; where its sweeper kept no ledger, those whose runs lie there."""
+    if ledger.has_one(root):
+        return [one.job for one in standings(root)]
+    names = sorted((run.relative_to(root).as_posix() for run in runs_below(root)), key=lambda n: (len(n), n))
+    return [
+        read_job(number, settings_of(overrides_of(root / name)), root, name)
+        for number, name in enumerate(names)
+    ]
+
+
+def earlier(root: Path, number: int) -> Iterator[Path]:
+    """The directories of the earlier attempts at a job, the newest first."""
+    places = [path for path in (root / EARLIER).glob(f"{number}.*") if path.suffix[1:].isdigit()]
+    yield from sorted(places, key=lambda path: -int(path.suffix[1:]))
+
+
+def _standing(root: Path, planned: PlannedJob, claim: Claim | None) -> Standing:
+    settings = settings_of(planned.words)
+    if claim is None:
+        return Standing(planned, 0, None, Job(planned.number, settings, None, "missing"))
+    job, holder = read_job(planned.number, settings, root, planned.directory), claim.holder
+    if job.status in (NO_MANIFEST, "running"):
+        # a process that was killed says nothing of it
+        left = "missing" if job.status == NO_MANIFEST else "interrupted"
+        status = left if holder is None else "running"
+        job = replace(job, status=status, error=None)
+    return Standing(planned, claim.attempt, holder, job)

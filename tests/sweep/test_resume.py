@@ -1,0 +1,171 @@
+"""A sweep is gone on with in its directory: what is whole is kept, what is missing runs, once."""
+
+import json
+import os
+import shutil
+
+import psutil
+import pytest
+
+from tests.running import TOY, bits, read_json, run_toy
+from tests.sweep.killed import but_for_times, claimed_once, outcomes, resume, sweep
+from tunix_exp import cli
+from tunix_exp.sweep import claims, ledger
+from tunix_exp.sweep.claims import Process
+from tunix_exp.sweep.state import standings
+
+SEEDS = (*TOY, "training.save_every_steps=2", "seed=0,1,2")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sweeps") / "whole"
+    assert cli.main(["-m", f"hydra.sweep.dir={root}", *SEEDS]) == 0
+    return root
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    """The sweep as if the process that ran it were gone."""
+    root = tmp_path / "whole"
+    shutil.copytree(whole, root)
+    for file in (root / "claims").iterdir():
+        file.write_text(json.dumps(read_json(file) | {"started_s": 0.0}))
+    return root
+
+
+def without(root, number, *, claim=True):
+    shutil.rmtree(root / str(number))
+    if claim:
+        (root / "claims" / f"{number}.1.json").unlink()
+
+
+def test_a_job_of_a_sweep_has_the_bits_of_the_run_alone(whole, tmp_path):
+    assert run_toy(tmp_path / "alone", "training.save_every_steps=2", "seed=1") == 0
+    assert bits(tmp_path / "alone") == bits(whole / "1")
+
+
+def test_what_is_missing_runs_and_what_is_whole_is_kept(copy, whole):
+    kept = (copy / "0" / "run_manifest.json").read_bytes()
+    without(copy, 1)
+    without(copy, 2, claim=False)  # killed before its run had begun
+    assert [one.job.status for one in standings(copy)] == ["completed", "missing", "missing"]
+    assert cli.main(["sweep", "resume", str(copy)]) == 0
+    assert (copy / "0" / "run_manifest.json").read_bytes() == kept
+    for number in "12":
+        assert bits(copy / number) == bits(whole / number)
+    for name in ("summary.json", "summary.csv", "summary.md"):
+        assert but_for_times(copy, name) == but_for_times(whole, name)
+    names = sorted(path.name for path in (copy / "claims").iterdir())
+    assert names == ["0.1.json", "1.1.json", "2.1.json", "2.2.json"]
+
+
+def test_an_interrupted_job_goes_on_from_its_checkpoint(copy, whole):
+    shutil.rmtree(copy / "2")
+    words = ["training.save_every_steps=2", "training.stop_at_step=2", "seed=2"]
+    assert run_toy(copy / "2", *words) == 130
+    manifest = read_json(copy / "2" / "run_manifest.json")
+    (copy / "2" / "run_manifest.json").write_text(json.dumps(manifest | {"status": "running", "error": None}))
+    config = read_json(copy / "2" / "config.json")
+    config["training"]["stop_at_step"] = None
+    (copy / "2" / "config.json").write_text(json.dumps(config))
+    assert standings(copy)[2].job.status == "interrupted"
+    assert cli.main(["sweep", "resume", str(copy)]) == 0
+    resumed = read_json(copy / "2" / "run_manifest.json")["resumed_from"]
+    assert (resumed["run_id"], resumed["step"]) == (manifest["run_id"], 2)
+    assert (copy / "attempts" / "2.1" / "run_manifest.json").is_file()
+    assert bits(copy / "2")["weights"] == bits(whole / "2")["weights"]
+    assert but_for_times(copy, "summary.json") == but_for_times(whole, "summary.json")
+
+
+def test_a_job_that_failed_runs_again_and_a_job_that_is_held_does_not(copy, capfd):
+    without(copy, 1, claim=False)
+    without(copy, 2, claim=False)
+    parent = Process.own().model_dump() | {"pid": os.getppid()}
+    parent["started_s"] = psutil.Process(os.getppid()).create_time()
+    (copy / "claims" / "2.1.json").write_text(json.dumps(parent))
+    assert cli.main(["sweep", "resume", str(copy)]) == 0
+    said = capfd.readouterr().out
+    words = " ".join(ledger.read(copy).jobs[2].words)
+    assert f"job 2: running, {words} (held by process {os.getppid()}" in said
+    assert "2 of 3 jobs completed, 1 running" in said
+    assert not (copy / "2").exists()
+
+
+def test_how_the_jobs_stand_is_told(copy, capfd):
+    without(copy, 1)
+    assert cli.main(["sweep", "show", str(copy)]) == 0
+    said = capfd.readouterr().out
+    assert "job 0: completed, " in said
+    assert "job 1: missing, " in said
+    assert "2 of 3 jobs completed" in said
+
+
+def test_what_was_changed_is_refused_key_by_key(copy, capfd):
+    known = read_json(copy / "sweep.json")
+    known["jobs"][1]["differs"]["optim.peak_lr"] = 0.5
+    known["jobs"][1]["config_hash"] = "0" * 64
+    known["code"]["version"] = "0.0.1"
+    (copy / "sweep.json").write_text(json.dumps(known))
+    assert cli.main(["sweep", "resume", str(copy)]) == 2
+    said = capfd.readouterr().err
+    assert "the sweep would go on with something else than it began with" in said
+    assert "  job 1: optim.peak_lr: 0.5 → 0.003" in said
+    assert "  code.version: 0.0.1 → " in said
+
+
+def test_a_completed_job_that_no_longer_verifies_is_refused(copy, capfd):
+    (copy / "1" / "example.txt").write_text("another\n")
+    assert cli.main(["sweep", "resume", str(copy)]) == 2
+    said = capfd.readouterr().err
+    assert "completed jobs are not verified\n  job 1: example.txt: differs from its hash" in said
+
+
+def test_a_directory_that_holds_a_sweep_is_refused_and_one_that_holds_none(copy, tmp_path, capfd):
+    assert cli.main(["-m", f"hydra.sweep.dir={copy}", *SEEDS]) == 2
+    assert f"to go on, `python -m tunix_exp sweep resume {copy}`" in capfd.readouterr().err
+    assert cli.main(["sweep", "resume", str(tmp_path)]) == 2
+    assert "there is no sweep.json: no sweep had begun here" in capfd.readouterr().err
+    (copy / "sweep.json").write_text('{"schema_version": 1}')
+    assert cli.main(["sweep", "show", str(copy)]) == 2
+    assert "sweep.json is damaged: `arguments`" in capfd.readouterr().err
+
+
+def test_two_jobs_in_one_directory_are_refused(tmp_path, capfd):
+    words = ["hydra.sweep.subdir=one", "mode=smoke", "seed=0,1"]
+    assert cli.main(["-m", f"hydra.sweep.dir={tmp_path}", *words]) == 2
+    assert "jobs 0 and 1 would both lie in one" in capfd.readouterr().err
+
+
+def test_an_attempt_is_claimed_by_one_alone(tmp_path):
+    assert claims.take(tmp_path, 3, 1)
+    assert not claims.take(tmp_path, 3, 1)
+    assert claims.newest(tmp_path)[3].holder == Process.own()
+    assert [path.name for path in (tmp_path / "claims").iterdir()] == ["3.1.json"]
+
+
+def test_a_claim_of_a_process_that_is_gone_or_whose_number_another_has_holds_nothing():
+    own = Process.own()
+    assert own.may_live
+    assert not own.model_copy(update={"started_s": own.started_s - 60}).may_live
+    assert not own.model_copy(update={"pid": 2**22 + 1}).may_live
+    assert own.model_copy(update={"host": "another"}).may_live
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_ends_like_the_one_that_never_was(tmp_path):
+    first = sweep(tmp_path / "never")
+    assert first.wait() == 0, first.said
+    for told, faults in outcomes(tmp_path, tmp_path / "never", seed=1, count=2):
+        assert not faults, (told, faults)
+
+
+@pytest.mark.slow
+def test_of_two_that_go_on_at_once_each_job_is_run_by_one(tmp_path):
+    root = tmp_path / "sweep"
+    first = sweep(root)
+    while not (root / "sweep.json").is_file():
+        assert first.poll() is None, first.said
+    second = resume(root)
+    assert (first.wait(), second.wait()) == (0, 0), second.said
+    assert claimed_once(root)
