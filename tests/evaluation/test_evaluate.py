@@ -12,6 +12,7 @@ from tunix_exp.errors import NonFinite
 from tunix_exp.evaluation import evaluate as evaluation
 from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.generate import Generation
+from tunix_exp.scoring.classes import Writing
 
 BYTES = load_tokenizer("bundled:bytes", chat="none")
 
@@ -29,7 +30,8 @@ def test_answers_stop_at_the_end_of_a_response_and_of_a_text(monkeypatch, end_id
     tokenizer = replace(BYTES, end_id=end_id)
     items = tokenize([example("Q?", answer="A")], Renderer(TEMPLATE), tokenizer, 64, "error").kept
     config = ItemsEvalConfig.model_construct(max_new_tokens=4, batch_size=1)
-    [prediction] = evaluation.evaluate(None, items, tokenizer, config, stop=()).predictions  # pyright: ignore
+    writing = Writing((), None, "\n")
+    [prediction] = evaluation.evaluate(None, items, tokenizer, config, writing=writing).predictions  # pyright: ignore
     assert asked == [stops]
     assert prediction.correct
 

@@ -34,7 +34,9 @@ def test_all_faults_of_a_row_are_told_at_once_with_their_place():
         "`stop_reason` is 'tired', not eos, length or stop"
     )
     assert caught.value.where == "predictions/base.jsonl:3"
-    assert caught.value.remedy == "a prediction has exactly the keys " + ", ".join(KEYS)
+    assert caught.value.remedy == (
+        "a prediction has exactly the keys " + ", ".join([*KEYS, "question", "classification"])
+    )
 
 
 def test_a_null_answer_is_allowed_and_a_null_output_is_not():

@@ -23,6 +23,7 @@ from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.loss import response_nll
 from tunix_exp.models.sharding import rows as rows_of_mesh
 from tunix_exp.models.sharding import rows_beside
+from tunix_exp.scoring.classes import Writing, classified
 from tunix_exp.scoring.paired import Evaluation, ItemLoss, mean_loss
 from tunix_exp.scoring.scorecard import Prediction, score
 from tunix_exp.scoring.stop import answered, place
@@ -39,11 +40,11 @@ def evaluate(
     tokenizer: Tokenizer,
     config: ItemsEvalConfig,
     *,
-    stop: Sequence[str],
+    writing: Writing,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Predictions and held-out losses in the items' order; what an output has after a text of `stop` is kept
-    and not scored.
+    """Predictions and held-out losses in the items' order; what an output has after a text of
+    `writing.stop` is kept and not scored.
     """
     answers = generate(
         model,
@@ -58,7 +59,8 @@ def evaluate(
     for item, answer in zip(items, answers, strict=True):
         example = item.example
         output = tokenizer.decode(answer.tokens)
-        extracted, correct = score(answered(output, stop), example.answer)
+        extracted, correct = score(answered(output, writing.stop), example.answer)
+        stop_reason = answer.stop_reason if place(output, writing.stop) is None else "stop"
         predictions.append(
             Prediction(
                 id=example.id,
@@ -71,7 +73,16 @@ def evaluate(
                 category=example.category,
                 difficulty=example.difficulty,
                 tokens=len(answer.tokens),
-                stop_reason=answer.stop_reason if place(output, stop) is None else "stop",
+                stop_reason=stop_reason,
+                question=example.question,
+                classification=classified(
+                    output,
+                    question=example.question,
+                    extracted=extracted,
+                    correct=correct,
+                    stop_reason=stop_reason,
+                    writing=writing,
+                ),
             )
         )
     return Evaluation(predictions, item_losses(model, items))

@@ -51,9 +51,12 @@ def _answers(run: VerifiedRun, path: str, tolerance_points: float) -> Baseline:
 
 
 def _scored(one: Prediction, stop: tuple[str, ...]) -> Prediction:
-    """The answer as this version scores it: an earlier one's extractor may have found another."""
+    """The answer as this version scores it: an earlier one's extractor may have found another.
+
+    What became of it, in classes, is not taken over: that run's own evidence has it.
+    """
     extracted, correct = score(answered(one.output, stop), one.expected_answer)
-    return replace(one, extracted_answer=extracted, correct=correct)
+    return replace(one, extracted_answer=extracted, correct=correct, question=None, classification=None)
 
 
 def refuse_other_items(baseline: Baseline, items: Sequence[tuple[str, str]]) -> None:

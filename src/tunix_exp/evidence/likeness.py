@@ -191,8 +191,13 @@ def _series(name: str, there: dict[int, float], here: dict[int, float], *, until
 
 def _answers(name: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> Answers:
     both = [key for key in there if key in here]
-    changed = tuple(key for key in both if there[key] != here[key])
+    changed = tuple(key for key in both if not _has_all_of(there[key], here[key]))
     return Answers(name, len(there), len(there) - len(both), len(changed), changed)
+
+
+def _has_all_of(there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+    """Whether a line has all that the first run's has, whatever later versions added to it."""
+    return here.keys() >= there.keys() and all(here[key] == value for key, value in there.items())
 
 
 def _pair(key: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> Pair:

@@ -30,7 +30,7 @@ from tunix_exp.scoring.values import Amount, Relation, Value
 
 EXTRACTOR_VERSION = "v2"
 
-_TAIL = 20_000
+LONGEST_OUTPUT = 20_000
 """Characters of the output's end that are read, about 5,000 tokens. Only the last mark counts, and what so
 much text follows is not the answer that the output ends on. It bounds the time."""
 
@@ -79,7 +79,7 @@ _PIECE_WORDS = frozenset(
 
 def extract(text: str) -> Extraction:
     """The answer of the last mark, or the last value where none stands, as it is written."""
-    text = without_ends(text[-_TAIL:])
+    text = without_ends(text[-LONGEST_OUTPUT:])
     found = marks(text)
     last_line = text.rstrip().rfind("\n") + 1
     concluded = _conclusion(text.strip()) if found and found[-1].end <= last_line else None

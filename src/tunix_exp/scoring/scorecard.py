@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from tunix_exp.errors import UserError
+from tunix_exp.scoring.classes import Classification, counted
 from tunix_exp.scoring.extract import extract, without_ends
 from tunix_exp.scoring.match import compare, matches
 from tunix_exp.scoring.symbolic import REMEDY
@@ -27,6 +28,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "tokens": (int,),
     "stop_reason": (str,),
 }
+# Lines of earlier versions have none of them.
+_LATER: dict[str, tuple[type, ...]] = {"question": (str,), "classification": (dict,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,8 @@ class Prediction:
     """One model's answer to one item: a line of `predictions/*.jsonl`. `tokens` counts the generated ones.
 
     `output` is all that was generated. Where `stop_reason` is `stop`, what stands before the first of the
-    texts at which answers stop is what was scored.
+    texts at which answers stop is what was scored. `question` is what the prompt asks, and `classification`
+    what became of the answer; None in the lines of earlier versions.
     """
 
     id: str
@@ -48,10 +52,13 @@ class Prediction:
     difficulty: str | None
     tokens: int
     stop_reason: StopReason
+    question: str | None = None
+    classification: Classification | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields in their order, ready for JSON."""
-        return dataclasses.asdict(self)
+        row = dataclasses.asdict(self)
+        return {key: value for key, value in row.items() if key not in _LATER or value is not None}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any], *, where: str) -> "Prediction":
@@ -59,9 +66,11 @@ class Prediction:
 
         A `UserError` names every key that is missing, unknown or holds another type.
         """
-        faults = [f"`{key}` is missing" for key in _TYPES if key not in row]
-        faults += [f"`{key}` is unknown" for key in row if key not in _TYPES]
-        for key, types in _TYPES.items():
+        is_later = any(key in row for key in _LATER)
+        due = _TYPES | _LATER if is_later else _TYPES
+        faults = [f"`{key}` is missing" for key in due if key not in row]
+        faults += [f"`{key}` is unknown" for key in row if key not in due]
+        for key, types in due.items():
             if key in row and type(row[key]) not in types:
                 wanted = " or ".join("null" if kind is type(None) else kind.__name__ for kind in types)
                 faults.append(f"`{key}` is {row[key]!r:.60}, not {wanted}")
@@ -71,9 +80,11 @@ class Prediction:
             raise UserError(
                 "not a prediction: " + "; ".join(faults),
                 where=where,
-                remedy="a prediction has exactly the keys " + ", ".join(_TYPES),
+                remedy="a prediction has exactly the keys " + ", ".join(_TYPES | _LATER),
             )
-        return cls(**row)
+        if not is_later:
+            return cls(**row)
+        return cls(**{**row, "classification": Classification.from_dict(row["classification"], where=where)})
 
 
 def score(output: str, expected: str) -> tuple[str | None, bool]:
@@ -96,6 +107,7 @@ def scorecard(predictions: Iterable[Prediction], expected_ids: Sequence[str] | N
     appear in no group, since nothing says which is theirs. `stddev` is the population's. A group's mapping
     leaves out items that have no such attribute. `matched_by` counts the right answers by the rule of
     docs/scoring.md that found them so; `undecided` counts wrong ones that the extra `math` might find right.
+    `classes` counts what became of the answers, where the predictions have it.
 
     A `UserError` refuses no items at all, an id twice, and a prediction for an item that is not expected.
     """
@@ -116,6 +128,7 @@ def scorecard(predictions: Iterable[Prediction], expected_ids: Sequence[str] | N
         compare(prediction.extracted_answer, prediction.expected_answer) for prediction in predictions
     ]
     n_undecided = sum(verdict.rule == "undecided" for verdict in verdicts)
+    classes = [one.classification for one in predictions if one.classification is not None]
     primary_score = sum(prediction.correct for prediction in predictions) / len(expected_ids)
     return {
         "n_items": len(expected_ids),
@@ -128,6 +141,7 @@ def scorecard(predictions: Iterable[Prediction], expected_ids: Sequence[str] | N
         "per_section": _per(predictions, "section"),
         "per_category": _per(predictions, "category"),
         "per_difficulty": _per(predictions, "difficulty"),
+        **({"classes": counted(classes)} if predictions and len(classes) == len(predictions) else {}),
     }
 
 

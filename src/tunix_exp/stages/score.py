@@ -13,6 +13,7 @@ from tunix_exp.evidence.manifest import config_hash
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.models import lora
 from tunix_exp.models.architecture import LanguageModel
+from tunix_exp.scoring.classes import Writing
 from tunix_exp.scoring.harness import Outcome
 from tunix_exp.scoring.paired import Evaluation
 from tunix_exp.stages.once import once
@@ -82,7 +83,8 @@ def _answered(
             bar(done - answered)
             answered = done
 
-        result = evaluate(model, texts.items, texts.tokenizer, config.eval, stop=texts.stop, on_batch=advance)
+        writing = Writing(texts.stop, texts.form, config.data.template.step_separator)
+        result = evaluate(model, texts.items, texts.tokenizer, config.eval, writing=writing, on_batch=advance)
     answers, losses = _ITEMS[which]
     evidence.write(answers, result.predictions)
     evidence.write(losses, result.losses)

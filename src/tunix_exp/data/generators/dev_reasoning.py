@@ -4,9 +4,9 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tunix_exp.data.generators import held_out
+from tunix_exp.data.generators import dev_problems, held_out
 from tunix_exp.data.generators.edge_cases import edge_cases
-from tunix_exp.data.generators.traces import Problem, distinct, in_decimals, trace
+from tunix_exp.data.generators.traces import Problem, distinct, trace
 from tunix_exp.data.generators.words import COMMON
 
 Make = Callable[[random.Random], Problem]
@@ -16,148 +16,42 @@ _SEED = 42
 
 def _distance(draw: random.Random) -> Problem:
     speed, hours = 5 * draw.randint(4, 24), draw.randint(2, 9)
-    vehicle = draw.choice(("car", "train", "bus", "truck"))
-    total = speed * hours
-    return Problem(
-        f"A {vehicle} drives at {speed} km/h for {hours} hours. How many kilometers does it cover?",
-        (
-            ("setup", f"The speed is {speed} km/h and the time is {hours} hours."),
-            ("formula", "The distance is the speed times the time."),
-            ("calculation", f"{speed} * {hours} = {total}"),
-            ("answer", f"The {vehicle} covers {total} kilometers."),
-        ),
-        str(total),
-    )
+    return dev_problems.distance(draw.choice(("car", "train", "bus", "truck")), speed, hours)
 
 
 def _percentage(draw: random.Random) -> Problem:
-    percent, whole = 5 * draw.randint(1, 19), 20 * draw.randint(2, 40)
-    part = percent * whole // 100
-    return Problem(
-        f"What is {percent}% of {whole}?",
-        (
-            ("formula", f"{percent}% of {whole} is {percent} * {whole} / 100."),
-            ("calculation", f"{percent} * {whole} = {percent * whole}, and {percent * whole} / 100 = {part}"),
-            (
-                "verification",
-                f"{part} / {whole} = {in_decimals(percent)}, and {in_decimals(percent)} is {percent}%.",
-            ),
-        ),
-        str(part),
-    )
+    return dev_problems.percentage(5 * draw.randint(1, 19), 20 * draw.randint(2, 40))
 
 
 def _unit_cost(draw: random.Random) -> Problem:
     # Counts that divide a dollar into whole cents, so that every price is exact.
     count, total = draw.choice((2, 4, 5, 8, 10, 20)), draw.randint(12, 240)
-    if count == 8:
-        total = 2 * total
-    price = in_decimals(100 * total // count)
-    return Problem(
-        f"{count} items cost ${total} in total. What does one item cost, in dollars?",
-        (
-            ("setup", f"The total is {total} dollars for {count} items."),
-            ("formula", "The cost of one item is the total divided by the number of items."),
-            ("calculation", f"{total} / {count} = {price}"),
-            ("answer", f"One item costs {price} dollars."),
-        ),
-        price,
-    )
+    return dev_problems.unit_cost(count, 2 * total if count == 8 else total)
 
 
 def _addition(draw: random.Random) -> Problem:
-    left, right = draw.randint(10, 99), draw.randint(10, 99)
-    ones, carry = left % 10 + right % 10, (left % 10 + right % 10) // 10
-    tens = left // 10 + right // 10 + carry
-    carried = f", write {ones % 10} and carry 1" if carry else ""
-    return Problem(
-        f"What is {left} + {right}?",
-        (
-            ("setup", f"Add the ones, then the tens of {left} and {right}."),
-            ("calculation", f"Ones: {left % 10} + {right % 10} = {ones}{carried}"),
-            ("calculation", f"Tens: {left // 10} + {right // 10}{' + 1' if carry else ''} = {tens}"),
-            ("answer", f"{left} + {right} = {left + right}"),
-        ),
-        str(left + right),
-    )
+    return dev_problems.addition(draw.randint(10, 99), draw.randint(10, 99))
 
 
 def _subtraction(draw: random.Random) -> Problem:
-    left, right = draw.randint(10, 99), draw.randint(10, 99)
-    large, small = max(left, right), min(left, right)
-    ones, tens = large % 10 - small % 10, large // 10 - small // 10
-    if ones < 0:
-        ones_step = (
-            f"Ones: {large % 10} - {small % 10} needs a ten: {large % 10 + 10} - {small % 10} = {ones + 10}"
-        )
-        tens_step = f"Tens: {large // 10} - 1 - {small // 10} = {tens - 1}"
-    else:
-        ones_step = f"Ones: {large % 10} - {small % 10} = {ones}"
-        tens_step = f"Tens: {large // 10} - {small // 10} = {tens}"
-    if left >= right:
-        setup = f"Subtract the ones, then the tens of {right} from {left}."
-        answer = f"{left} - {right} = {left - right}"
-    else:
-        setup = f"{right} is larger than {left}, so compute {right} - {left} and put a minus in front."
-        answer = f"{right} - {left} = {right - left}, so {left} - {right} = {left - right}"
-    return Problem(
-        f"What is {left} - {right}?",
-        (("setup", setup), ("calculation", ones_step), ("calculation", tens_step), ("answer", answer)),
-        str(left - right),
-    )
+    return dev_problems.subtraction(draw.randint(10, 99), draw.randint(10, 99))
 
 
 def _multiplication(draw: random.Random) -> Problem:
-    left, right = draw.randint(11, 99), draw.randint(3, 9)
-    tens, ones = left // 10 * 10, left % 10
-    return Problem(
-        f"What is {left} * {right}?",
-        (
-            ("setup", f"{left} is {tens} + {ones}."),
-            ("calculation", f"{tens} * {right} = {tens * right}"),
-            ("calculation", f"{ones} * {right} = {ones * right}"),
-            ("answer", f"{tens * right} + {ones * right} = {left * right}"),
-        ),
-        str(left * right),
-    )
+    return dev_problems.multiplication(draw.randint(11, 99), draw.randint(3, 9))
 
 
 def _arithmetic(draw: random.Random) -> Problem:
-    first, second, third = draw.randint(10, 60), draw.randint(2, 40), draw.randint(2, 30)
-    sum_ = first + second
-    return Problem(
-        f"Compute {first} + {second} - {third}.",
-        (
-            ("process", f"From left to right: {first} + {second} = {sum_}"),
-            ("result", f"{sum_} - {third} = {sum_ - third}"),
-        ),
-        str(sum_ - third),
-    )
+    return dev_problems.arithmetic(draw.randint(10, 60), draw.randint(2, 40), draw.randint(2, 30))
 
 
 def _string_reverse(draw: random.Random) -> Problem:
-    word = draw.choice([word for word in COMMON if word != word[::-1]])
-    return Problem(
-        f"Reverse the string '{word}'.",
-        (
-            ("process", f"The letters from the last to the first: {' '.join(word[::-1])}"),
-            ("result", f"Joined: {word[::-1]}"),
-        ),
-        word[::-1],
-    )
+    return dev_problems.string_reverse(draw.choice([word for word in COMMON if word != word[::-1]]))
 
 
 def _string_sort(draw: random.Random) -> Problem:
-    letters = "".join(draw.sample("ABCDEFGHIJKLMNOPQRSTUVWXYZ", draw.randint(4, 6)))
-    in_order = "".join(sorted(letters))
-    return Problem(
-        f"Sort the letters '{letters}' in alphabetical order.",
-        (
-            ("process", f"In the order of the alphabet: {' '.join(in_order)}"),
-            ("result", f"Joined: {in_order}"),
-        ),
-        in_order,
-    )
+    letters = draw.sample("ABCDEFGHIJKLMNOPQRSTUVWXYZ", draw.randint(4, 6))
+    return dev_problems.string_sort("".join(letters))
 
 
 # Members; their kind in singular and plural; what the kind does, and what it never does.
@@ -173,65 +67,21 @@ _KINDS: tuple[tuple[tuple[str, ...], str, str, tuple[str, ...], tuple[str, ...]]
 
 def _logic(draw: random.Random) -> Problem:
     members, kind, plural, always, never = draw.choice(_KINDS)
-    subject = _with_article(draw.choice(members))
+    member = draw.choice(members)
     is_so = draw.random() < 0.5
-    trait = draw.choice(always if is_so else never)
-    return Problem(
-        f"{'All' if is_so else 'No'} {plural} {trait}. {_capital(subject)} is {_with_article(kind)}. "
-        f"Does {subject} {trait}? Answer Yes or No.",
-        (
-            ("process", f"{_capital(subject)} is one of the {plural}, and the rule speaks of all of them."),
-            ("result", f"So {subject} {'does' if is_so else 'does not'} {trait}."),
-        ),
-        "Yes" if is_so else "No",
-    )
-
-
-def _with_article(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
+    return dev_problems.logic(plural, kind, member, draw.choice(always if is_so else never), is_so=is_so)
 
 
 def _text_repeat(draw: random.Random) -> Problem:
-    word, times = draw.choice(COMMON), draw.randint(2, 5)
-    return Problem(
-        f"Write the word '{word}' {times} times, with blanks between.",
-        (
-            ("process", f"Counting: {', '.join(f'{number} {word}' for number in range(1, times + 1))}"),
-            ("result", " ".join([word] * times)),
-        ),
-        " ".join([word] * times),
-    )
+    return dev_problems.text_repeat(draw.choice(COMMON), draw.randint(2, 5))
 
 
 def _word_count(draw: random.Random) -> Problem:
-    words = draw.sample(COMMON, draw.randint(3, 7))
-    return Problem(
-        f"How many words are in '{' '.join(words)}'?",
-        (
-            (
-                "process",
-                f"Counting: {', '.join(f'{number} {word}' for number, word in enumerate(words, start=1))}",
-            ),
-            ("result", f"The last number is {len(words)}."),
-        ),
-        str(len(words)),
-    )
+    return dev_problems.word_count(draw.sample(COMMON, draw.randint(3, 7)))
 
 
 def _uppercase(draw: random.Random) -> Problem:
-    words = " ".join(draw.sample(COMMON, 2))
-    return Problem(
-        f"Write '{words}' in upper case.",
-        (
-            ("process", f"Letter by letter: {' '.join(words.replace(' ', '').upper())}"),
-            ("result", f"With the blank between the words: {words.upper()}"),
-        ),
-        words.upper(),
-    )
+    return dev_problems.uppercase(" ".join(draw.sample(COMMON, 2)))
 
 
 _TEMPLATES: tuple[Make, ...] = (
@@ -284,7 +134,7 @@ def v2_rows() -> list[dict[str, Any]]:
         parts.append(("synthetic", "task_type", task, problem))
     for task, problem in _by_task(random.Random(_SEED + 2000), _V2_GOLDEN):
         parts.append(("golden_style", "task_type", task, problem))
-    for case, problems in edge_cases(random.Random(_SEED + 3000)).items():
+    for case, problems in v2_edge_cases().items():
         parts += [("edge_case", "case_type", case, problem) for problem in problems]
     random.Random(_SEED).shuffle(parts)
     return [
@@ -301,6 +151,11 @@ def v2_rows() -> list[dict[str, Any]]:
         )
         for index, (category, sub_key, kind, problem) in enumerate(parts)
     ]
+
+
+def v2_edge_cases() -> dict[str, tuple[Problem, Problem]]:
+    """The edge cases of `dev-reasoning-v2`, two each."""
+    return edge_cases(random.Random(_SEED + 3000))
 
 
 def _by_template(draw: random.Random, templates: Sequence[Make], count: int) -> list[tuple[int, Problem]]:

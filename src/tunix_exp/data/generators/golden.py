@@ -12,7 +12,7 @@ _FRUITS = (
     "lemon", "mango", "melon", "olive", "orange", "peach", "pear", "plum",
 )  # fmt: skip
 
-_V1 = {
+V1 = {
     "basic_math": Problem("What is 2 + 2?", (("calculation", "2 + 2 = 4"),), "4"),
     "knowledge": Problem(
         "What is the capital of France?", (("recall", "The capital of France is Paris."),), "Paris"
@@ -40,14 +40,14 @@ _V1 = {
 
 def v1_rows() -> list[dict[str, Any]]:
     """Five rows, one for each case."""
-    return [trace(problem, {"golden": "v1", "case": case}) for case, problem in _V1.items()]
+    return [trace(problem, {"golden": "v1", "case": case}) for case, problem in V1.items()]
 
 
 def v2_rows() -> list[dict[str, Any]]:
     """A hundred rows: fifty sums of two numbers up to 100, fifty words repeated two to five times."""
     draw = random.Random(42)
     cases: dict[str, Callable[[], Problem]] = {
-        "math_gen": lambda: _sum(draw.randint(1, 100), draw.randint(1, 100)),
+        "math_gen": lambda: sum_of_two(draw.randint(1, 100), draw.randint(1, 100)),
         "text_gen": lambda: repeated(draw.choice(_FRUITS), draw.randint(2, 5)),
     }
     problems = [
@@ -59,7 +59,8 @@ def v2_rows() -> list[dict[str, Any]]:
     ]
 
 
-def _sum(left: int, right: int) -> Problem:
+def sum_of_two(left: int, right: int) -> Problem:
+    """The sum in one step."""
     total = left + right
     return Problem(
         f"What is {left} + {right}?", (("calculation", f"{left} + {right} = {total}"),), str(total)

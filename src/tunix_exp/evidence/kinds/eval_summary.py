@@ -10,6 +10,7 @@ from tunix_exp.evidence.opened import OpenedRun, differs, lookup, same_figures
 from tunix_exp.evidence.sections import Finding, Headline, ItemsEval
 from tunix_exp.evidence.strict_json import BrokenFile
 from tunix_exp.evidence.summary import Baseline, eval_summary, headline
+from tunix_exp.scoring.classes import Writing, classified
 from tunix_exp.scoring.extract import EXTRACTOR_VERSION
 from tunix_exp.scoring.form import Form, form_of
 from tunix_exp.scoring.match import compare
@@ -42,21 +43,40 @@ def _answers(run: OpenedRun) -> Iterator[tuple[str, list[Prediction], tuple[str,
 
 
 def _scored_again(run: OpenedRun) -> Found:
-    """Every answer is scored as its output is, and ended where the config says."""
+    """Every answer is scored and classed as its output is, and ended where the config says."""
     items, asked = run.manifest.eval, run.setting_if_any("eval.stop")
     if isinstance(items, ItemsEval) and asked is not None and list(items.stop or ()) != asked:
         yield Disagreement(MANIFEST, f"`eval.stop` is not config.json's, {asked}")
+    form, separator = _form(run), run.setting_if_any("data.template.step_separator")
     for file, answers, stop in _answers(run):
+        writing = Writing(stop, form, str(separator))
         for line, one in enumerate(answers, start=1):
-            for what in _misjudged(one, stop, is_earlier=_is_earlier(run)):
+            for what in _misjudged(one, writing, is_earlier=_is_earlier(run)):
                 yield Disagreement(file, f"line {line}: {what}")
 
 
-def _misjudged(one: Prediction, stop: tuple[str, ...], *, is_earlier: bool) -> Iterator[str]:
-    if (one.stop_reason == "stop") != (place(one.output, stop) is not None):
-        yield f"`stop_reason` is {one.stop_reason!r}, and the texts that end an answer are {list(stop)}"
+def _misjudged(one: Prediction, writing: Writing, *, is_earlier: bool) -> Iterator[str]:
+    if (one.stop_reason == "stop") != (place(one.output, writing.stop) is not None):
+        yield f"`stop_reason` is {one.stop_reason!r}, and answers end at {list(writing.stop)}"
     if not is_earlier:
-        yield from _scored_otherwise(one, stop)
+        yield from _scored_otherwise(one, tuple(writing.stop))
+    if one.question is not None and one.classification is not None:
+        yield from differs(
+            "classification", one.classification.to_dict(), "its output", _class_of(one, writing)
+        )
+
+
+def _class_of(one: Prediction, writing: Writing) -> dict[str, Any]:
+    """What became of the answer, from its output again."""
+    assert one.question is not None
+    return classified(
+        one.output,
+        question=one.question,
+        extracted=one.extracted_answer,
+        correct=one.correct,
+        stop_reason=one.stop_reason,
+        writing=writing,
+    ).to_dict()
 
 
 def _scored_otherwise(one: Prediction, stop: tuple[str, ...]) -> Iterator[str]:
@@ -181,7 +201,7 @@ KIND = Kind(
     holds="the scores of base and trained model, and their comparison",
     when=when_evaluated("items", "base"),
     integrity=(
-        Check(_scored_again, (config.KIND.path, predictions.BASE.path)),
+        Check(_scored_again, (config.KIND.path, data_card.KIND.path, predictions.BASE.path)),
         Check(_recomputed, _NEEDS),
     ),
     sanity=(_by_an_earlier_extractor,),

@@ -17,6 +17,8 @@ def _items(run: OpenedRun, kind: Kind) -> Found:
         if one.id in seen:
             yield f"line {line}: the id `{one.id}` is there twice"
         seen.add(one.id)
+        if (one.classification is None) != (run.rows(kind)[0].classification is None):
+            yield f"line {line}: other lines have a `classification`, or have none, unlike this one"
     items, found = run.manifest.eval, len(run.rows(kind))
     if isinstance(items, ItemsEval) and found != items.rows:
         yield f"has {found} items, the manifest {items.rows}"
@@ -34,6 +36,9 @@ def _bundled(run: OpenedRun) -> Found:
     if content is None or run.setting_if_any("eval.fields.answer_marker") is not None:
         return  # not shipped with the package, or answers that stand inside other text
     fields = {"expected_answer": run.setting("eval.fields.answer"), "id": run.setting("eval.fields.id")}
+    is_asked = any(one.question is not None for one in run.rows(BASE))
+    if is_asked and run.setting_if_any("eval.fields.input") is None:
+        fields["question"] = run.setting("eval.fields.question")
     fields |= {name: run.setting(f"eval.fields.{name}") for name in GROUPS}
     rows = [parse_json(line, file=source) for line in content.decode().splitlines()]
     for line, (one, row) in enumerate(zip(run.rows(BASE), rows, strict=False), start=1):
@@ -45,7 +50,7 @@ def _bundled(run: OpenedRun) -> Found:
 def _trained(run: OpenedRun) -> Found:
     """The trained model answered the base model's items."""
     yield from _items(run, TRAINED)
-    yield from unlike_lines(run, BASE, TRAINED, "prompt", "expected_answer", *GROUPS)
+    yield from unlike_lines(run, BASE, TRAINED, "prompt", "expected_answer", "question", *GROUPS)
 
 
 def unlike_lines(run: OpenedRun, one: Kind, other: Kind, *names: str) -> Found:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from tunix_exp.report.classes import in_words
 from tunix_exp.report.page.render import packed
 from tunix_exp.scoring.scorecard import Prediction
 
@@ -71,6 +72,7 @@ def _answer(one: Prediction) -> dict[str, Any]:
         "correct": one.correct,
         "tokens": one.tokens,
         "cut": one.stop_reason == "length",
+        "class": in_words(one.classification),
     }
 
 

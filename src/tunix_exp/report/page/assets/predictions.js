@@ -71,10 +71,11 @@ function answer(one, words) {
   const mark = one.correct ? "✓" : "✗";
   const says = one.extracted === null ? `${mark} no answer found` : `${mark} ${one.extracted}`;
   const length = one.cut ? `, cut at ${one.tokens} tokens` : "";
-  return [
+  const shown = [
     text("answer", one.output, words),
     element("div", { class: `scored ${one.correct ? "right" : "wrong"}` }, says + length),
   ];
+  return one.class ? [...shown, element("div", { class: "tags" }, one.class)] : shown;
 }
 
 // Line ends that begin or end a text or follow one another as signs, and control characters as their pictures:
