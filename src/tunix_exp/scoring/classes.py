@@ -33,7 +33,8 @@ CLASSES: tuple[Class, ...] = get_args(Class)
 
 _LEAST_ROWS = 3
 _LEAST_TIMES = {True: 4, False: 8}
-_LEAST_CHARACTERS = 16
+_LEAST_CHARACTERS = 12
+_LEAST_SHARE = 1 / 3
 _LONGEST_UNIT = 80
 _TYPES: dict[str, tuple[type, ...]] = {
     "name": (str,),
@@ -132,24 +133,24 @@ def _wrong(
 def is_loop(text: str, *, is_cut_off: bool) -> bool:
     """Whether the text goes in circles: a line three times in a row, or one piece over and over at its end.
 
-    The piece stands there four times where the text did not end by itself, else eight times, and takes 16
-    characters and half of the text.
+    The piece stands there four times where the text did not end by itself, else eight times, and takes twelve
+    characters and a third of the text, of a long one a third of its last 1,600 characters.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     rows = zip(*(lines[place:] for place in range(_LEAST_ROWS)), strict=False)
     if any(len(set(some)) == 1 for some in rows):
         return True
     tail = text[-20 * _LONGEST_UNIT :]
-    return any(_is_tail(tail, size, len(text), is_cut_off) for size in range(1, _LONGEST_UNIT + 1))
+    return any(_is_tail(tail, size, is_cut_off=is_cut_off) for size in range(1, _LONGEST_UNIT + 1))
 
 
-def _is_tail(tail: str, size: int, length: int, is_cut_off: bool) -> bool:
+def _is_tail(tail: str, size: int, *, is_cut_off: bool) -> bool:
     """Whether the text ends with one piece of `size` over and over; a last one may be cut."""
     same = 0
     while same + size < len(tail) and tail[-1 - same] == tail[-1 - same - size]:
         same += 1
     whole = same + size
-    is_long = whole >= max(_LEAST_CHARACTERS, min(length, len(tail)) / 2)
+    is_long = whole >= max(_LEAST_CHARACTERS, len(tail) * _LEAST_SHARE)
     return is_long and whole >= size * _LEAST_TIMES[is_cut_off]
 
 
