@@ -25,15 +25,17 @@ TOYS: dict[str, tuple[str, ...]] = {
     "m40-gpu-gpt2": (*OFF_LINE, *SMALL, *SHORT),
     "m43-gpu-gemma": (*OFF_LINE, *SMALL, *GEMMA, *SHORT),
     **dict.fromkeys((f"m45-{arm}" for arm in ARMS), ("mode=smoke", *OFF_LINE, *SMALL, *GEMMA)),
+    "m48-failures": (*OFF_LINE, *SMALL, *GEMMA, *SHORT, "eval.heldout_every_steps=1"),
     "nano-mix": ("training.steps=2", "optim.warmup_steps=1", "eval.max_items=3"),
     "nano-tags": ("training.steps=2", "optim.warmup_steps=1", "eval.max_items=3"),
     "tiny-m37-tpu-gemma": (),
     "tiny-m40-gpu-gpt2": (),
     "tiny-m43-gpu-gemma": (),
     **dict.fromkeys((f"tiny-m45-{arm}" for arm in ARMS), ("mode=smoke",)),
+    "tiny-m48-failures": ("mode=smoke",),
 }
 # These ask the question of another model and of its own rows.
-OF_OTHER_ROWS = {f"tiny-m45-{arm}" for arm in ARMS}
+OF_OTHER_ROWS = {*(f"tiny-m45-{arm}" for arm in ARMS), "tiny-m48-failures"}
 # They differ from their curriculum in the order and the number of rows alone.
 CONTROLS = {f"{size}m45-{arm}" for size in ("", "tiny-") for arm in ARMS if arm != "curriculum"}
 # A tiny experiment differs from the one whose path it tries out in these keys alone.
@@ -50,7 +52,7 @@ SIZES |= {"training.steps", "optim.warmup_steps", "optim.peak_lr", "eval.heldout
 
 
 def test_every_experiment_is_in_the_table():
-    assert len(TOYS) == 18
+    assert len(TOYS) == 20
     assert options("experiment") == sorted(TOYS)
 
 
