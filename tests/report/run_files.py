@@ -114,7 +114,7 @@ def _evaluation(correct: str, nats: float) -> Evaluation:
 
 def write_run(root: Path, *, losses: list[float], manifest: dict[str, Any] = MANIFEST) -> Path:
     """`root` holds a manifest, metrics, and a config that chooses no objective."""
-    (root / "config.json").write_text('{"data": {}}', encoding="utf-8")
+    (root / "config.json").write_text("{}", encoding="utf-8")
     (root / "run_manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     lines = "".join(json.dumps(row) + "\n" for row in rows(losses))
     (root / "metrics.jsonl").write_text(lines, encoding="utf-8")

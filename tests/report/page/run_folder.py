@@ -20,7 +20,6 @@ CONFIG: dict[str, Any] = {
     "training": {"steps": 4, "epochs": None},
     "eval": {"kind": "items", "resamples": 1000, "fields": {"id": "id"}},
     "mode": {"name": "full"},
-    "data": {"mix": None},
 }
 DEFAULTS: dict[str, Any] = CONFIG | {
     "optim": CONFIG["optim"] | {"peak_lr": 0.001},
