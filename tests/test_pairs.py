@@ -38,10 +38,18 @@ def is_tried(one: str, other: str) -> bool:
     return "model" not in groups or groups["model"] in KINDS or not groups.keys().isdisjoint(OF_MODELS)
 
 
-OPTIONS = [f"{group}={option}" for group in (*GROUPS, "experiment", "template") for option in options(group)]
+# The controls of a curriculum differ from it in their rows alone (tests/test_experiments.py).
+LIKE_ANOTHER = {
+    f"experiment={size}m45-{arm}" for size in ("", "tiny-") for arm in ("last", "reversed", "shuffled")
+}
+OPTIONS = [
+    word
+    for group in (*GROUPS, "experiment", "template")
+    for option in options(group)
+    if (word := f"{group}={option}") not in LIKE_ANOTHER
+]
 PAIRS = [pair for pair in itertools.combinations(OPTIONS, 2) if is_tried(*pair)]
 
-WITH_AN_ADAPTER = [f"experiment=m45-{order}" for order in ("curriculum", "last", "reversed", "shuffled")]
 # What is refused, and why no default could avoid it.
 REFUSED = {
     (
@@ -49,8 +57,8 @@ REFUSED = {
         "mode=eval",
     ): "mode=eval trains nothing, and a default knows no trained adapter",
     ("data=mix", "eval=split"): "rows are held out of one set, and a mixture has several",
-    **{("eval=split", word): "the same" for word in with_their_own_sets()},
-    **{("mode=eval", word): "its adapter is yet to be trained" for word in WITH_AN_ADAPTER},
+    **{("eval=split", word): "the same" for word in with_their_own_sets() if word in OPTIONS},
+    ("mode=eval", "experiment=m45-curriculum"): "its adapter is yet to be trained",
     ("eval=none", "mode=eval"): "mode=eval is to score a model, and eval=none says that none be scored",
 }
 
