@@ -40,7 +40,8 @@ def test_what_was_not_looked_at_is_not_said(monkeypatch):
     well = Finding("x", "ok", "said")
     for module, names in (
         (examination.software, ("python", "config", "environment", "code")),
-        (examination.machine, ("devices", "cuda", "tpu", "host_memory", "compilation_cache", "places")),
+        (examination.card, ("cuda",)),
+        (examination.machine, ("devices", "tpu", "host_memory", "compilation_cache", "places")),
     ):
         for name in names:
             monkeypatch.setattr(module, name, lambda *a, **k: well)

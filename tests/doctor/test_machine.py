@@ -6,7 +6,6 @@ import pytest
 from tunix_exp.doctor import machine
 
 GIB = 2**30
-SMI = "NVIDIA H200, 580.65.06\nNVIDIA H200, 580.65.06\n"
 
 
 def answer(platform: str = "cpu", kinds: tuple[str, ...] = ("cpu",), total: float = 64**3) -> str:
@@ -44,27 +43,6 @@ def test_a_jax_that_does_not_start_or_computes_wrong_fails(status, out, error, s
     found = machine.devices_said(status, out, error, has_nvidia=False, has_tpu=False)
     assert found.level == "fail"
     assert says in found.says
-
-
-@pytest.mark.parametrize(
-    ("smi", "installed", "level", "says"),
-    [
-        (None, {}, "ok", "no NVIDIA driver and no plugin"),
-        (None, {"jax-cuda13-plugin": "0.10.2"}, "warn", "no NVIDIA driver answers"),
-        (SMI, {}, "warn", "driver 580.65.06, 2 × NVIDIA H200, but JAX's plugin is not installed"),
-        (SMI, {"jax-cuda13-plugin": "0.10.2"}, "ok", "jax-cuda13-plugin 0.10.2"),
-        ("T4, 550.1\n", {"jax-cuda13-plugin": "0.10.2"}, "fail", "needs a driver from 580 on"),
-        ("T4, 550.1\n", {"jax-cuda12-plugin": "0.10.2"}, "ok", "driver 550.1, 1 × T4"),
-    ],
-)
-def test_driver_and_plugin_must_fit(smi, installed, level, says):
-    found = machine.cuda(smi, installed)
-    assert (found.level, says in found.says) == (level, True)
-
-
-def test_without_nvidia_smi_no_driver_is_claimed(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert machine.driver_says() is None
 
 
 def test_a_tpu_is_known_by_its_pci_ids(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import constants
 
 import tunix_exp
-from tunix_exp.doctor import machine, software
+from tunix_exp.doctor import card, machine, software
 from tunix_exp.doctor.finding import Finding
 from tunix_exp.doctor.hub import hub
 from tunix_exp.evidence import surroundings
@@ -30,9 +30,9 @@ def examine() -> Iterator[Finding]:
     yield from software.environment(
         os.environ, [name for name in surroundings.RECORDED_ENVIRONMENT if name not in _OWN]
     )
-    smi, has_tpu = machine.driver_says(), machine.has_tpu()
+    smi, has_tpu = card.driver_says(), machine.has_tpu()
     yield machine.devices(has_nvidia=smi is not None, has_tpu=has_tpu)
-    yield machine.cuda(smi, installed)
+    yield card.cuda(smi, installed, card.requirements(installed))
     yield machine.tpu(has_tpu=has_tpu)
     yield machine.host_memory()
     outputs = Path("outputs").absolute()

@@ -19,8 +19,6 @@ _GIB = 2**30
 # 30 GB.
 LEAST_MEMORY, LITTLE_MEMORY = 1 * _GIB, 3 * _GIB
 LEAST_DISK, LITTLE_DISK = _GIB // 4, 30 * _GIB
-# CUDA 13 asks for a driver of this series or later, CUDA 12 for that one.
-_DRIVERS = {"jax-cuda13-plugin": 580, "jax-cuda12-plugin": 525}
 # PCI: Google, and its TPUs from v2 on (its network cards have the same vendor).
 _GOOGLE, _TPUS = "0x1ae0", {"0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076"}
 
@@ -75,43 +73,6 @@ def devices_said(status: int, out: str, error: str, *, has_nvidia: bool, has_tpu
             f"uv sync --extra {extra}; JAX_PLATFORMS must not keep to cpu",
         )
     return Finding("devices", "ok", says)
-
-
-def cuda(smi: str | None, installed: Mapping[str, str]) -> Finding:
-    """The NVIDIA driver against the CUDA plugin; `smi` is what it says of driver and GPUs, if it answers."""
-    plugin = next((name for name in _DRIVERS if name in installed), None)
-    if smi is None:
-        if plugin is None:
-            return Finding("cuda", "ok", "no NVIDIA driver and no plugin: nothing here is for a GPU")
-        return Finding(
-            "cuda",
-            "warn",
-            f"{plugin} {installed[plugin]}, but no NVIDIA driver answers",
-            "install the driver",
-        )
-    gpus = [line.strip() for line in smi.strip().splitlines()]
-    driver = gpus[0].rsplit(", ", 1)[-1]
-    says = f"driver {driver}, {len(gpus)} × {gpus[0].split(', ')[0]}"
-    if plugin is None:
-        return Finding("cuda", "warn", f"{says}, but JAX's plugin is not installed", "uv sync --extra cuda")
-    if int(driver.split(".")[0]) < _DRIVERS[plugin]:
-        return Finding(
-            "cuda",
-            "fail",
-            f"{says}, but {plugin} needs a driver from {_DRIVERS[plugin]} on",
-            "update the driver, or run with device=cpu",
-        )
-    return Finding("cuda", "ok", f"{says}, {plugin} {installed[plugin]}")
-
-
-def driver_says() -> str | None:
-    """Name and driver of each GPU, as `nvidia-smi` lists them; `None` where it does not answer."""
-    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 and done.stdout.strip() else None
 
 
 def tpu(*, has_tpu: bool) -> Finding:
