@@ -195,12 +195,14 @@ def test_a_sweep_compiles_once_and_a_bad_job_fails_alone(tmp_path, capfd):
     assert summary["jobs"][2]["primary_score"] is None
 
 
-def test_rates_and_decays_of_a_sweep_share_one_program(tmp_path):
+def test_rates_decays_and_warm_ups_of_a_sweep_share_one_program(tmp_path):
     words = ["optim.peak_lr=1e-3,2e-3", "optim.weight_decay=0.0,0.1"]
-    assert cli.main(["-m", f"hydra.sweep.dir={tmp_path}", *TOY, "model.mlp_width=44", *words]) == 0
-    counts = [read_json(tmp_path / str(job) / "run_manifest.json")["compiles"]["count"] for job in range(4)]
+    words += ["optim.warmup_steps=1,2"]
+    toy = [word for word in TOY if not word.startswith("optim.warmup_steps=")]
+    assert cli.main(["-m", f"hydra.sweep.dir={tmp_path}", *toy, "model.mlp_width=44", *words]) == 0
+    counts = [read_json(tmp_path / str(job) / "run_manifest.json")["compiles"]["count"] for job in range(8)]
     assert counts[0] > 0
-    assert counts[1:] == [0, 0, 0]
+    assert counts[1:] == [0] * 7
 
 
 def test_mode_eval_scores_the_base_model_alone(tmp_path):

@@ -1,6 +1,6 @@
-"""The sweeper of grids: it plans every job before the first runs, and runs what is due of them.
+"""The sweeper of grids, and what all have: a ledger, claims before Hydra makes a directory, what is due.
 
-Jobs are claimed before Hydra makes a directory, so that several processes may work on one sweep.
+So several processes may work on one sweep, and one that was killed is gone on with.
 """
 
 import sys
@@ -33,8 +33,8 @@ Words = Sequence[str]
 _OF_GOING_ON = ("hydra.sweep.dir=", "hydra.sweeper.resume=")
 
 
-class Grid:
-    """Every combination of the values that were typed."""
+class Jobs:
+    """The jobs of one sweep, and the launcher that runs them."""
 
     def __init__(
         self,
@@ -56,33 +56,12 @@ class Grid:
         is_alone = type(self._launcher) is BasicLauncher
         self._at_once = 1 if is_alone else max_batch_size
 
-    def sweep(self, arguments: Words) -> list[Any]:
-        """What each job that was due returned; jobs that another process runs are left to it."""
-        parser = OverridesParser.create(config_loader=self._loader)
-        (every,) = BasicSweeper.split_arguments(parser.parse_overrides(list(arguments)), None)
-        self._root.mkdir(parents=True, exist_ok=True)
-        planned = self._planned(every)
-        if self._resumes:
-            before = ledger.read(self._root)
-            ledger.refuse_changed(before, planned)
-            refuse_unverified(self._root, before)
-        else:
-            OmegaConf.save(self._config, self._root / "multirun.yaml")
-            ledger.write(self._root, planned)
-        due = [one for one in standings(self._root, planned) if one.is_due]
-        returned: list[Any] = []
-        while due:
-            batch, due = self._claimed(due)
-            if batch:
-                returned += self._launched(batch)
-        return returned
-
-    def _planned(self, every: Sequence[Words]) -> Ledger:
+    def _planned(self, every: Sequence[Words], sweeper: str) -> Ledger:
         """The ledger of all jobs: each is composed before the first is run."""
         composed = [self._composed(number, words) for number, words in enumerate(every)]
         whole = [config for _, config in composed if config is not None]
         code = checkout.source_code(Path(__file__).resolve().parents[1]).record
-        begun = ledger.begun(begun_with(), "grid", code, whole[0] if whole else {})
+        begun = ledger.begun(begun_with(), sweeper, code, whole[0] if whole else {})
         jobs = [
             begun.planned(number, words, directory, config)
             for number, (words, (directory, config)) in enumerate(zip(every, composed, strict=True))
@@ -130,6 +109,31 @@ class Grid:
             ]
             words.append(f"training.resume={quoted(left.resolve())}")
         return [*words, f"hydra.sweep.subdir={quoted(Path(one.planned.directory))}"]
+
+
+class Grid(Jobs):
+    """Every combination of the values that were typed: all are composed before the first is run."""
+
+    def sweep(self, arguments: Words) -> list[Any]:
+        """What each job that was due returned; jobs that another process runs are left to it."""
+        parser = OverridesParser.create(config_loader=self._loader)
+        (every,) = BasicSweeper.split_arguments(parser.parse_overrides(list(arguments)), None)
+        self._root.mkdir(parents=True, exist_ok=True)
+        planned = self._planned(every, "grid")
+        if self._resumes:
+            before = ledger.read(self._root)
+            ledger.refuse_changed(before, planned)
+            refuse_unverified(self._root, before)
+        else:
+            OmegaConf.save(self._config, self._root / "multirun.yaml")
+            ledger.write(self._root, planned)
+        due = [one for one in standings(self._root, planned) if one.is_due]
+        returned: list[Any] = []
+        while due:
+            batch, due = self._claimed(due)
+            if batch:
+                returned += self._launched(batch)
+        return returned
 
 
 def is_run(place: Path) -> bool:

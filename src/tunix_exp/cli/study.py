@@ -1,0 +1,159 @@
+"""The sweeper that searches: Optuna's TPE chooses the values of the next job from what earlier ones gave.
+
+Hydra's own Optuna plugin is bound to optuna 2; this one asks and tells a study of today's, which lies in the
+sweep's directory. Each choice is seeded by the job's number, so that a study that is gone on with chooses as
+the one that was never killed.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from tunix_exp.cli.composing import sweep_of
+from tunix_exp.cli.sweeper import Jobs, refuse_unverified
+from tunix_exp.errors import UserError
+from tunix_exp.sweep import ledger
+from tunix_exp.sweep.ledger import Ledger, PlannedJob
+from tunix_exp.sweep.state import Standing, standings
+from tunix_exp.sweep.summary import objective
+
+STUDY = "study.log"
+_NAME, _JOB = "sweep", "job"
+
+
+class Study(Jobs):
+    """`n_trials` jobs, whose values Optuna chooses."""
+
+    def __init__(
+        self,
+        context: HydraContext,
+        task: TaskFunction,
+        config: DictConfig,
+        *,
+        n_trials: int,
+        n_startup_trials: int,
+        seed: int,
+        max_batch_size: int | None,
+        resume: bool,
+    ) -> None:
+        """The first `n_startup_trials` are drawn at random; `max_batch_size` are chosen and run at once."""
+        super().__init__(context, task, config, max_batch_size=max_batch_size, resume=resume)
+        self._n_trials, self._n_startup, self._seed = n_trials, n_startup_trials, seed
+        self._metric = sweep_of(config)
+        self._optuna = imported()
+
+    def sweep(self, arguments: Sequence[str]) -> list[Any]:
+        """What each job that was due returned, until there are as many jobs as were asked for."""
+        parser = OverridesParser.create(config_loader=self._loader)
+        overrides = parser.parse_overrides(list(arguments))
+        alone = [one for one in overrides if not one.is_sweep_override()]
+        fixed = [f"{one.get_key_element()}={one.get_value_element_as_str()}" for one in alone]
+        swept = {one.get_key_element(): one for one in overrides if one.is_sweep_override()}
+        self._root.mkdir(parents=True, exist_ok=True)
+        if self._resumes:
+            before = ledger.read(self._root)
+            ledger.refuse_changed(before, self._planned([job.words for job in before.jobs], "study"))
+            refuse_unverified(self._root, before)
+        else:
+            OmegaConf.save(self._config, self._root / "multirun.yaml")
+            ledger.write(self._root, self._planned([], "study"))
+        study, returned = self._study(), []
+        # a process may have ended between a job's end and its being told
+        self._tell(study, [one.planned for one in standings(self._root) if one.job.is_completed])
+        due = [one for one in standings(self._root) if one.is_due]
+        while due or (due := self._chosen(study, fixed, swept)):
+            batch, due = self._claimed(due)
+            if batch:
+                returned += self._launched(batch)
+                self._tell(study, [one.planned for one in batch])
+        return returned
+
+    def _study(self) -> Any:
+        storages = self._optuna.storages
+        backend = storages.journal.JournalFileBackend(str(self._root / STUDY))
+        self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
+        return self._optuna.create_study(
+            storage=storages.JournalStorage(backend),
+            study_name=_NAME,
+            direction=self._metric.direction,
+            load_if_exists=True,
+        )
+
+    def _chosen(self, study: Any, fixed: Sequence[str], swept: Mapping[str, Override]) -> list[Standing]:
+        """The next jobs of the study, in the ledger; none when there are enough."""
+        with ledger.locked(self._root):
+            known = ledger.read(self._root)
+            numbers = range(len(known.jobs), min(self._n_trials, len(known.jobs) + (self._at_once or 1)))
+            for number in numbers:
+                known = self._with_next(known, study, number, fixed, swept)
+            ledger.write(self._root, known)
+        return [one for one in standings(self._root) if one.planned.number in numbers]
+
+    def _with_next(
+        self, known: Ledger, study: Any, number: int, fixed: Sequence[str], swept: Mapping[str, Override]
+    ) -> Ledger:
+        study.sampler = self._optuna.samplers.TPESampler(
+            seed=self._seed + number, n_startup_trials=self._n_startup
+        )
+        trial = study.ask()
+        trial.set_user_attr(_JOB, number)
+        words = [*fixed, *(f"{key}={_suggested(trial, key, one)}" for key, one in swept.items())]
+        directory, config = self._composed(number, words)
+        if not known.config and config is not None:
+            known = ledger.begun(known.arguments, known.sweeper, known.code, config).model_copy(
+                update={"jobs": known.jobs}
+            )
+        job = known.planned(number, words, directory, config)
+        return known.model_copy(update={"jobs": (*known.jobs, job)})
+
+    def _tell(self, study: Any, jobs: Sequence[PlannedJob]) -> None:
+        """The study has what each job gave; one that gave nothing has failed."""
+        state = self._optuna.trial.TrialState
+        now = {one.planned.number: one.job for one in standings(self._root)}
+        for job in jobs:
+            every = study.get_trials(deepcopy=False)
+            trials = [one for one in every if one.user_attrs.get(_JOB) == job.number]
+            value = objective(now[job.number], self._metric)
+            is_told = value is not None and math.isfinite(value)
+            if not trials[-1].state.is_finished():
+                told = {"values": value} if is_told else {"state": state.FAIL}
+                study.tell(trials[-1].number, **told)
+            elif is_told and trials[-1].state == state.FAIL:  # an earlier attempt had failed
+                given = trials[-1]
+                study.add_trial(
+                    self._optuna.trial.create_trial(
+                        params=given.params,
+                        distributions=given.distributions,
+                        value=value,
+                        user_attrs=given.user_attrs,
+                    )
+                )
+
+
+def imported() -> Any:
+    """Optuna, which is an extra."""
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        raise UserError(
+            "optuna is not installed",
+            where="hydra/sweeper=study",
+            remedy="uv sync --extra sweep",
+        ) from None
+    return optuna
+
+
+def _suggested(trial: Any, key: str, override: Override) -> Any:
+    """The study's choice for the key: within an interval, on a logarithmic scale where it is tagged so."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        is_log, ends = "log" in value.tags, (value.start, value.end)
+        if all(isinstance(end, int) for end in ends) and "float" not in value.tags:
+            return trial.suggest_int(key, *ends, log=is_log)
+        return trial.suggest_float(key, *ends, log=is_log)
+    return trial.suggest_categorical(key, list(override.sweep_string_iterator()))

@@ -1,0 +1,74 @@
+"""Jobs whose values Optuna chooses, and jobs in processes of their own."""
+
+import sys
+
+import pytest
+
+from tests.forking import Forked
+from tests.running import TOY, read_json
+from tests.sweep.killed import but_for_times, resume
+from tunix_exp import cli
+
+WORDS = (
+    *TOY, "hydra/sweeper=study", "hydra.sweeper.n_startup_trials=2", "sweep.metric=heldout_loss_nats",
+    "optim.peak_lr=tag(log,interval(1e-4,1e-1))",
+)  # fmt: skip
+
+
+def rates(root):
+    return [float(job["settings"]["optim.peak_lr"]) for job in read_json(root / "summary.json")["jobs"]]
+
+
+def test_a_study_goes_on_to_its_total_with_the_choices_of_the_one_that_was_not_stopped(tmp_path):
+    from tunix_exp.cli import study
+
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    assert cli.main(["-m", f"hydra.sweep.dir={whole}", *WORDS, "hydra.sweeper.n_trials=4"]) == 0
+    summary = read_json(whole / "summary.json")
+    assert (summary["n_completed"], summary["goal"]) == (4, "minimize")
+    assert len(set(rates(whole))) == 4
+    assert all(1e-4 <= rate <= 1e-1 for rate in rates(whole))
+    told, tell = [], study.Study._tell
+
+    def stopped(own, asked, jobs):
+        told.append(jobs)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+        tell(own, asked, jobs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study.Study, "_tell", stopped)
+        assert cli.main(["-m", f"hydra.sweep.dir={half}", *WORDS, "hydra.sweeper.n_trials=4"]) == 130
+    assert cli.main(["sweep", "resume", str(half)]) == 0
+    assert rates(half) == rates(whole)
+
+
+def test_a_job_that_failed_gives_a_study_nothing_and_stops_nobody(tmp_path, capfd):
+    words = [word for word in WORDS if not word.startswith("optim.peak_lr=")]
+    words += ["hydra.sweeper.n_trials=3", "hydra.sweeper.seed=1", "optim.peak_lr=choice(1e-3,x)"]
+    assert cli.main(["-m", f"hydra.sweep.dir={tmp_path}", *words]) == 1
+    statuses = {job["status"] for job in read_json(tmp_path / "summary.json")["jobs"]}
+    assert statuses == {"completed", "failed"}
+    assert "3 jobs completed, " in capfd.readouterr().out
+
+
+def test_without_optuna_a_study_is_refused_with_the_remedy(tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert cli.main(["-m", f"hydra.sweep.dir={tmp_path}", *WORDS]) == 2
+    assert (
+        "optuna is not installed\n  where: hydra/sweeper=study\n  remedy: uv sync" in capfd.readouterr().err
+    )
+
+
+@pytest.mark.slow
+def test_jobs_in_processes_of_their_own_end_in_the_same_summary(tmp_path):
+    words = ("-m", *TOY, "optim.peak_lr=1e-3,x")
+    alone, joblib = tmp_path / "alone", tmp_path / "joblib"
+    assert cli.main([*words, f"hydra.sweep.dir={alone}"]) == 1
+    apart = Forked(*words, f"hydra.sweep.dir={joblib}", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert apart.wait() == 1, apart.said
+    for name in ("summary.json", "summary.csv", "summary.md"):
+        assert but_for_times(joblib, name) == but_for_times(alone, name)
+    again = resume(joblib)
+    assert again.wait() == 1, again.said
+    assert sorted(path.name for path in (joblib / "attempts").iterdir()) == ["1.1"]
