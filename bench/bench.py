@@ -220,14 +220,17 @@ def composed(work: Workload, words: tuple[str, ...]) -> Any:
     from omegaconf import OmegaConf
 
     from tunix_exp.cli import conf_folder
+    from tunix_exp.cli.composing import applicable
     from tunix_exp.config import validate
     from tunix_exp.device import environment
 
     shape = (f"training.batch_size={work.batch}", f"data.max_tokens={work.tokens}")
     fixed = ("model.weights=random", "eval=none", f"device={work.device}")
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("config", overrides=[*work.words, *fixed, *OPTIMIZER, *shape, *words])
-    plain = OmegaConf.to_container(config, resolve=True)
+        config = compose(
+            "config", overrides=[*work.words, *fixed, *OPTIMIZER, *shape, *words], return_hydra_config=True
+        )
+    plain = OmegaConf.to_container(applicable(config)[0], resolve=True)
     validated = validate(plain)  # pyright: ignore[reportArgumentType]
     environment.apply(validated.device, preflight=False)
     return validated

@@ -22,6 +22,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from tunix_exp.cli import conf_folder
+from tunix_exp.cli.composing import applicable
 from tunix_exp.config import RunConfig, validate
 from tunix_exp.device import environment
 
@@ -87,7 +88,8 @@ def _config(point: dict[str, Any]) -> RunConfig:
         f"training.batch_size={point['batch'] or 8}",
     ]  # fmt: skip
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        plain = OmegaConf.to_container(compose("config", overrides=words), resolve=True)
+        composed = compose("config", overrides=words, return_hydra_config=True)
+        plain = OmegaConf.to_container(applicable(composed)[0], resolve=True)
     config = validate(plain)  # pyright: ignore[reportArgumentType]
     environment.apply(config.device, preflight=True)
     return config

@@ -15,6 +15,7 @@ from jax.sharding import AbstractMesh
 from omegaconf import OmegaConf
 
 from tunix_exp.cli import conf_folder
+from tunix_exp.cli.composing import applicable
 from tunix_exp.config import RunConfig, validate
 from tunix_exp.device.check import Device
 from tunix_exp.device.speed import GPUS, Speed
@@ -120,7 +121,8 @@ def config_of(model: str, adapter: str, *, rows: int) -> RunConfig:
         f"data.max_tokens={TOKENS if model != 'gpt2' else 1024}",
     ]  # fmt: skip
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        plain: Any = OmegaConf.to_container(compose("config", overrides=words), resolve=True)
+        composed = compose("config", overrides=words, return_hydra_config=True)
+        plain: Any = OmegaConf.to_container(applicable(composed)[0], resolve=True)
     return validate(plain)
 
 
