@@ -13,15 +13,22 @@ def assert_same_function(ours, reference, *operands, roundings=4, magnified=1.0)
 
     `magnified` says by how much a derivative multiplies what has cancelled in it.
     """
-    weights = jnp.sin(jnp.arange(reference(*operands).size)).reshape(reference(*operands).shape)
-    for name in (ours, reference):
-        assert jnp.isfinite(name(*operands)).all()
-    assert_close(ours(*operands), reference(*operands), roundings=roundings)
     each = tuple(range(len(operands)))
-    got, wanted = (
-        jax.grad(lambda *xs, f=f: (f(*xs) * weights).sum(), argnums=each)(*operands)
-        for f in (ours, reference)
-    )
+
+    def both(function):
+        """Values and gradients by one program, which compiles in the time of a few operations alone."""
+
+        def weighed(*operands):
+            values = function(*operands)
+            weights = jnp.sin(jnp.arange(values.size)).reshape(values.shape)
+            return (values * weights).sum(), values
+
+        gradients, values = jax.jit(jax.grad(weighed, argnums=each, has_aux=True))(*operands)
+        assert jnp.isfinite(values).all()
+        return values, gradients
+
+    (values, got), (due, wanted) = both(ours), both(reference)
+    assert_close(values, due, roundings=roundings)
     for one, other in zip(got, wanted, strict=True):
         # of a parameter, a sum over all rows
         assert_close(one, other, roundings=3 * roundings + 4 * 7, of=magnified * jnp.abs(other).max())
