@@ -50,6 +50,7 @@ OPTIONS = [
 ]
 PAIRS = [pair for pair in itertools.combinations(OPTIONS, 2) if is_tried(*pair)]
 
+NEW_ADAPTERS = ("m45-curriculum", "m48-failures")
 # What is refused, and why no default could avoid it.
 REFUSED = {
     (
@@ -58,7 +59,8 @@ REFUSED = {
     ): "mode=eval trains nothing, and a default knows no trained adapter",
     ("data=mix", "eval=split"): "rows are held out of one set, and a mixture has several",
     **{("eval=split", word): "the same" for word in with_their_own_sets() if word in OPTIONS},
-    ("mode=eval", "experiment=m45-curriculum"): "its adapter is yet to be trained",
+    ("data=mix", "experiment=m48-failures"): "the same",
+    **{("mode=eval", f"experiment={name}"): "its adapter is yet to be trained" for name in NEW_ADAPTERS},
     ("eval=none", "mode=eval"): "mode=eval is to score a model, and eval=none says that none be scored",
 }
 
