@@ -1,3 +1,5 @@
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -287,3 +289,12 @@ def test_every_answer_of_a_conversation_is_marked_where_its_tokens_stand(chat):
 def test_the_example_of_a_chat_shows_where_it_ends(chat):
     kept = tokenize([example("Q?", answer="A")], TALK, chat, 99, "error").kept[0]
     assert example_text(kept, chat, "response").rstrip().endswith("259     ^     '<end_of_turn>'  (end)")
+
+
+def test_an_encoder_is_let_go_of_when_nobody_has_it_any_more():
+    encoder = Encoder(RENDERER, WITH_BOS)
+    encoder.prompts([example("Q?", "s", answer="A")])
+    left = weakref.ref(encoder)
+    del encoder
+    gc.collect()
+    assert left() is None

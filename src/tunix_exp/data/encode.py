@@ -156,9 +156,19 @@ class Encoder:
         )
         return Reading(safe, self._broken_renderer.messages(safe), names - own, True)
 
-    @functools.cache  # noqa: B019 - as long as the encoder, which lives as long as the set that it encodes
     def _template_names(self, steps: int, has_messages: bool) -> Counter[str]:
         """How often the texts of the config have a special token's name."""
+        # of the encoder itself: a cache of the method would keep every encoder, and its tokenizer, for good
+        key = steps, has_messages
+        if key not in self._counted:
+            self._counted[key] = self._names_in_template(steps, has_messages)
+        return self._counted[key]
+
+    @functools.cached_property
+    def _counted(self) -> dict[tuple[int, bool], Counter[str]]:
+        return {}
+
+    def _names_in_template(self, steps: int, has_messages: bool) -> Counter[str]:
         if has_messages and self.renderer.template.chat != "none":
             return Counter()
         blank = Example("", _BLANK, (_BLANK,) * steps, _BLANK, None, None, None, "")
