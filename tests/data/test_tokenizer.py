@@ -174,3 +174,8 @@ def test_an_answer_also_ends_where_the_model_s_files_say_so(tmp_path):
     tokenizer = load_tokenizer(saved_tokenizer(tmp_path / "a", *TURNS, eos_token=END_OF_TEXT), chat="none")
     assert tokenizer.stopping_at((256, 259)).stop_ids == (256, 259)
     assert tokenizer.stopping_at(()).stop_ids == (256,)
+
+
+def test_the_bundled_tokenizer_is_one_for_all_the_jobs_of_a_process():
+    one, other = (load_tokenizer("bundled:bytes", chat="none") for _ in range(2))
+    assert one.backend is other.backend

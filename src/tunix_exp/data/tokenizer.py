@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 import hashlib
 import json
 import shutil
@@ -189,6 +190,8 @@ def _loaded(reference: str, key: str) -> Tokenizer:
             raise references.no_place_of(key)
 
 
+# Once for all jobs of a sweep: the library keeps what its threads remember of a tokenizer that has encoded.
+@functools.cache
 def _byte_tokenizer(reference: str) -> Tokenizer:
     """One id for each byte of UTF-8, in the order of the bytes, and 256 for the end of text."""
     vocabulary = {character: byte for byte, character in enumerate(_byte_characters())}
