@@ -6,6 +6,7 @@ import pytest
 
 from tests.report.page.run_folder import Page
 from tests.sweep.drawn import write_job, write_sweep
+from tunix_exp import cli
 from tunix_exp.errors import UserError
 from tunix_exp.report import sweep as told
 from tunix_exp.report.sweep_files import SweepFiles
@@ -137,6 +138,15 @@ def test_the_files_hold_the_same_figures_and_the_page_draws_them(sweep):
     tones = page.data["specs"]["loss"]["layer"][0]["encoding"]["color"]["scale"]
     by_run = dict(zip(tones["domain"], tones["range"], strict=True))
     assert by_run["0"] == by_run["1"] != by_run["2"]
+
+
+def test_a_page_that_is_drawn_again_has_the_sweep_s_arms(sweep, tmp_path):
+    SweepFiles(sweep, SCORE).write(is_last=True)
+    assert cli.main(["report", str(sweep), "--to", str(tmp_path / "again.html")]) == 0
+    assert (
+        "Best by primary score (maximized): optim.peak_lr=1e-3"
+        in Page((tmp_path / "again.html").read_text()).text
+    )
 
 
 @pytest.mark.parametrize(

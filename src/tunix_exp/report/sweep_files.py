@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tunix_exp.evidence.claimed import replace
 from tunix_exp.evidence.kinds.pages import REPORT
-from tunix_exp.evidence.strict_json import json_text
+from tunix_exp.evidence.strict_json import json_text, read_json_object
 from tunix_exp.report import sweep as text
 from tunix_exp.report.page.write import write_page
 from tunix_exp.sweep.config import SweepConfig
@@ -15,6 +15,12 @@ from tunix_exp.sweep.summary import summarized
 SUMMARY, TABLE, PAGE = "summary.json", "summary.csv", "summary.md"
 # The page is drawn again after a job while all drawing takes no more of the sweep's time than this.
 _SHARE_OF_DRAWING = 0.05
+
+
+def summary_of(root: Path) -> text.Summary | None:
+    """The summary that the sweep in `root` wrote after its last job; None where none ended there."""
+    file = root / SUMMARY
+    return read_json_object(file, file=SUMMARY) if file.is_file() else None
 
 
 class SweepFiles:

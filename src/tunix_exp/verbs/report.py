@@ -8,6 +8,7 @@ from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.verify import runs_at
 from tunix_exp.exits import COMPLETED
 from tunix_exp.report.page.write import write_page
+from tunix_exp.report.sweep_files import summary_of
 from tunix_exp.verbs.words import Words
 
 
@@ -28,5 +29,6 @@ def main(words: list[str]) -> int:
         is_run = (path / MANIFEST).is_file()
         default = path.resolve().with_name(f"{path.resolve().name}.html") if is_run else path / REPORT.path
         title = None if is_run else "/".join(path.resolve().parts[-2:])
-        write_page(runs, default if asked.to is None else asked.to, title=title)
+        summary = None if is_run else summary_of(path)
+        write_page(runs, default if asked.to is None else asked.to, title=title, summary=summary)
     return COMPLETED
