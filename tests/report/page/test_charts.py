@@ -19,6 +19,7 @@ def test_a_rule_stands_where_each_stage_but_the_last_ends_if_it_was_reached():
     for stages, due in (
         ([("a", 2), ("b", 4)], [2]),
         ([("a", 1), ("b", 3), ("c", 9)], [1, 3]),
+        ([("a", 2), ("b", 6), ("c", 9)], [2]),
         ([("a", 4)], []),
     ):
         charts, _ = training_charts(logged, {}, OWN, stages)
