@@ -253,6 +253,7 @@ class Step:
         from tunix_exp.objectives import registry
         from tunix_exp.objectives.objective import Held
         from tunix_exp.stages.plan.loss_chunk import chosen_chunk
+        from tunix_exp.stages.plan.remat import chosen_remat, with_remat
         from tunix_exp.training import optim
         from tunix_exp.training.footprint import Setting, footprint
         from tunix_exp.training.step import compile_step, placed_state, step_scalars
@@ -283,10 +284,12 @@ class Step:
                 loss_chunk=loss_chunk,
             )
 
-        chunk = chosen_chunk(setting_of(max(widths), LossChunk.of_cpu(config.model.vocab_size)), device).chunk
+        widest = setting_of(max(widths), LossChunk.of_cpu(config.model.vocab_size))
+        remat = chosen_remat(widest, device).remat
+        chunk = chosen_chunk(with_remat(widest, remat), device).chunk
         self.by_width, loading = {}, None
         for width in widths:
-            setting = setting_of(width, chunk)
+            setting = with_remat(setting_of(width, chunk), remat)
             graphdef, arguments = setting.arguments
             if loading is None:
                 loading = weights.begin(

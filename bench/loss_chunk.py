@@ -24,6 +24,7 @@ from tunix_exp.models.loss_chunk import LossChunk
 from tunix_exp.models.sharding import AXES
 from tunix_exp.objectives import registry
 from tunix_exp.stages.plan.loss_chunk import chosen_chunk, table_of
+from tunix_exp.stages.plan.remat import chosen_remat, with_remat
 from tunix_exp.training.footprint import Setting, footprint
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "loss-chunk.md"
@@ -66,12 +67,16 @@ def page() -> str:
         "as of the attention kernel. A CPU has 2²⁵ logits at a time, and so has a device of which no",
         "figures are known.",
         "",
+        "What is computed again in the backward pass is chosen before (`model.remat=auto`, the option of the",
+        "large models): the least recomputation whose planned peak leaves a tenth of the memory. A CPU",
+        "recomputes whole blocks whatever its memory; a resumed run and a replay take what was chosen first.",
+        "",
         f"One step of 4 rows a device, of {TOKENS} tokens that all count; bytes, times: a device's. Before:",
         "2²⁵ logits a chunk on every device. Made by `python bench/loss_chunk.py`: no step was run.",
         "",
-        "| device | model | adapter | tokens a chunk before | now | table traffic before, GB | now "
-        "| its time before, ms | now | the loss's arithmetic, ms |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| device | model | adapter | remat | tokens a chunk before | now "
+        "| table traffic before, GB | now | its time before, ms | now | the loss's arithmetic, ms |",
+        "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [row(*device, *model) for device, model in itertools.product(DEVICES, MODELS)]
     return "\n".join([*lines, ""])
@@ -99,8 +104,10 @@ def row(name: str, speed: Speed, memory_gib: float, count: int, model: str, adap
         "tpu" if is_tpu else "gpu", speed.device_kind, None, None, (), int(memory_gib * GIB), mesh, "",
         speed, None,
     )  # fmt: skip
+    remat = chosen_remat(setting, device).remat
+    setting = with_remat(setting, remat)
     if footprint(setting).parts.total > device.memory_bytes:
-        return f"| {name} | `{model}` | {adapter} | the step does not fit | | | | | | |"
+        return f"| {name} | `{model}` | {adapter} | the step does not fit | | | | | | | |"
     chunk = chosen_chunk(setting, device).chunk
     table = table_of(config.model, config.adapter, config.device.compute_dtype, mesh)
     tokens = 4 * TOKENS
@@ -108,8 +115,8 @@ def row(name: str, speed: Speed, memory_gib: float, count: int, model: str, adap
     ms = [1e3 * n / (speed.bandwidth / speed.devices_per_chip) for n in moved]
     arithmetic = 1e3 * tokens * table.flops_a_token / speed.device_peak_flops
     return (
-        f"| {name} | `{model}` | {adapter} | {fewest.tokens:,} | {chunk.tokens:,} | {moved[0] / GB:.1f} "
-        f"| {moved[1] / GB:.1f} | {ms[0]:.1f} | {ms[1]:.1f} | {arithmetic:.1f} |"
+        f"| {name} | `{model}` | {adapter} | {remat} | {fewest.tokens:,} | {chunk.tokens:,} "
+        f"| {moved[0] / GB:.1f} | {moved[1] / GB:.1f} | {ms[0]:.1f} | {ms[1]:.1f} | {arithmetic:.1f} |"
     )
 
 
@@ -117,7 +124,7 @@ def config_of(model: str, adapter: str, *, rows: int) -> RunConfig:
     """The config of a preflight in bfloat16 compute; the device is put beside it."""
     words = [
         f"model={model}", f"adapter={adapter}", "device=cpu", "device.compute_dtype=bfloat16",
-        "mode=preflight", f"training.batch_size={rows}",
+        "mode=preflight", "model.remat=auto", f"training.batch_size={rows}",
         f"data.max_tokens={TOKENS if model != 'gpt2' else 1024}",
     ]  # fmt: skip
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):

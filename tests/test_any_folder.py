@@ -62,7 +62,7 @@ def test_a_folder_of_every_family_runs_by_one_command(family, rows, tmp_path):
     as_typed = CONFIGS[family].model_dump(mode="json") | {
         "name": "hf",
         "layer_loop": "scan",
-        "remat": "block",
+        "remat": "auto",
     }
     as_typed |= weight_maps()[CONFIGS[family].family].unsaid
     as_typed |= {"weights": str(folder), "tokenizer": str(folder), "init_std": 0.02}

@@ -341,9 +341,10 @@ def test_the_chunk_that_was_chosen_is_that_of_the_step_and_of_the_held_out_losse
 
     monkeypatch.setattr(Chunks, "of", recording)
     monkeypatch.setattr(plan_of_step, "chosen_chunk", lambda *_: loss_chunk.Choice(LossChunk(7, None), "so"))
-    assert run_toy(tmp_path / "run", "model.mlp_width=36") == 0
+    assert run_toy(tmp_path / "run", "model.mlp_width=36", "model.remat=auto") == 0
     # the step, and the losses of base and trained model, which are one program
     assert asked == [7, 7]
-    chosen = {"tokens": 7, "words": None, "reason": "so"}
-    assert read_json(tmp_path / "run" / "plan.json")["loss_chunk"] == chosen
+    plan = read_json(tmp_path / "run" / "plan.json")
+    assert plan["loss_chunk"] == {"tokens": 7, "words": None, "reason": "so"}
+    assert (plan["remat"]["chosen"], plan["remat"]["reason"]) == ("block", "auto, as on every CPU")
     assert "loss chunk: 7 tokens (so)" in (tmp_path / "run" / "training_log.txt").read_text()

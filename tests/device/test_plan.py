@@ -37,7 +37,7 @@ def plan_of(memory_gib, **changes):
         "device_memory_bytes": int(memory_gib * GIB), "parts": PARTS,
         "work": Work(model_flops=1e12, flops=2e12, hbm_bytes=1e9), "speed": GENERATIONS["v5e"],
         "evaluation": None, "attention": {"kernel": "einsum", "reason": "it was asked for"},
-        "loss_chunk": {"tokens": 131, "words": None, "reason": "so"},
+        "loss_chunk": {"tokens": 131, "words": None, "reason": "so"}, "remat": None,
     }  # fmt: skip
     return Plan(**settled | changes)
 

@@ -101,6 +101,20 @@ def test_references_to_the_hub_are_pinned_to_the_commits_that_the_run_read(origi
     assert original.config == before
 
 
+def test_what_a_plan_chose_to_compute_again_is_not_chosen_anew(original):
+    plan = read_json(original.root / "plan.json")
+    config = copy.deepcopy(original.config)
+    config["model"]["remat"] = "auto"
+    auto = VerifiedRun(original.root, original.manifest, config)
+    assert replayed_config(config, auto, steps=None, places={})["model"]["remat"] == "none"
+    for recorded, due in (({"chosen": "dots"}, "dots"), (None, "auto")):  # an evaluation has chosen nothing
+        (original.root / "plan.json").write_text(json.dumps(plan | {"remat": recorded}))
+        assert replayed_config(config, auto, steps=None, places={})["model"]["remat"] == due
+        said = replayed_config(original.config, original, steps=None, places={})
+        assert said["model"]["remat"] == "none"
+    (original.root / "plan.json").write_text(json.dumps(plan))
+
+
 def test_weights_that_are_not_those_that_were_read_are_told_with_both_hashes(original, tmp_path):
     digest = "e" * 64
     model = original.manifest.model.model_copy(update={"files": {"model.safetensors": digest}})

@@ -21,7 +21,7 @@ from tunix_exp.training.footprint import Setting, footprint, remedies
 from tunix_exp.training.step import compile_step
 
 ROOT = Path(__file__).resolve().parents[2]
-GEMMA = ("model=gemma2b", "mode=preflight")
+GEMMA = ("model=gemma2b", "model.remat=block", "mode=preflight")
 ONE_CHIP = (
     *GEMMA, "device=tpu-v5e-8", "device.topology=v5e:1x1", "device.min_devices=1",
     "device.param_dtype=bfloat16", "device.state_dtype=bfloat16", "optim.rounding=stochastic",

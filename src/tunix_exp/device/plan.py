@@ -175,6 +175,7 @@ class Plan:
     work: Work | None
     attention: dict[str, str]  # the kernel, and why this one
     loss_chunk: dict[str, int | str | None]  # tokens of a shard that have logits at a time, and why so many
+    remat: dict[str, Any] | None  # what is computed again, why, and what each choice would take
     speed: Speed | None
     evaluation: dict[str, int] | None
     step: Compiled | None = None
@@ -235,6 +236,7 @@ class Plan:
             else asdict(self.work) | {"peak_flops_per_s": peak, "roofline_s": seconds, "bound": bound},
             "attention": self.attention,
             "loss_chunk": self.loss_chunk,
+            "remat": self.remat,
             "evaluation": self.evaluation,
             "fits": self.fits,
         }

@@ -30,7 +30,7 @@ class ModelConfig(Config):
     norm_epsilon: Small
     init_std: Small
     layer_loop: Literal["unroll", "scan"]
-    remat: Literal["none", "block", "dots"]
+    remat: Literal["none", "block", "dots", "auto"]  # computed again in the backward pass; auto: by the plan
 
 
 class GroupedConfig(ModelConfig):

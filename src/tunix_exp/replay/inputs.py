@@ -11,7 +11,7 @@ from tunix_exp.config import Plain
 from tunix_exp.data import files
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
-from tunix_exp.evidence.kinds import data_card
+from tunix_exp.evidence.kinds import data_card, plan
 from tunix_exp.evidence.kinds.read import read_object
 from tunix_exp.evidence.pack import is_packed_key
 from tunix_exp.evidence.sections import training_sources
@@ -40,6 +40,11 @@ def replayed_config(
     if original.setting("eval.baseline") is not None:
         # how the run did against another stands in its own evidence; the other may not be here
         changes |= {"eval.baseline": None, "eval.baseline_tolerance_points": None}
+    if original.setting("model.remat") == "auto":
+        chosen = plan.chosen_remat(read_object(plan.KIND, original.root))
+        if chosen is not None:
+            # chosen from the memory of a device, and this one's may be another
+            changes["model.remat"] = chosen
     for key, revision in _revisions(original):
         if revision is not None:
             changes[key] = _pinned(str(original.setting(key)), revision, key)

@@ -18,6 +18,12 @@ def device_memory_bytes(run: OpenedRun) -> int | None:
     return lookup(run.object(KIND), "device_memory_bytes", KIND.path) if run.has(KIND.path) else None
 
 
+def chosen_remat(says: Mapping[str, Any]) -> Any:
+    """What the backward pass computes again, by what the plan `says`; `None` where nothing is trained."""
+    chosen = lookup(says, "remat", KIND.path)
+    return None if chosen is None else lookup(chosen, "chosen", KIND.path)
+
+
 KIND = Kind(
     path="plan.json",
     name="memory plan",

@@ -86,7 +86,8 @@ class Decoder(nnx.Module):
         self.windows = (UNBOUNDED,) * config.num_layers if windows is None else windows
         self.attention_soft_cap = attention_soft_cap
         self.layer_loop: LayerLoop = config.layer_loop
-        self.remat: Remat = config.remat
+        # Of `auto` a step has what its plan chose; where nothing is differentiated, it does nothing.
+        self.remat: Remat = "block" if config.remat == "auto" else config.remat
         self.compute_dtype = jnp.dtype(compute_dtype)
         self.attention_kernel: Kernel = "einsum"  # a training step may choose another
         self.loss_chunk = LossChunk.of_cpu(config.vocab_size)  # a plan for an accelerator chooses another

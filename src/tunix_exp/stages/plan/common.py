@@ -1,6 +1,7 @@
 """What every plan has: its page, the refusal of what does not fit, and the record of the model."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -29,6 +30,7 @@ def planned(
     work: plans.Work | None,
     attention: dict[str, str],
     loss_chunk: Choice,
+    remat: dict[str, Any] | None,
 ) -> plans.Plan:
     """The plan by arithmetic, before the compiler is asked."""
     return plans.Plan(
@@ -41,6 +43,7 @@ def planned(
         work=work,
         attention=attention,
         loss_chunk=loss_chunk.to_json(),
+        remat=remat,
         speed=device.speed,
         evaluation=_evaluation_shapes(config, texts, device.platform),
         not_compiled=device.not_compiled,

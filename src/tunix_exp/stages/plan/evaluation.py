@@ -48,7 +48,9 @@ def planned_evaluation(
     evidence.log.say(chunk.describe())
     attention = {"kernel": "einsum", "reason": "evaluation takes it everywhere"}
     parts = evaluating.footprint(setting)
-    plan = planned(config, texts, device, parts=parts, work=None, attention=attention, loss_chunk=chunk)
+    plan = planned(
+        config, texts, device, parts=parts, work=None, attention=attention, loss_chunk=chunk, remat=None
+    )
     if asked is None:
         plan = replace(plan, not_compiled="the harness tells the shapes of its requests when it asks")
     weights = None

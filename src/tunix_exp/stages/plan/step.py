@@ -24,6 +24,7 @@ from tunix_exp.objectives.objective import Batch, Held, Objective, Policy, Progr
 from tunix_exp.stages.plan.attention import check_kernel, chosen_kernel
 from tunix_exp.stages.plan.common import adapter_record, begun, planned, record_model, refused, settle
 from tunix_exp.stages.plan.loss_chunk import chosen_chunk
+from tunix_exp.stages.plan.remat import chosen_remat, with_remat
 from tunix_exp.stages.texts.read import Texts
 from tunix_exp.training import optim, resume
 from tunix_exp.training.checkpoint import Checkpoints
@@ -91,9 +92,11 @@ def planned_step(
         loss_chunk=LossChunk.of_cpu(config.model.vocab_size),
         stages=tuple(config.data.stages.values()),
     )
+    remat = chosen_remat(setting, device, parent)
+    setting = with_remat(setting, remat.remat)
     chunk = chosen_chunk(setting, device)
     setting = replace(setting, loss_chunk=chunk.chunk)
-    evidence.log.say(chunk.describe())
+    evidence.log.say(f"{remat.describe()}\n{chunk.describe()}")
     if parent is not None and parent.step:
         with Checkpoints(parent.checkpoints, keep=None) as saved:
             saved.check(setting.arguments[1][0], step=parent.step)
@@ -102,7 +105,14 @@ def planned_step(
     taken = footprint(setting)
     kernel = asdict(attention)
     plan = planned(
-        config, texts, device, parts=taken.parts, work=taken.work, attention=kernel, loss_chunk=chunk
+        config,
+        texts,
+        device,
+        parts=taken.parts,
+        work=taken.work,
+        attention=kernel,
+        loss_chunk=chunk,
+        remat=remat.to_json(),
     )
     plan, compiled, weights = _compiled(plan, setting, config, texts, device)
     # Without a program nothing can go on, whatever the guardrail says.

@@ -78,7 +78,7 @@ def test_a_published_model_has_as_many_parameters_as_published(option):
     model = abstract(config, param_dtype="bfloat16", compute_dtype="bfloat16")
     assert parameter_count(nnx.state(model)) == PARAMETERS[option]
     assert config.weights == config.tokenizer
-    assert (config.layer_loop, config.remat) == ("scan", "block")
+    assert (config.layer_loop, config.remat) == ("scan", "auto")
 
 
 def test_a_model_is_known_by_the_hub_s_name_too():

@@ -79,7 +79,7 @@ def test_a_published_model_has_as_many_parameters_as_published(option):
     assert config.model.weights == config.model.tokenizer
     assert (config.model.layer_loop, config.model.remat, config.model.stored_dtype) == (
         "scan",
-        "block",
+        "auto",
         "bfloat16",
     )
     assert (config.data.name, config.eval.name) == ("dev-reasoning-v2", "eval-v2")

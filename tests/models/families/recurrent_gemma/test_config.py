@@ -52,7 +52,7 @@ def test_a_published_model_has_as_many_parameters_as_published(option):
     # transformers.RecurrentGemmaForCausalLM with intermediate_size 15360 and one key head.
     assert parameter_count(nnx.state(model)) == 2_682_862_080
     assert config.model.weights == config.model.tokenizer
-    assert (config.model.layer_loop, config.model.remat) == ("scan", "block")
+    assert (config.model.layer_loop, config.model.remat) == ("scan", "auto")
     assert (config.data.name, config.eval.name) == ("dev-reasoning-v2", "eval-v2")
     assert config.data.template.chat == ("gemma" if option.endswith("-it") else "none")
 
