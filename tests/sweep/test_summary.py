@@ -113,9 +113,10 @@ def test_scores_on_other_items_have_no_best(tmp_path):
 def test_a_sweep_of_which_nothing_completed_says_so(tmp_path):
     write_job(tmp_path, 0, ["seed=0"], None)
     (tmp_path / "1" / ".hydra").mkdir(parents=True)
+    (write_job(tmp_path, 2, ["seed=2"], "+-") / "eval_summary.json").write_text("{")
     summary = summarized(found_jobs(tmp_path), SCORE)
     assert "No best by primary score: no completed run has this metric." in told.verdict(summary)
-    assert [job["status"] for job in summary["jobs"]] == ["failed", "no manifest"]
+    assert [job["status"] for job in summary["jobs"]] == ["failed", "no manifest", "unreadable"]
 
 
 def test_the_files_hold_the_same_figures_and_the_page_draws_them(sweep):

@@ -68,20 +68,16 @@ def settings_of(words: Sequence[str]) -> dict[str, str]:
 def read_job(number: int, settings: Mapping[str, str], root: Path, directory: str) -> Job:
     """The job whose run lies in `directory` below `root`, the sweep's own."""
     run = root / directory
+    if not (run / MANIFEST).is_file():
+        return Job(number, settings, directory, NO_MANIFEST, told("launch", _BEFORE))
+    figures = Figures({})
     try:
         manifest = read_manifest(run)
-    except FileNotFoundError:
-        return Job(number, settings, directory, NO_MANIFEST, {"stage": "launch", "message": _BEFORE})
+        if manifest.status == "completed":
+            figures = _figures(run, (run / MANIFEST).stat().st_mtime_ns)
     except UserError as error:
-        told = {"stage": "reading", "message": " ".join(error.what.split())}
-        return Job(number, settings, directory, "unreadable", told)
-    error = manifest.error and {
-        "stage": manifest.error.stage,
-        "message": " ".join(manifest.error.message.split()),
-    }
-    figures = Figures({})
-    if manifest.status == "completed":
-        figures = _figures(run, (run / MANIFEST).stat().st_mtime_ns)
+        return Job(number, settings, directory, "unreadable", told("reading", error.what))
+    error = manifest.error and told(manifest.error.stage, manifest.error.message)
     return Job(
         number,
         settings,
@@ -93,6 +89,11 @@ def read_job(number: int, settings: Mapping[str, str], root: Path, directory: st
         manifest.verdict == "regressed",
         figures,
     )
+
+
+def told(stage: str, message: str) -> dict[str, str]:
+    """What ended a job, in one line, and in which stage."""
+    return {"stage": stage, "message": " ".join(message.split())}
 
 
 @functools.lru_cache(maxsize=1024)

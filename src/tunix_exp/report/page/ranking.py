@@ -4,14 +4,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.sections import HarnessEval, ItemsEval
 from tunix_exp.numbers import interval_in_points, percent, points
 from tunix_exp.report.comparison import CONFIDENCE
-from tunix_exp.report.outcomes import Outcome, outcome
 from tunix_exp.report.page.record import Record, read_record
 from tunix_exp.scoring.paired import LEVEL, Flips, accuracy_interval, mcnemar_p
+from tunix_exp.sweep.job import Job, read_job, told
 
 # With more settings than this the first sentence names none.
 _MOST_NAMED = 6
@@ -19,36 +19,25 @@ _MOST_NAMED = 6
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """A run, how it ended under the name that tells it from the others, and its files if they can be read."""
+    """A run, the name that tells it from the others, how it ended, and its files if they can be read."""
 
     root: Path
-    ended: Outcome
+    name: str
+    job: Job
     record: Record | None
-
-    @property
-    def name(self) -> str:
-        """The name that tells it from the others."""
-        return self.ended.run
 
     @property
     def score(self) -> float | None:
         """The primary score of a completed run."""
-        return self.record.score if self.record is not None and self.ended.status == "completed" else None
+        return None if self.record is None else self.job.figures.values.get("primary_score")
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """A run's score less the best one's on the same items, its 95 % interval, and whether that is shown."""
+class Gap(NamedTuple):
+    """A run's score less the best one's on the same items, its 95 % CI, and whether that is shown."""
 
     difference: float
-    low: float
-    high: float
+    interval: str
     is_shown: bool
-
-    @property
-    def interval(self) -> str:
-        """Both ends in percentage points."""
-        return interval_in_points((self.low, self.high))
 
 
 def ranked(runs: Sequence[Path]) -> list[Entrant]:
@@ -59,18 +48,15 @@ def ranked(runs: Sequence[Path]) -> list[Entrant]:
 
 def gap(best: Entrant, other: Entrant) -> Gap | None:
     """How far `other` is behind; `None` where either has no score or they answered other items."""
-    if best.score is None or other.score is None or best is other:
+    before, after = best.job.figures, other.job.figures
+    if best.score is None or other.score is None or best is other or before.items != after.items:
         return None
-    assert best.record is not None
-    assert other.record is not None
-    before, after = best.record.answers, other.record.answers
-    if [one.id for one in before] != [one.id for one in after] or _items(best.record) != _items(other.record):
-        return None
-    flips = Flips.of([(one.correct, two.correct) for one, two in zip(before, after, strict=True)])
-    evaluation = best.record.config["eval"]
-    low, high = accuracy_interval(flips, resamples=evaluation["resamples"], seed=best.record.config["seed"])
+    assert before.resamples is not None
+    assert best.job.seed is not None
+    flips = Flips.of(list(zip(before.right, after.right, strict=True)))
+    low, high = accuracy_interval(flips, resamples=before.resamples, seed=best.job.seed)
     is_shown = mcnemar_p(flips) <= 1 - LEVEL and not low <= 0 <= high
-    return Gap(flips.difference, low, high, is_shown)
+    return Gap(flips.difference, interval_in_points((low, high)), is_shown)
 
 
 def verdict(entrants: Sequence[Entrant], settings: dict[str, str]) -> str:
@@ -93,28 +79,18 @@ def verdict(entrants: Sequence[Entrant], settings: dict[str, str]) -> str:
 
 def not_comparable(entrants: Sequence[Entrant]) -> str | None:
     """What forbids to compare the scores; `None` where every scored run answered the same items."""
-    asked = {_items(one.record) for one in entrants if one.score is not None and one.record is not None}
+    asked = {one.job.figures.items for one in entrants if one.score is not None}
     if len(asked) <= 1:
         return None
     return f"These runs were scored on {len(asked)} different item sets: their scores are not comparable."
 
 
-def _items(record: Record) -> tuple[str, object] | None:
-    """The hash of what the items were read from, and which of it they are."""
-    match record.manifest.eval:
-        case ItemsEval(sha256=digest):
-            return digest, tuple(one.id for one in record.base)
-        case HarnessEval(sha256=digest, rows=rows):
-            return digest, rows
-    return None
-
-
 def _entrant(root: Path, name: str) -> Entrant:
-    ended = outcome(root, name)
+    job = read_job(0, {}, root, ".")
     try:
-        return Entrant(root, ended, read_record(root))
+        return Entrant(root, name, job, read_record(root))
     except UserError as error:
-        return Entrant(root, replace(ended, says=ended.says or error.what), None)
+        return Entrant(root, name, replace(job, error=job.error or told("reading", error.what)), None)
 
 
 def _names(runs: Sequence[Path]) -> list[str]:

@@ -1,6 +1,5 @@
 """A run directory, read once: everything that a page may show of it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from tunix_exp.evidence.kinds import (
 from tunix_exp.evidence.kinds.read import object_if_any, plain_lines, read_object, read_rows
 from tunix_exp.evidence.manifest import RunManifest, read_manifest
 from tunix_exp.evidence.strict_json import read_json_object, read_text
-from tunix_exp.scoring.harness import marks
-from tunix_exp.scoring.paired import Marked
 from tunix_exp.scoring.scorecard import Prediction
 
 Plain = dict[str, Any]
@@ -45,18 +42,6 @@ class Record:
     plan: Plain | None
 
     @property
-    def score(self) -> float | None:
-        """The primary score of the model that the run ends with; `None` where nothing was scored."""
-        if self.harness is not None:
-            found = self.comparison
-            return self.harness["base_accuracy"] if found is None else found["trained_accuracy"]
-        if self.summary is None:
-            return None
-        return (self.summary["base"] if self.summary["trained"] is None else self.summary["trained"])[
-            "primary_score"
-        ]
-
-    @property
     def result(self) -> Plain | None:
         """The summary of what was scored, held-out items or the harness's tasks."""
         return self.summary if self.harness is None else self.harness
@@ -65,14 +50,6 @@ class Record:
     def comparison(self) -> Plain | None:
         """Base against trained model, on items or on the harness's tasks; `None` where there is none."""
         return None if self.result is None else self.result["comparison"]
-
-    @property
-    def answers(self) -> Sequence[Marked]:
-        """Right or wrong, item by item: the model that the run ends with."""
-        if self.harness is None:
-            return self.trained or self.base
-        samples = read_rows(harness.TRAINED_SAMPLES, self.root) or read_rows(harness.BASE_SAMPLES, self.root)
-        return marks(samples, self.harness["primary"])
 
     def text(self, name: str) -> str | None:
         """The text of a file of the run, or `None` where it has none of that name."""

@@ -97,7 +97,7 @@ def runs_page(runs: Sequence[Path], *, target: Path, title: str, summary: Summar
 
 
 def _completed(entrants: Sequence[Entrant]) -> int:
-    return sum(one.ended.status == "completed" for one in entrants)
+    return sum(one.job.is_completed for one in entrants)
 
 
 def _tones(entrants: Sequence[Entrant], summary: Summary | None, root: Path) -> dict[str, str]:
@@ -117,14 +117,14 @@ def _tones(entrants: Sequence[Entrant], summary: Summary | None, root: Path) -> 
 def _row(
     one: Entrant, best: Entrant, tone: str, keys: list[str], own: Mapping[str, str | None], target: Path
 ) -> Row:
-    record, page = one.record, one.root / REPORT.path
-    regressed = "regressed against its baseline" * one.ended.is_regressed
+    record, page, error = one.record, one.root / REPORT.path, one.job.error
+    says = "regressed against its baseline" * one.job.is_regressed
     return Row(
         name=one.name,
         tone=tone,
         link=quote(os.path.relpath(page, target.parent)) if page.is_file() else None,
-        status=one.ended.status,
-        says=regressed if one.ended.status == "completed" else one.ended.says,
+        status=one.job.status,
+        says=says if error is None else f"{error['stage']}: {error['message']}",
         keys=tuple(Cell(own[key] or "–", own[key] or "") if key in own else Cell() for key in keys),
         figures=(Cell(),) * len(_COLUMNS) if record is None else tuple(_figures_of(one, record, best)),
     )
