@@ -1,5 +1,6 @@
 """Any two options go together, or it is written here why no default could help."""
 
+import functools
 import itertools
 import json
 import re
@@ -65,10 +66,43 @@ REFUSED = {
 }
 
 
+@functools.cache
+def said(word):
+    """The sections of which the option's file says something, itself or by another that it picks."""
+    group, name = word.split("=")
+    text = (conf_folder() / group / f"{name}.yaml").read_text()
+    package = re.search("^# @package (.*)$", text, re.MULTILINE)
+    if package is None:
+        sizes = conf_folder() / "sizes" / f"{name}.yaml"
+        return {group, *yaml.safe_load(sizes.read_text())} if group == "mode" else {group}
+    if package[1] != "_global_":
+        return {package[1].split(".")[0]}
+    document = yaml.safe_load(text)
+    picked = [item for default in document.pop("defaults", ()) for item in default.items()]
+    picked = [f"{key.removeprefix('override').strip(' /')}={option}" for key, option in picked]
+    return set(document).union(*map(said, picked))
+
+
+@functools.cache
+def decided(word):
+    """The sections that are as they are by the option: those it says something of, and those it changes."""
+    alone, default = composed(*with_sets(word)), composed()
+    return said(word) | {section for section in alone if alone[section] != default[section]}
+
+
+def apart(pair):
+    """Whether neither decides anything of what the other decides, but for the run's name."""
+    return decided(pair[0]) & decided(pair[1]) <= {"name"}
+
+
 def config_of(pair):
-    """The pair's config; with the models of one kind an option is composed once."""
+    """The pair's config; what is apart is put together, and with the models of one kind one is composed."""
     first = tuple(FIRST.get(word, word) for word in pair)
-    config = composed(*with_sets(*first))
+    if apart(first):
+        parts = [(decided(word), composed(*with_sets(word))) for word in first]
+        config = composed() | {key: of_one[key] for sections, of_one in parts for key in sections}
+    else:
+        config = composed(*with_sets(*first))
     for word, other in zip(pair, first, strict=True):
         if word != other:
             assert config["model"] == composed(other)["model"], f"{first}: one changes keys of the other"
@@ -92,6 +126,15 @@ def test_what_is_put_together_is_what_would_be_composed(option, model):
     there = config_of(pair)
     assert there.pop("name") != (due := composed(*pair)).pop("name")
     assert there == due
+
+
+def test_two_that_are_apart_are_put_together_as_they_would_be_composed():
+    # one pair of every two groups
+    pairs = {tuple(word.split("=")[0] for word in pair): pair for pair in PAIRS if apart(pair)}
+    assert len(pairs) >= 38
+    for pair in pairs.values():
+        there, due = config_of(pair), composed(*with_sets(*pair))
+        assert {**there, "name": due["name"]} == due, pair
 
 
 def test_all_pairs_of_all_options_are_there():
