@@ -58,6 +58,7 @@ def test_flags_and_cache_go_into_the_environment():
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_a=1 --xla_b=2",
         "JAX_COMPILATION_CACHE_DIR": "/c",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
 
 

@@ -1,9 +1,8 @@
 """The rows of one set, shuffled anew in every epoch, without end."""
 
 import functools
-from typing import cast
+from typing import Any, cast
 
-import grain
 import numpy as np
 
 from tunix_exp.data.packing import best_fit
@@ -28,8 +27,7 @@ class ShuffledRows:
         else:
             self._members_N, self._starts_R = np.arange(len(lengths)), np.arange(len(lengths) + 1)
         self.lengths_R = np.add.reduceat(lengths[self._members_N], self._starts_R[:-1])
-        self._rows = grain.MapDataset.range(len(self)).seed(seed).shuffle().repeat()
-        self._examples = grain.MapDataset.range(len(lengths)).seed(seed).shuffle().repeat()
+        self._rows, self._examples = _shuffled(len(self), seed), _shuffled(len(lengths), seed)
         # Of the epoch that the loop is in, and of the one that it fetches the next batch from.
         self._filling = functools.lru_cache(maxsize=2)(self._shuffled_filling)
 
@@ -65,3 +63,10 @@ class ShuffledRows:
         by_length_N = np.argsort(self._lengths_N, kind="stable")
         filling_N[by_length_N] = shuffled_N[np.argsort(self._lengths_N[shuffled_N], kind="stable")]
         return filling_N
+
+
+def _shuffled(count: int, seed: int) -> Any:
+    # Only now: with Grain come Orbax, TensorStore and protocol buffers, 40 MB for who shuffles nothing.
+    import grain
+
+    return grain.MapDataset.range(count).seed(seed).shuffle().repeat()

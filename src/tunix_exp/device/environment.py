@@ -44,6 +44,8 @@ def wanted(config: DeviceConfig, *, preflight: bool) -> dict[str, str]:
     # JAX would keep a program for a TPU that is not here, but cannot read it back without one.
     if config.compilation_cache is not None and not only_compiles:
         variables["JAX_COMPILATION_CACHE_DIR"] = str(Path(config.compilation_cache).expanduser())
+        # Else JAX keeps what took a second, and the small programs of a run are compiled in every start.
+        variables["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     return variables
 
 

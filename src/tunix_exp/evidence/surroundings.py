@@ -105,7 +105,7 @@ def machine() -> Machine:
         architecture=platform.machine() or _UNKNOWN,
         processor=_processor(),
         cpu_flags=" ".join(sorted(flags.split())) or None if flags is not None else None,
-        threads=_threads(),
+        threads=usable_cores(),
     )
 
 
@@ -179,7 +179,8 @@ def _processor() -> str:
     return f"{name or _UNKNOWN} ({', '.join(kind)})" if kind else name or _UNKNOWN
 
 
-def _threads() -> int:
+def usable_cores() -> int:
+    """How many processors this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return psutil.cpu_count() or 1

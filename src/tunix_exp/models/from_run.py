@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from flax import nnx
 
 from tunix_exp.errors import UserError
@@ -144,6 +143,8 @@ def _single(listed: Mapping[str, tuple[tuple[int, ...], Any]]) -> list[tuple[str
 
 def _listed(folder: Path) -> dict[str, tuple[tuple[int, ...], Any]]:
     """The checkpoint's parameters by name, with shape and type, by its own list."""
+    import orbax.checkpoint as ocp  # only now: weights rarely come from a run
+
     try:
         metadata: Any = ocp.PyTreeCheckpointer().metadata(folder / _ITEM)
         tree = metadata.item_metadata.tree
@@ -159,6 +160,8 @@ def _listed(folder: Path) -> dict[str, tuple[tuple[int, ...], Any]]:
 
 def _restored(folder: Path, names: set[str]) -> dict[str, Any]:
     """The named arrays, on the host."""
+    import orbax.checkpoint as ocp  # only now: weights rarely come from a run
+
     wanted = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in sorted(names)}
     item = dict.fromkeys(wanted, 0)
     try:

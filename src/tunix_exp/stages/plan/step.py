@@ -25,6 +25,7 @@ from tunix_exp.stages.plan.attention import check_kernel, chosen_kernel
 from tunix_exp.stages.plan.common import adapter_record, begun, planned, record_model, refused, settle
 from tunix_exp.stages.plan.loss_chunk import chosen_chunk
 from tunix_exp.stages.plan.remat import chosen_remat, with_remat
+from tunix_exp.stages.plan.widths import compiled_widths
 from tunix_exp.stages.texts.read import Texts
 from tunix_exp.training import optim, resume
 from tunix_exp.training.checkpoint import Checkpoints
@@ -123,9 +124,8 @@ def planned_step(
     evidence.update(adapter=adapter_record(config, parameter_count(state.params)))
     by_width, flops_of_width = {setting.width: compiled}, {setting.width: taken.work.model_flops}
     settings = [replace(setting, max_tokens=width) for width in narrower] if config.mode.trains else []
-    for other in settings:
-        by_width[other.width] = _compiled_step(other)
-        flops_of_width[other.width] = footprint(other).work.model_flops
+    by_width |= compiled_widths(settings, _compiled_step, platform=device.platform)
+    flops_of_width |= {other.width: footprint(other).work.model_flops for other in settings}
     programs = {one.max_tokens: _programs(one) for one in (setting, *settings)} if config.mode.trains else {}
     scalars = step_scalars(
         config.optim,
