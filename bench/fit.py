@@ -87,21 +87,28 @@ def _config(point: dict[str, Any]) -> RunConfig:
         f"model.remat={point['remat']}", f"data.max_tokens={point['tokens']}",
         f"training.batch_size={point['batch'] or 8}",
     ]  # fmt: skip
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        composed = compose("config", overrides=words, return_hydra_config=True)
-        plain = OmegaConf.to_container(applicable(composed)[0], resolve=True)
-    config = validate(plain)  # pyright: ignore[reportArgumentType]
+    config = composed_of(words)
     environment.apply(config.device, preflight=True)
     return config
 
 
-def _setting(config: RunConfig) -> tuple[Any, Any]:
+def composed_of(words: list[str]) -> RunConfig:
+    """The config of a command line."""
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        composed = compose("config", overrides=words, return_hydra_config=True)
+        plain = OmegaConf.to_container(applicable(composed)[0], resolve=True)
+    return validate(plain)  # pyright: ignore[reportArgumentType]
+
+
+def setting_of(config: RunConfig) -> tuple[Any, Any]:
+    """The device that is compiled for, and the step as a run would plan it there."""
     # Only now: importing JAX reads the environment.
     from tunix_exp.device.check import check
     from tunix_exp.models.kernels import choose
     from tunix_exp.models.loss_chunk import LossChunk
     from tunix_exp.objectives import registry
     from tunix_exp.stages.plan.loss_chunk import chosen_chunk
+    from tunix_exp.stages.plan.remat import chosen_remat, with_remat
     from tunix_exp.training.footprint import Setting
 
     device = check(config.device, preflight=True)
@@ -124,6 +131,7 @@ def _setting(config: RunConfig) -> tuple[Any, Any]:
         config.data.max_tokens,
         LossChunk.of_cpu(config.model.vocab_size),
     )
+    fewest = with_remat(fewest, chosen_remat(fewest, device).remat)
     return device, replace(fewest, loss_chunk=chosen_chunk(fewest, device).chunk)
 
 
@@ -131,7 +139,7 @@ def _planned(point: dict[str, Any]) -> dict[str, Any]:
     config = _config(point)
     from tunix_exp.training.footprint import footprint
 
-    device, setting = _setting(config)
+    device, setting = setting_of(config)
     taken = footprint(setting)
     seconds, bound = taken.work.seconds(device.speed)
     return point | {
@@ -154,7 +162,7 @@ def _compiled(point: dict[str, Any]) -> dict[str, Any]:
     from tunix_exp.training import optim
     from tunix_exp.training.step import compile_step
 
-    device, setting = _setting(config)
+    device, setting = setting_of(config)
     graphdef, arguments = setting.arguments
     begun = time.monotonic()
     figures, refusal = None, None
