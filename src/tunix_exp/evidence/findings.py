@@ -7,7 +7,10 @@ run. That the manifest's findings are those which the evidence gives, is integri
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
+from tunix_exp.evidence.kinds.kind import Absent
+from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.evidence.sections import Finding
 
@@ -17,15 +20,16 @@ _MOST_OF_A_CODE = 20
 
 def derive(run: OpenedRun) -> tuple[Finding, ...]:
     """Everything odd that the evidence of `run` has, in an order that follows from it alone."""
-    return run.once("findings", "", lambda: _derived(run))
+    return run.once("findings", MANIFEST, lambda: _derived(run))
 
 
 def _derived(run: OpenedRun) -> tuple[Finding, ...]:
     by_code: dict[str, list[Finding]] = {}
     for kind in run.kinds:
         for look in kind.sanity:
-            for one in look(run):
-                by_code.setdefault(one.code, []).append(one)
+            with suppress(Absent):
+                for one in look(run):
+                    by_code.setdefault(one.code, []).append(one)
     return tuple(one for several in by_code.values() for one in _abridged(several))
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
-from tunix_exp.evidence.kinds.kind import Facts, Kind
+from tunix_exp.evidence.kinds.kind import Absent, Facts, Kind
 from tunix_exp.evidence.kinds.read import read_lines, read_object, read_rows
 from tunix_exp.evidence.manifest import RunManifest
 from tunix_exp.evidence.sections import Status
@@ -40,8 +40,8 @@ class OpenedRun:
         """What decides which files the run holds."""
         says = self.manifest
         try:
-            config = self.config if layout.CONFIG in self.files else {}
-        except UserError:
+            config = self.config
+        except (UserError, Absent):
             config = {}
         return Facts(
             status=self.status,
@@ -91,15 +91,17 @@ class OpenedRun:
         return self.once("object", kind.path, lambda: read_object(kind, self.root))
 
     def lines(self, kind: Kind) -> list[dict[str, Any]]:
-        """The lines of the kind's file, as they stand there; none where it is not there."""
+        """The lines of the kind's file, as they stand there."""
         return self.once("lines", kind.path, lambda: read_lines(kind, self.root))
 
     def rows(self, kind: Kind) -> list[Any]:
-        """The lines of the kind's file, as values of its schema; none where it is not there."""
+        """The lines of the kind's file, as values of its schema."""
         return self.once("rows", kind.path, lambda: read_rows(kind, self.root))
 
     def once(self, how: str, name: str, read: Callable[[], _Read]) -> _Read:
-        """What `read` gives, called once for each `how` and `name`."""
+        """What `read` makes of the file `name`, once for each `how`; `Absent` where there is no such file."""
+        if not self.has(name):
+            raise Absent(name)
         if (how, name) not in self._kept:
             self._kept[how, name] = read()
         return self._kept[how, name]

@@ -12,7 +12,7 @@ from pathlib import Path
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import layout
 from tunix_exp.evidence.findings import derive
-from tunix_exp.evidence.kinds.kind import Disagreement, Kind, Line
+from tunix_exp.evidence.kinds.kind import Absent, Disagreement, Kind, Line
 from tunix_exp.evidence.kinds.origin import KIND as ORIGIN
 from tunix_exp.evidence.kinds.origin import origin_if_any
 from tunix_exp.evidence.kinds.registry import kinds_of
@@ -131,15 +131,14 @@ def _checked(run: OpenedRun) -> Iterator[Disagreement]:
                 yield from _readable(run, kind, name)
             except UserError as error:
                 yield _broken(name, error)
-        for check in kind.integrity:
-            is_due = check.at_any_end or run.status == "completed"
-            # that a file is missing has been said already
-            if is_due and all(run.has(name) for name in check.needs):
-                try:
-                    for one in check.find(run):
-                        yield one if isinstance(one, Disagreement) else Disagreement(kind.path, one)
-                except UserError as error:
-                    yield _broken(kind.path, error)
+        for check in (*kind.at_any_end, *(kind.integrity if run.status == "completed" else ())):
+            try:
+                for one in check(run):
+                    yield one if isinstance(one, Disagreement) else Disagreement(kind.path, one)
+            except UserError as error:
+                yield _broken(kind.path, error)
+            except Absent:
+                pass  # that the file is missing has been said already
 
 
 def _present(run: OpenedRun, kind: Kind) -> Iterator[Disagreement]:

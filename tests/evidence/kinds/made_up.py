@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Kind, Line, when_trained
+from tunix_exp.evidence.kinds.kind import Compared, Disagreement, Kind, Line, when_trained
 from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.evidence.sections import Finding
 
@@ -44,7 +44,7 @@ KIND = Kind(
     schema=Epoch,
     is_appended=True,
     curves="epochs/",
-    integrity=(Check(_add_up, ("epochs.jsonl",)),),
+    integrity=(_add_up,),
     sanity=(_idle,),
     compared=(Compared("step", names={"rows": "rows of an epoch"}),),
 )

@@ -81,7 +81,7 @@ def test_a_comparison_lies_in_a_replay_and_nowhere_else():
 
 def test_every_check_and_every_look_is_a_sentence():
     for kind in KINDS:
-        for function in (*[check.find for check in kind.integrity], *kind.sanity):
+        for function in (*kind.at_any_end, *kind.integrity, *kind.sanity):
             assert (function.__doc__ or "").partition("\n")[0].endswith("."), function
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Due, Facts, Kind
+from tunix_exp.evidence.kinds.kind import Compared, Disagreement, Due, Facts, Kind
 from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.objectives.metric import Metric
 
@@ -43,7 +43,7 @@ AVOIDED = Kind(
     holds="the examples whose responses the model is to avoid",
     when=_when,
     schema=Avoided,
-    integrity=(Check(_among_the_rows, ("avoided.jsonl",)),),
+    integrity=(_among_the_rows,),
     compared=(Compared("id"),),
 )
 KINDS = (AVOIDED,)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tunix_exp.evidence.kinds import config
-from tunix_exp.evidence.kinds.kind import Check, Disagreement, Found, Kind, always
+from tunix_exp.evidence.kinds.kind import Disagreement, Found, Kind, always
 from tunix_exp.evidence.opened import OpenedRun, lookup
 from tunix_exp.evidence.strict_json import BrokenFile, parse_json
 
@@ -91,5 +91,5 @@ KIND = Kind(
     holds="the config as Hydra composed it, and the overrides",
     when=always,
     parts=("config.yaml", "overrides.yaml", "hydra.yaml", "defaults.json"),
-    integrity=(Check(_composed, (config.KIND.path, CONFIG)), Check(_overrides, (OVERRIDES, HYDRA))),
+    integrity=(_composed, _overrides),
 )

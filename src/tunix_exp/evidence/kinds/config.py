@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tunix_exp.evidence.kinds.kind import Check, Disagreement, Found, Kind, always
+from tunix_exp.evidence.kinds.kind import Disagreement, Found, Kind, always
 from tunix_exp.evidence.layout import CONFIG, MANIFEST
 from tunix_exp.evidence.manifest import config_hash
 from tunix_exp.evidence.opened import OpenedRun, differs
@@ -55,5 +55,6 @@ KIND = Kind(
     name="config",
     holds="the whole config, resolved",
     when=always,
-    integrity=(Check(_hashed, (CONFIG,), at_any_end=True), Check(_named_twice, (CONFIG,))),
+    at_any_end=(_hashed,),
+    integrity=(_named_twice,),
 )

@@ -3,8 +3,7 @@
 import hashlib
 from typing import Any
 
-from tunix_exp.evidence.kinds import config
-from tunix_exp.evidence.kinds.kind import Check, Found, Kind, when_computed
+from tunix_exp.evidence.kinds.kind import Found, Kind, when_computed
 from tunix_exp.evidence.opened import OpenedRun, bundled, differs, lookup
 from tunix_exp.evidence.sections import Mixture, Stage, digest_of_sets
 from tunix_exp.evidence.strict_json import BrokenFile
@@ -128,16 +127,10 @@ def _count(card: dict[str, Any], key: str) -> int:
     return found
 
 
-_PATH = "data_card.json"
 KIND = Kind(
-    path=_PATH,
+    path="data_card.json",
     name="data card",
     holds="the training set: rows, lengths, what was cut or dropped",
     when=when_computed,
-    integrity=(
-        Check(_settings, (config.KIND.path, _PATH)),
-        Check(_bundled, (_PATH,)),
-        Check(_split, (config.KIND.path, _PATH)),
-        Check(_mixture, (config.KIND.path, _PATH)),
-    ),
+    integrity=(_settings, _bundled, _split, _mixture),
 )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tunix_exp.evidence.kinds import config, data_card, item_losses, predictions
-from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Found, Kind, when_evaluated
+from tunix_exp.evidence.kinds.kind import Compared, Disagreement, Found, Kind, when_evaluated
 from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.opened import OpenedRun, differs, lookup, same_figures
 from tunix_exp.evidence.sections import Finding, Headline, ItemsEval
@@ -36,8 +36,9 @@ def _answers(run: OpenedRun) -> Iterator[tuple[str, list[Prediction], tuple[str,
     """Every file of answers, and the texts at which they end: none where none were recorded."""
     items, baseline = run.manifest.eval, run.manifest.baseline
     stop = (items.stop or ()) if isinstance(items, ItemsEval) else ()
-    for kind in (predictions.BASE, predictions.TRAINED):
-        yield kind.path, run.rows(kind), stop
+    yield predictions.BASE.path, run.rows(predictions.BASE), stop
+    if run.has(predictions.TRAINED.path):
+        yield predictions.TRAINED.path, run.rows(predictions.TRAINED), stop
     if baseline is not None:
         yield predictions.BASELINE.path, run.rows(predictions.BASELINE), baseline.stop or ()
 
@@ -193,17 +194,12 @@ def _heldout_losses(summary: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_PATH = "eval_summary.json"
-_NEEDS = (config.KIND.path, data_card.KIND.path, _PATH, predictions.BASE.path, item_losses.BASE.path)
 KIND = Kind(
-    path=_PATH,
+    path="eval_summary.json",
     name="summary of the evaluation",
     holds="the scores of base and trained model, and their comparison",
     when=when_evaluated("items", "base"),
-    integrity=(
-        Check(_scored_again, (config.KIND.path, data_card.KIND.path, predictions.BASE.path)),
-        Check(_recomputed, _NEEDS),
-    ),
+    integrity=(_scored_again, _recomputed),
     sanity=(_by_an_earlier_extractor,),
     compared=(Compared("value", values=_heldout_losses, of_the_end=True),),
 )

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from tunix_exp.evidence.kinds import config
-from tunix_exp.evidence.kinds.kind import Check, Disagreement, Found, Kind, at_times, when_trained
+from tunix_exp.evidence.kinds.kind import Disagreement, Found, Kind, at_times, when_trained
 from tunix_exp.evidence.opened import OpenedRun
 
 _README = "README.md"
@@ -44,12 +43,12 @@ CHECKPOINTS = Kind(
     holds="parameters and optimizer state, for resuming",
     when=when_trained,
     is_open=True,  # too large to be read twice
-    integrity=(Check(_newest, ("checkpoints/",)),),
+    integrity=(_newest,),
 )
 EXPORT = Kind(
     path="export/",
     name="export",
     holds="the model for transformers, the adapter for PEFT",
     when=at_times,
-    integrity=(Check(_exported, (config.KIND.path,)),),
+    integrity=(_exported,),
 )

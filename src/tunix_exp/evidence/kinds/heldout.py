@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from tunix_exp.evidence.kinds import config, item_losses
-from tunix_exp.evidence.kinds.kind import Check, Compared, Found, Kind, Line, only
+from tunix_exp.evidence.kinds import item_losses
+from tunix_exp.evidence.kinds.kind import Compared, Found, Kind, Line, only
 from tunix_exp.evidence.kinds.steps import every_nth, wrong_steps
 from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.evidence.sections import Finding
@@ -31,6 +31,10 @@ def described(row: Mapping[str, Any]) -> str:
     return f"step {row['step']}: held-out loss {row['loss_nats']:.4f} nats per token"
 
 
+def _lines(run: OpenedRun) -> list[dict[str, Any]]:
+    return run.lines(KIND) if run.has(KIND.path) else []
+
+
 def _steps(run: OpenedRun) -> Found:
     """There is a line for every step that falls due."""
     done, after = run.manifest.steps_done, run.first_step
@@ -38,12 +42,12 @@ def _steps(run: OpenedRun) -> Found:
         return
     every = run.count("eval.heldout_every_steps") if run.facts.eval_kind == "items" else None
     # At the step that it went on from too: the run before may have ended between checkpoint and loss.
-    yield from wrong_steps(run.lines(KIND), every_nth(after=max(after - 1, 0), last=done, every=every))
+    yield from wrong_steps(_lines(run), every_nth(after=max(after - 1, 0), last=done, every=every))
 
 
 def _last(run: OpenedRun) -> tuple[dict[str, Any], float] | None:
     """The line of the last step, where there is one, and the same loss by the items' own losses."""
-    rows = run.lines(KIND)
+    rows = _lines(run)
     if not rows or rows[-1]["step"] != run.manifest.steps_done or not run.has(item_losses.TRAINED.path):
         return None
     return rows[-1], mean_loss(run.rows(item_losses.TRAINED))
@@ -79,7 +83,7 @@ KIND = Kind(
     schema=HeldoutLine,
     is_appended=True,
     curves="heldout/",
-    integrity=(Check(_steps, (config.KIND.path,)), Check(_last_is_the_mean, (config.KIND.path,))),
+    integrity=(_steps, _last_is_the_mean),
     sanity=(_rounded_otherwise,),
     compared=(Compared("step", names={"loss_nats": "held-out loss"}, lag=1),),
 )

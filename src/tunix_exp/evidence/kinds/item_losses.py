@@ -1,7 +1,7 @@
 """`heldout/base.jsonl`, `heldout/trained.jsonl`: each model's loss on each held-out item."""
 
 from tunix_exp.evidence.kinds import predictions
-from tunix_exp.evidence.kinds.kind import Check, Compared, Found, Kind, when_evaluated
+from tunix_exp.evidence.kinds.kind import Compared, Found, Kind, when_evaluated
 from tunix_exp.evidence.kinds.predictions import unlike_lines
 from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.scoring.paired import ItemLoss
@@ -18,10 +18,6 @@ def _trained(run: OpenedRun) -> Found:
     yield from unlike_lines(run, BASE, TRAINED, "tokens")
 
 
-_CHECKS = {
-    "base": Check(_base, ("heldout/base.jsonl", predictions.BASE.path)),
-    "trained": Check(_trained, ("heldout/base.jsonl", "heldout/trained.jsonl", predictions.TRAINED.path)),
-}
 BASE, TRAINED = (
     Kind(
         path=f"heldout/{which}.jsonl",
@@ -32,5 +28,5 @@ BASE, TRAINED = (
         integrity=(check,),
         compared=(Compared("id", of_the_end=which == "trained"),),
     )
-    for which, check in _CHECKS.items()
+    for which, check in (("base", _base), ("trained", _trained))
 )

@@ -53,19 +53,12 @@ When = Callable[[Facts], Due]
 Found = Iterator[Disagreement | str]
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Integrity: what must follow from other facts. A disagreement fails the run.
-
-    `find` is called when the files in `needs` are there: that one is missing is said elsewhere. Only a
-    completed run is asked, unless `at_any_end`.
-    """
-
-    find: Callable[["OpenedRun"], Found]
-    needs: tuple[str, ...] = ()
-    at_any_end: bool = False
+class Absent(Exception):
+    """A file that a check reads is not there: the check ends, and that it is missing is said elsewhere."""
 
 
+# Integrity: what must follow from other facts. A disagreement fails the run.
+Check = Callable[["OpenedRun"], Found]
 # Sanity: what is odd, and could come from an honest run on a strange machine. It fails nothing.
 Look = Callable[["OpenedRun"], Iterator[Finding]]
 
@@ -100,7 +93,8 @@ class Kind:
     is_appended whether lines come one by one while the run goes on, else it is written whole
     curves      the prefix of its figures on TensorBoard, which has them too; none without
     is_open     whether it is still written to when the pages are drawn
-    integrity   what is checked against other facts
+    at_any_end  what is checked against other facts, however the run ended
+    integrity   the same, of a completed run
     sanity      what is odd, and no fault
     compared    what a replay must repeat
     """
@@ -115,6 +109,7 @@ class Kind:
     is_appended: bool = False
     curves: str | None = None
     is_open: bool = False
+    at_any_end: tuple[Check, ...] = ()
     integrity: tuple[Check, ...] = ()
     sanity: tuple[Look, ...] = ()
     compared: tuple[Compared, ...] = ()

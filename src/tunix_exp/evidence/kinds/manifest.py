@@ -6,7 +6,7 @@ from typing import Any
 
 from tunix_exp.evidence.findings import derive
 from tunix_exp.evidence.kinds import plan
-from tunix_exp.evidence.kinds.kind import ANY_END, Check, Compared, Disagreement, Found, Kind, always
+from tunix_exp.evidence.kinds.kind import ANY_END, Compared, Disagreement, Found, Kind, always
 from tunix_exp.evidence.layout import MANIFEST, hash_differences
 from tunix_exp.evidence.opened import OpenedRun
 from tunix_exp.evidence.rules import rule_breaches
@@ -113,11 +113,7 @@ KIND = Kind(
     when=always,
     also_at=ANY_END,
     is_open=True,
-    integrity=(
-        Check(_rules, at_any_end=True),
-        Check(_hashes, at_any_end=True),
-        Check(_findings, at_any_end=True),
-    ),
+    at_any_end=(_rules, _hashes, _findings),
     sanity=(_clock, _durations, _memory),
     compared=(
         Compared("value", values=_INPUTS),

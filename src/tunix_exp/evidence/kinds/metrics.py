@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from tunix_exp.evidence.kinds import config, plan
-from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Found, Kind, Line, when_trained
+from tunix_exp.evidence.kinds.kind import Compared, Disagreement, Found, Kind, Line, when_trained
 from tunix_exp.evidence.kinds.rates import PEAK_KEYS, SLOWEST, UNSEEN, Row, contradictions, rates_disagreement
 from tunix_exp.evidence.kinds.steps import logged_steps, wrong_steps
 from tunix_exp.evidence.layout import MANIFEST
@@ -174,20 +174,15 @@ def _usual_s(row: Row, count: int) -> float:
     return (count * row["step_s"] - row[SLOWEST]) / (count - 1)
 
 
-_PATH = "metrics.jsonl"
 KIND = Kind(
-    path=_PATH,
+    path="metrics.jsonl",
     name="metrics",
     holds="one line per logged step",
     when=when_trained,
     schema=MetricsLine,
     is_appended=True,
     curves="",
-    integrity=(
-        Check(_steps, (config.KIND.path, _PATH)),
-        Check(_of_the_objective, (config.KIND.path, _PATH)),
-        Check(_rates, (_PATH, plan.KIND.path)),
-    ),
+    integrity=(_steps, _of_the_objective, _rates),
     sanity=(_odd_times, _mfu_over_one, _peaks),
     compared=(Compared("step", leaves_out=_OF_THE_MACHINE),),
 )

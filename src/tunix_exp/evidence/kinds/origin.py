@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tunix_exp.evidence.kinds.kind import Check, Disagreement, Found, Kind, only
+from tunix_exp.evidence.kinds.kind import Disagreement, Found, Kind, only
 from tunix_exp.evidence.kinds.read import parsed, read_object
 from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.opened import OpenedRun, differs
@@ -80,5 +80,5 @@ KIND = Kind(
     holds="the earlier run whose trained model this one began with, and the runs before it",
     when=only("may", lambda facts: facts.computes),
     schema=Origin,
-    integrity=(Check(_due), Check(_begun, ("origin.json",))),
+    integrity=(_due, _begun),
 )

@@ -1,7 +1,6 @@
 """`predictions/*.jsonl`: every answer to the held-out items, as it was scored."""
 
-from tunix_exp.evidence.kinds import config
-from tunix_exp.evidence.kinds.kind import Check, Compared, Disagreement, Found, Kind, only, when_evaluated
+from tunix_exp.evidence.kinds.kind import Compared, Disagreement, Found, Kind, only, when_evaluated
 from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.opened import OpenedRun, bundled
 from tunix_exp.evidence.sections import ItemsEval
@@ -31,17 +30,17 @@ def _base(run: OpenedRun) -> Found:
 
 def _bundled(run: OpenedRun) -> Found:
     """The items are those of the set that is shipped with the package, in its order."""
-    source = run.setting("eval.source")
+    answers, source = run.rows(BASE), run.setting("eval.source")
     content = bundled(source)
     if content is None or run.setting_if_any("eval.fields.answer_marker") is not None:
         return  # not shipped with the package, or answers that stand inside other text
     fields = {"expected_answer": run.setting("eval.fields.answer"), "id": run.setting("eval.fields.id")}
-    is_asked = any(one.question is not None for one in run.rows(BASE))
+    is_asked = any(one.question is not None for one in answers)
     if is_asked and run.setting_if_any("eval.fields.input") is None:
         fields["question"] = run.setting("eval.fields.question")
     fields |= {name: run.setting(f"eval.fields.{name}") for name in GROUPS}
     rows = [parse_json(line, file=source) for line in content.decode().splitlines()]
-    for line, (one, row) in enumerate(zip(run.rows(BASE), rows, strict=False), start=1):
+    for line, (one, row) in enumerate(zip(answers, rows, strict=False), start=1):
         for name, field in fields.items():
             if field in row and getattr(one, name) != row[field]:
                 yield f"line {line}: `{name}` is {getattr(one, name)!r}, but {source} has {row[field]!r}"
@@ -67,6 +66,7 @@ def unlike_lines(run: OpenedRun, one: Kind, other: Kind, *names: str) -> Found:
 
 def _baseline(run: OpenedRun) -> Found:
     """The baseline is the config's, and it answered the same items."""
+    base = [(one.id, one.expected_answer) for one in run.rows(BASE)]
     named, record = run.setting("eval.baseline"), run.manifest.baseline
     tolerance = run.setting("eval.baseline_tolerance_points")
     if (named is None) != (record is None) or (record is not None and record.tolerance_points != tolerance):
@@ -75,24 +75,18 @@ def _baseline(run: OpenedRun) -> Found:
         yield "is missing" if record else "cannot come from a run without a baseline"
     elif record is not None:
         yield from _items(run, BASELINE)
-        base = [(one.id, one.expected_answer) for one in run.rows(BASE)]
         if [(one.id, one.expected_answer) for one in run.rows(BASELINE)] != base:
             yield f"is of other items than {BASE.path}"
 
 
-_BASE, _TRAINED = "predictions/base.jsonl", "predictions/trained.jsonl"
 BASELINE = Kind(
     path="predictions/baseline.jsonl",
     name="the baseline's predictions",
     holds="every answer of the run that this one is measured against",
     when=only("may", lambda facts: facts.computes and facts.eval_kind == "items"),
     schema=Prediction,
-    integrity=(Check(_baseline, (config.KIND.path, _BASE)),),
+    integrity=(_baseline,),
 )
-_CHECKS = {
-    "base": (Check(_base, (_BASE,)), Check(_bundled, (config.KIND.path, _BASE))),
-    "trained": (Check(_trained, (_BASE, _TRAINED)),),
-}
 BASE, TRAINED = (
     Kind(
         path=f"predictions/{which}.jsonl",
@@ -103,5 +97,5 @@ BASE, TRAINED = (
         integrity=checks,
         compared=(Compared("id", of_the_end=which == "trained"),),
     )
-    for which, checks in _CHECKS.items()
+    for which, checks in (("base", (_base, _bundled)), ("trained", (_trained,)))
 )

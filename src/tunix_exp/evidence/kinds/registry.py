@@ -76,8 +76,8 @@ def described() -> str:
     """The kinds as a table in Markdown: the file, what it holds, and what is checked of it."""
     lines = ["| file | holds | checked | noticed |", "| --- | --- | --- | --- |"]
     for kind in KINDS:
-        checked = " ".join(_sentence(check.find) for check in kind.integrity)
-        noticed = " ".join(_sentence(look) for look in kind.sanity)
+        checked = " ".join(map(_sentence, (*kind.at_any_end, *kind.integrity)))
+        noticed = " ".join(map(_sentence, kind.sanity))
         lines.append(f"| `{kind.path}` | {kind.holds} | {checked} | {noticed} |")
     return "\n".join(lines) + "\n"
 

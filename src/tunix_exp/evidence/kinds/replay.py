@@ -1,6 +1,6 @@
 """`replay.json`: how the numbers of a run compare with those of the run that it repeats."""
 
-from tunix_exp.evidence.kinds.kind import Check, Found, Kind, only
+from tunix_exp.evidence.kinds.kind import Found, Kind, only
 from tunix_exp.evidence.opened import OpenedRun, differs, lookup
 
 
@@ -15,5 +15,5 @@ KIND = Kind(
     name="comparison with the run that is repeated",
     holds="how this run's numbers compare with those of the run that it repeats",
     when=only("must", lambda facts: facts.is_replay),
-    integrity=(Check(_same_run, ("replay.json",), at_any_end=True),),
+    at_any_end=(_same_run,),
 )

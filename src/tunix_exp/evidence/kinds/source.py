@@ -1,6 +1,6 @@
 """`source.patch` and `uv.lock`: the code's difference from its commit, and the locked packages."""
 
-from tunix_exp.evidence.kinds.kind import Check, Found, Kind, at_times
+from tunix_exp.evidence.kinds.kind import Found, Kind, at_times
 from tunix_exp.evidence.opened import OpenedRun
 
 
@@ -29,12 +29,12 @@ PATCH = Kind(
     name="patch",
     holds="the difference between the code and its commit",
     when=at_times,
-    integrity=(Check(_patch, at_any_end=True),),
+    at_any_end=(_patch,),
 )
 LOCK = Kind(
     path="uv.lock",
     name="lock",
     holds="the locked package versions",
     when=at_times,
-    integrity=(Check(_lock, at_any_end=True),),
+    at_any_end=(_lock,),
 )

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tunix_exp.evidence.kinds.kind import Check, Disagreement, Found, Kind, only
+from tunix_exp.evidence.kinds.kind import Disagreement, Found, Kind, only
 from tunix_exp.evidence.kinds.read import parsed
 from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.opened import OpenedRun
@@ -48,5 +48,5 @@ KIND = Kind(
     name="records of stages",
     holds="what each evaluation made, and from what: a run that goes on from this one need not repeat it",
     when=only("may", lambda facts: facts.computes and facts.eval_kind != "none"),
-    integrity=(Check(_integrity, (_FOLDER,)),),
+    integrity=(_integrity,),
 )

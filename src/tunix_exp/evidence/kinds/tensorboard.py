@@ -8,8 +8,7 @@ from tunix_exp.evidence.board import (
     hyperparameters,
     read_board,
 )
-from tunix_exp.evidence.kinds import config
-from tunix_exp.evidence.kinds.kind import Check, Found, Kind, when_computed
+from tunix_exp.evidence.kinds.kind import Found, Kind, when_computed
 from tunix_exp.evidence.opened import OpenedRun
 
 
@@ -18,7 +17,7 @@ def _curves(run: OpenedRun) -> Found:
     due: dict[str, list[tuple[int, float]]] = {}
     source: dict[str, str] = {}
     for kind in run.kinds:
-        for row in run.lines(kind) if kind.curves is not None else []:
+        for row in run.lines(kind) if kind.curves is not None and run.has(kind.path) else []:
             for key, value in row.items():
                 if key != "step":
                     due.setdefault(f"{kind.curves}{key}", []).append((row["step"], as_float32(value)))
@@ -54,8 +53,5 @@ KIND = Kind(
     holds="the metrics and the config for TensorBoard",
     when=when_computed,
     is_open=True,
-    integrity=(
-        Check(_curves, ("tensorboard/",)),
-        Check(_hyperparameters, (config.KIND.path, "tensorboard/")),
-    ),
+    integrity=(_curves, _hyperparameters),
 )
