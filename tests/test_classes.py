@@ -58,7 +58,7 @@ def test_the_classes_are_in_the_pages_of_the_run(toy_run):
     readme, page = ((toy_run / name).read_text("utf-8") for name in ("README.md", "report.html"))
     assert "| answers | base | trained |" in readme
     assert "Steps computed from the question: 5 of 5 items." in readme
-    assert '<section id="classes"' in page
+    assert '<section id="answers"' in page
 
 
 @pytest.mark.parametrize("forged", [

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.composing import GROUPS, composed, options, with_sets, with_their_own_sets
+from tests.test_experiments import CONTROLS
 from tunix_exp.cli import conf_folder
 from tunix_exp.config import validate
 from tunix_exp.errors import UserError
@@ -39,10 +40,8 @@ def is_tried(one: str, other: str) -> bool:
     return "model" not in groups or groups["model"] in KINDS or not groups.keys().isdisjoint(OF_MODELS)
 
 
-# The controls of a curriculum differ from it in their rows alone (tests/test_experiments.py).
-LIKE_ANOTHER = {
-    f"experiment={size}m45-{arm}" for size in ("", "tiny-") for arm in ("last", "reversed", "shuffled")
-}
+# The controls of a study differ from it in their rows alone.
+LIKE_ANOTHER = {f"experiment={name}" for name in CONTROLS}
 OPTIONS = [
     word
     for group in (*GROUPS, "experiment", "template")
@@ -51,7 +50,7 @@ OPTIONS = [
 ]
 PAIRS = [pair for pair in itertools.combinations(OPTIONS, 2) if is_tried(*pair)]
 
-NEW_ADAPTERS = ("m45-curriculum", "m48-failures")
+NEW_ADAPTERS = ("m45-curriculum", "m46-self-correction", "m47-error-awareness", "m48-failures")
 # What is refused, and why no default could avoid it.
 REFUSED = {
     (

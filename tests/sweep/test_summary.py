@@ -163,4 +163,6 @@ def test_a_wrong_section_is_refused_by_key(plain, says):
     with pytest.raises(UserError) as caught:
         sweep_config(plain)
     assert says in str(caught.value)
-    assert "sweep.metric is one of primary_score, heldout_loss_nats, training_loss" in str(caught.value)
+    assert "sweep.metric is one of primary_score, verdict_accuracy, heldout_loss_nats, training_loss" in str(
+        caught.value
+    )

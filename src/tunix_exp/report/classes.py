@@ -2,6 +2,7 @@
 
 from tunix_exp.report.comparison import Summary
 from tunix_exp.report.table import Table
+from tunix_exp.report.verdicts import verdict_table
 from tunix_exp.scoring.classes import CLASSES, Class, Classification
 
 LABELS: dict[Class, str] = {
@@ -15,6 +16,11 @@ LABELS: dict[Class, str] = {
     "right_steps_wrong_answer": "right steps, wrong answer",
     "wrong_answer": "wrong answer",
 }
+
+
+def tables_of_answers(summary: Summary) -> list[Table]:
+    """What the answers are beside right and wrong: their classes, and what they said of shown traces."""
+    return [one for one in (class_table(summary), verdict_table(summary)) if one is not None]
 
 
 def class_table(summary: Summary) -> Table | None:

@@ -11,7 +11,7 @@ from tunix_exp.evidence.kinds.read import object_if_any
 from tunix_exp.evidence.kinds.registry import kinds_of
 from tunix_exp.evidence.manifest import read_manifest
 from tunix_exp.report import facts
-from tunix_exp.report.classes import class_table
+from tunix_exp.report.classes import tables_of_answers
 from tunix_exp.report.markdown import table as table_of
 from tunix_exp.report.markdown import verbatim
 from tunix_exp.report.page.render import render_markdown
@@ -47,12 +47,10 @@ def result_of(run: Path) -> dict[str, Any]:
     """The result in sentences and in a table, for a template; empty where nothing was scored."""
     summary = summary_of(run)
     if summary is None:
-        return {"sentences": [], "result": "", "classes": ""}
-    classes = class_table(summary)
+        return {"sentences": [], "tables": []}
     return {
         "sentences": sentences(summary),
-        "result": as_markdown(table(summary)),
-        "classes": "" if classes is None else as_markdown(classes),
+        "tables": [as_markdown(one) for one in (table(summary), *tables_of_answers(summary))],
     }
 
 

@@ -154,6 +154,7 @@ def table_csv(summary: Summary) -> str:
     figures = (
         "primary_score",
         "score_over_base",
+        "verdict_accuracy",
         "heldout_loss_nats",
         "training_loss",
         "n_items",
@@ -189,7 +190,7 @@ def _losses(ends: Sequence[float]) -> str:
 
 
 def _is_score(summary: Summary) -> bool:
-    return summary["metric"] == "primary_score"
+    return METRICS[summary["metric"]].is_share
 
 
 def _value(summary: Summary) -> Callable[[float], str]:

@@ -12,6 +12,8 @@ from tunix_exp.scoring.classes import Classification, counted
 from tunix_exp.scoring.extract import extract, without_ends
 from tunix_exp.scoring.match import compare, matches
 from tunix_exp.scoring.symbolic import REMEDY
+from tunix_exp.scoring.verdicts import counted as verdicts_counted
+from tunix_exp.scoring.verdicts import verdict_on
 
 StopReason = Literal["eos", "length", "stop"]
 
@@ -107,7 +109,8 @@ def scorecard(predictions: Iterable[Prediction], expected_ids: Sequence[str] | N
     appear in no group, since nothing says which is theirs. `stddev` is the population's. A group's mapping
     leaves out items that have no such attribute. `matched_by` counts the right answers by the rule of
     docs/scoring.md that found them so; `undecided` counts wrong ones that the extra `math` might find right.
-    `classes` counts what became of the answers, where the predictions have it.
+    `classes` counts what became of the answers, where the predictions have it; `verdicts` what was said of
+    traces that the questions show, where they show any.
 
     A `UserError` refuses no items at all, an id twice, and a prediction for an item that is not expected.
     """
@@ -129,6 +132,7 @@ def scorecard(predictions: Iterable[Prediction], expected_ids: Sequence[str] | N
     ]
     n_undecided = sum(verdict.rule == "undecided" for verdict in verdicts)
     classes = [one.classification for one in predictions if one.classification is not None]
+    of_traces = verdicts_counted([verdict_on(one.question or "", one.output) for one in predictions])
     primary_score = sum(prediction.correct for prediction in predictions) / len(expected_ids)
     return {
         "n_items": len(expected_ids),
@@ -142,6 +146,7 @@ def scorecard(predictions: Iterable[Prediction], expected_ids: Sequence[str] | N
         "per_category": _per(predictions, "category"),
         "per_difficulty": _per(predictions, "difficulty"),
         **({"classes": counted(classes)} if predictions and len(classes) == len(predictions) else {}),
+        **({} if of_traces is None else {"verdicts": of_traces}),
     }
 
 

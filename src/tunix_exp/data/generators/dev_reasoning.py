@@ -84,7 +84,7 @@ def _uppercase(draw: random.Random) -> Problem:
     return dev_problems.uppercase(" ".join(draw.sample(COMMON, 2)))
 
 
-_TEMPLATES: tuple[Make, ...] = (
+TEMPLATES: tuple[Make, ...] = (
     _distance,
     _percentage,
     _unit_cost,
@@ -115,7 +115,7 @@ def v1_rows() -> list[dict[str, Any]]:
     name = "dev-reasoning-v1"
     rows = [
         trace(problem, {"source": name, "category": "reasoning", "template_id": number, "seed": _SEED})
-        for number, problem in _by_template(random.Random(_SEED), _TEMPLATES[:3], 140)
+        for number, problem in _by_template(random.Random(_SEED), TEMPLATES[:3], 140)
     ]
     tasks = _by_task(random.Random(_SEED + 1000), _V1_TASKS)
     rows += [
@@ -128,7 +128,7 @@ def v1_rows() -> list[dict[str, Any]]:
 def v2_rows() -> list[dict[str, Any]]:
     """Five hundred and fifty rows of four categories, shuffled; `meta.index` is the place in the file."""
     parts: list[tuple[str, str, int | str, Problem]] = []
-    for number, problem in _by_template(random.Random(_SEED), _TEMPLATES, 385):
+    for number, problem in _by_template(random.Random(_SEED), TEMPLATES, 385):
         parts.append(("reasoning", "template_id", number, problem))
     for task, problem in _by_task(random.Random(_SEED + 1000), _V2_TASKS):
         parts.append(("synthetic", "task_type", task, problem))

@@ -15,6 +15,12 @@ TRAIN_ROWS = 6_000
 EVAL_ROWS = {"core": 180, "trace_sensitive": 80, "edge_case": 40}
 _TRAINING_MIX = (0.7, 0.15, 0.15)
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
+UNITS = ("cm", "m", "kg", "g")
+TOTALS = (
+    "{left} {unit} + {right} {unit}",
+    "{left} {unit} and {right} {unit}",
+    "{right} {unit} after {left} {unit}",
+)
 # The longest word that still fits 48 tokens when it is said so many times.
 _LONGEST_SAID = {2: 4, 3: 4, 4: 3}
 
@@ -43,6 +49,14 @@ def add(left: int, right: int) -> Problem:
         a, b = a // 10, b // 10
     difficulty = ("easy", "medium", "hard")[carries]
     return Problem("addition", difficulty, f"Add {left} and {right}", tuple(steps), str(left + right))
+
+
+def total(left: int, right: int, unit: str, wording: int) -> Problem:
+    """The sum of two amounts of one unit, asked for in one of several ways."""
+    sum_ = add(left, right)
+    amount = f"{left + right} {unit}"
+    question = TOTALS[wording].format(left=left, right=right, unit=unit)
+    return Problem("total", sum_.difficulty, question, (*sum_.steps, amount), amount)
 
 
 def repeat(word: str, times: int) -> Problem:

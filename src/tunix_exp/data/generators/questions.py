@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from tunix_exp.data.generators import dev_problems as dev
 from tunix_exp.data.generators import dev_reasoning, golden, nano
+from tunix_exp.data.generators.slips import Slip, slip_between
 from tunix_exp.data.generators.traces import Problem
 
 
@@ -42,6 +43,29 @@ def worked(question: str) -> tuple[Worked, ...]:
     return tuple(dict.fromkeys([*ways, *_constant().get(question, ())]))
 
 
+class Shown(NamedTuple):
+    """A question under which a trace is shown, and the slip in that; None of a trace without one."""
+
+    slip: Slip | None
+    answer: str
+
+
+def shown(question: str) -> Shown | None:
+    """What a trace that stands under a question has for a slip, computed from the question.
+
+    None where no trace is shown, no generator asks the question, or the trace has more than one slip.
+    """
+    asked, *steps = question.split("\n")
+    if not steps:
+        return None
+    ways = worked(asked)
+    for way in ways:
+        if tuple(steps) == way.steps:
+            return Shown(None, way.answer)
+    found = [Shown(slip, way.answer) for way in ways if (slip := slip_between(steps, way.steps))]
+    return found[0] if found else None
+
+
 @functools.cache
 def _constant() -> dict[str, tuple[Worked, ...]]:
     """The questions that stand in a generator as they are."""
@@ -58,6 +82,14 @@ def _of_nano(made: nano.Problem) -> Iterator[Problem]:
 
 def _add(left: str, right: str) -> Iterator[Problem]:
     yield from _of_nano(nano.add(int(left), int(right)))
+
+
+def _total(wording: int) -> Callable[..., Iterator[Problem]]:
+    def problems(first: str, unit: str, second: str) -> Iterator[Problem]:
+        pair = (second, first) if nano.TOTALS[wording].startswith("{right}") else (first, second)
+        yield from _of_nano(nano.total(int(pair[0]), int(pair[1]), unit, wording))
+
+    return problems
 
 
 def _say(word: str, times: str) -> Iterator[Problem]:
@@ -111,6 +143,10 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[..., Iterator[Problem]]], ...] = t
     (re.compile(pattern), make)
     for pattern, make in (
         (r"Add ([1-9]?[0-9]) and ([1-9]?[0-9])", _add),
+        *(
+            (rf"([1-9][0-9]) ({'|'.join(nano.UNITS)}) {re.escape(word)} ([1-9][0-9]) \2", _total(wording))
+            for wording, word in enumerate(("+", "and", "after"))
+        ),
         (r"Say ([a-z]+) ([2-4]) times", _say),
         (r"Reverse ([a-z]+)", _reverse),
         (r"What is ([0-9]{1,4}) \+ ([0-9]{1,4})\?", _sum),

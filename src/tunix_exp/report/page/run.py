@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tunix_exp.report import facts
-from tunix_exp.report.classes import class_table
+from tunix_exp.report.classes import tables_of_answers
 from tunix_exp.report.comparison import comparison_rows, notes
 from tunix_exp.report.harness import harness_table
 from tunix_exp.report.page import sections
@@ -51,7 +51,7 @@ def run_page(run: Path) -> str:
         else [forest(comparison_rows(comparison)), forest([loss_row(record.summary)])],
         notes=[] if comparison is None else notes(comparison),
         base_scores=sections.base_scores(record),
-        classes=None if record.summary is None else class_table(record.summary),
+        answers=[] if record.summary is None else tables_of_answers(record.summary),
         harness=None if record.harness is None else harness_table(record.harness),
         charts=charts,
         steps=(len(series["columns"]["step"]) if series else 0, len(record.metrics)),

@@ -41,7 +41,7 @@ def swept_charts(summary: Summary) -> list[Swept]:
 def _chart(key: str, drawn: Sequence[tuple[dict[str, str | None], float]], summary: Summary) -> Swept:
     numbers = [_number(settings[key]) for settings, _ in drawn]
     is_numeric = all(number is not None for number in numbers)
-    scale = 100 if summary["metric"] == "primary_score" else 1
+    scale = 100 if METRICS[summary["metric"]].is_share else 1
     points: list[Plain] = []
     for (settings, value), number in zip(drawn, numbers, strict=True):
         others = {
