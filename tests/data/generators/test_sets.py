@@ -25,7 +25,7 @@ CONF = Path(__file__).parents[3] / "conf"
 MADE = files()
 ROWS = {name: [json.loads(line) for line in MADE[f"{name}.jsonl"].decode().splitlines()] for name in SETS}
 TRACES = ("golden-v1", "golden-v2", "dev-reasoning-v1", "dev-reasoning-v2")
-HELD_OUT = ("nano-eval", "nano-checks-eval", "eval-v1", "eval-v2")
+HELD_OUT = ("nano-eval", "eval-v1", "eval-v2")
 TRAINING = ("nano-reasoning", "nano-checks", "dev-checks", *TRACES)
 
 

@@ -85,7 +85,7 @@ def _distinct(
     pose: Callable[[random.Random], Posed], draw: random.Random, *, held_out: bool
 ) -> Iterator[Posed]:
     """Questions of distinct keys on one side of the hash, none of them of another held-out set."""
-    seen, elsewhere = set[str](), set(prompts())
+    seen, elsewhere = set[str](), {*prompts(), *(row["prompt"] for row in nano.eval_rows())}
     while True:
         posed = pose(draw)
         if posed.key not in seen and is_held_out(posed.key) == held_out and posed.question not in elsewhere:

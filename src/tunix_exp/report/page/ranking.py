@@ -53,7 +53,7 @@ def gap(best: Entrant, other: Entrant) -> Gap | None:
         return None
     assert before.resamples is not None
     assert best.job.seed is not None
-    flips = Flips.of(list(zip(before.right, after.right, strict=True)))
+    flips = Flips.of(list(zip(*(one.marks["primary_score"] for one in (before, after)), strict=True)))
     low, high = accuracy_interval(flips, resamples=before.resamples, seed=best.job.seed)
     is_shown = mcnemar_p(flips) <= 1 - LEVEL and not low <= 0 <= high
     return Gap(flips.difference, interval_in_points((low, high)), is_shown)
