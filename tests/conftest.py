@@ -22,7 +22,7 @@ os.environ["XLA_FLAGS"] = " ".join([
     *(["--xla_cpu_use_fusion_emitters=false"] if metadata.version("jaxlib").startswith("0.10.") else []),
     os.environ.get("XLA_FLAGS", ""),
 ]).strip()  # fmt: skip
-# What one module or worker compiled the others read back, for as long as the session lasts.
+# What one process of the program compiled the others read back, for as long as the session lasts.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="tunix-exp-tests-")
     # by the process that made it; its workers find the variable set
@@ -61,8 +61,9 @@ def pytest_collection_finish() -> None:
     """Garbage is looked for in what the tests make, not in a million objects that stay."""
     if "jax" in sys.modules:
         lower_in_one_context()
+        compile_without_cache()
     gc.freeze()
-    gc.set_threshold(20_000, 10, 50)  # else a twelfth of the time goes into looking for it again and again
+    gc.set_threshold(50_000, 20, 50)  # else a twelfth of the time goes into looking for it again and again
     gc.enable()
 
 
@@ -80,6 +81,15 @@ def lower_in_one_context() -> None:
 
     mlir.make_ir_context = context
     atexit.unregister(api.clean_up)
+
+
+def compile_without_cache() -> None:
+    """To write down thousands of toy programs takes longer than to compile again the few that come again."""
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()  # a test module may have begun it
 
 
 # An example that takes long is no fault: the machine may be slow, or others' work on it.

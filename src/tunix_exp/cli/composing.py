@@ -18,6 +18,7 @@ from tunix_exp.sweep.config import SweepConfig, sweep_config
 SWEEP = "sweep"
 
 
+@functools.cache  # asked for again and again, and it does not move
 def conf_folder() -> Path:
     """The Hydra tree: inside an installed package, at the top of a checkout."""
     package = Path(__file__).resolve().parents[1]
