@@ -8,18 +8,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from tests.composing import GROUPS, composed, options
 from tests.data.chat_templates import GEMMA
 from tests.data.toys import TURNS, saved_tokenizer
 from tests.evaluation.harness.toys import write_tasks
+from tests.models.lora_toys import logits_of
 from tests.objectives.registering import registered
 from tests.running import TOY, read_json, read_jsonl, run
-from tunix_exp.config import leaves, validate
+from tunix_exp.config import RunConfig, leaves, validate
 from tunix_exp.data.tokenizer import END_OF_TEXT
 from tunix_exp.device import check, environment
 from tunix_exp.errors import UserError
+from tunix_exp.models import weights
+from tunix_exp.training import optim
 
 MARKED = Path(__file__).parent / "data" / "marked.jsonl"
 NO_LABELS = ("data.fields.category=null", "data.fields.difficulty=null")
@@ -292,8 +298,45 @@ SHORTER = {"adapter": "preflight", "data": "preflight", "device": "preflight"}
 SHORTER |= {"eval": "eval", "model": "eval"}
 
 
+def of_the_model(config: RunConfig) -> dict[str, Any]:
+    """The logits of the model that the config loads."""
+    dtypes = {"param_dtype": config.device.param_dtype, "compute_dtype": config.device.compute_dtype}
+    try:
+        model = weights.load(config.model, config.adapter, **dtypes, seed=config.seed).model
+    except UserError as error:
+        return {"model": str(error)}
+    tokens_BT = jnp.asarray(np.random.default_rng(0).integers(32, 127, (1, 48)), jnp.int32)
+    return {"logits": np.asarray(logits_of(model, tokens_BT)).tobytes()}
+
+
+_UPDATE = jax.jit(optim.apply, static_argnums=0)
+
+
+def of_the_optimizer(config: RunConfig) -> dict[str, Any]:
+    """The rates, norms and parameters of the updates that the config makes of some gradients."""
+    sets, steps = config.data.mix or {}, config.training.steps or 4
+    stages = [part.steps for part in sets.values() if part.steps]
+    structure, s = (
+        optim.structure(config.optim),
+        optim.scalars(config.optim, total_steps=steps, stages=stages),
+    )
+    params = {"kernel": jnp.ones((12, 8), config.device.param_dtype), "bias": jnp.ones(8)}
+    state, seen = optim.init(structure, params, config.device.state_dtype), []
+    for step in range(steps):
+        grads = {
+            name: np.cos(step + np.arange(p.size, dtype="f4")).reshape(p.shape) for name, p in params.items()
+        }
+        params, state, update = _UPDATE(structure, s, jnp.int32(step), grads, state, params)
+        seen += [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((params, update))]
+    return {"updates": seen}
+
+
+# What a key changes in numbers shows before any run, in what the run would compute with.
+COMPUTED = {"model": of_the_model, "optim": of_the_optimizer}
+
+
 def effects(folder: Path, words: tuple[str, ...], key: str, monkeypatch) -> Iterator[dict[str, Any]]:
-    """What a stranger could see, the cheapest first: a refusal, a device, a shorter run, a whole one."""
+    """What can be seen, the cheapest first: a refusal, a device, numbers, a shorter run, a whole one."""
     plain = composed(*words)
     try:
         config = validate(plain)
@@ -312,7 +355,10 @@ def effects(folder: Path, words: tuple[str, ...], key: str, monkeypatch) -> Iter
     yield seen
     if wanted != {"JAX_PLATFORMS": "cpu"}:
         return  # another process would have to show more
-    shorter = SHORTER.get(key.split(".")[0])
+    group = key.split(".")[0]
+    if group in COMPUTED:
+        yield COMPUTED[group](config)
+    shorter = SHORTER.get(group)
     if shorter is not None and config.mode.name == "full":
         yield left_by(folder / "shorter", (*words, f"mode={shorter}"))
     yield left_by(folder / "whole", words)
@@ -361,7 +407,7 @@ class Seen:
             yield self._seen[number]
 
 
-_BEFORE: dict[tuple[tuple[str, ...], str | None], Seen] = {}
+_BEFORE: dict[tuple[Any, ...], Seen] = {}
 
 
 @pytest.fixture(scope="module")
@@ -386,7 +432,8 @@ def test_a_changed_key_changes_what_can_be_seen(
 ):  # fmt: skip
     places = {"tokenizer": chat_tokenizer, "toy_run": toy_run, "tasks": tasks}
     words = words_of(key, changed=False, **places)
-    base = (words, SHORTER.get(key.split(".")[0]))
+    group = key.split(".")[0]
+    base = (words, SHORTER.get(group), COMPUTED.get(group))
     if base not in _BEFORE:
         _BEFORE[base] = Seen(effects(tmp_path_factory.mktemp("before"), words, key, monkeypatch))
     changed = effects(tmp_path, words_of(key, changed=True, **places), key, monkeypatch)
