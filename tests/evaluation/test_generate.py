@@ -8,19 +8,15 @@ from flax import nnx
 
 from tests.closeness import assert_clear, model_roundings
 from tests.models.families.gemma.toys import gemma_model
+from tests.models.lora_toys import toy_of
 from tests.models.toys import broken_model, toy_config, toy_model
 from tunix_exp.errors import NonFinite, UserError
 from tunix_exp.evaluation import generate as module
-from tunix_exp.evaluation.generate import (
-    FEWEST_ROWS,
-    MOST_ROWS,
-    Generation,
-    block_rows,
-    bucket,
-    compile_answer,
-    generate,
-)
+from tunix_exp.evaluation.generate import Generation, compile_answer, generate
+from tunix_exp.evaluation.rounds import FEWEST_ROWS, MOST_ROWS, block_rows, bucket
+from tunix_exp.evaluation.unpacked import unpacked
 from tunix_exp.models.loss import first_best
+from tunix_exp.models.sharding import placed_shapes
 from tunix_exp.training.compiles import CompileCount
 
 NEW = 5
@@ -103,13 +99,14 @@ def test_every_batch_size_and_order_makes_the_same_calls(monkeypatch):
     """Equal calls are equal bits: what the device is given does not depend on either."""
     asked = prompts(2 * MOST + 3)
     calls = []
-    real = module._answer
+    real = module.one_round
 
-    def recorded(graphdef, params, eos_E, tokens_RP, segment_ids_RP, **settings):
-        calls.append((tokens_RP.tobytes(), segment_ids_RP.tobytes()))
-        return real(graphdef, params, eos_E, tokens_RP, segment_ids_RP, **settings)
+    def recorded(graphdef, params, answers, eos_E, prompts, enough, **settings):
+        # Each prompt by its tokens, as its number says where it was given.
+        calls.append((prompts.tokens_QP.tobytes(), prompts.length_Q.tobytes(), int(enough)))
+        return real(graphdef, params, answers, eos_E, prompts, enough, **settings)
 
-    monkeypatch.setattr(module, "_answer", recorded)
+    monkeypatch.setattr(module, "one_round", recorded)
     run(model(), asked)
     expected = calls.copy()
     for batch_size, given in ((1, asked), (100, asked), (8, asked[::-1])):
@@ -123,6 +120,16 @@ def test_an_answer_does_not_depend_on_the_other_prompts():
     asked = prompts(MOST + 4)
     together = run(model(), asked)
     assert [run(model(), [prompt])[0] for prompt in asked] == together
+
+
+def test_rows_that_end_early_make_room_and_every_answer_is_as_if_it_were_asked_alone():
+    """What a row kept of an answer before, in a window or a recurrence, leaves no trace in the next one."""
+    one = toy_of("recurrent_gemma", **SIZES)
+    asked = prompts(3 * MOST, longest=16)
+    settings = {"max_new_tokens": 12, "eos_ids": (0, 7, 14, 21, 28)}
+    answers = run(one, asked, **settings)
+    assert len({len(answer.tokens) for answer in answers}) > 3
+    assert [run(one, [prompt], **settings)[0] for prompt in asked[::5]] == answers[::5]
 
 
 def test_the_end_of_sequence_stops_a_row_and_is_not_among_its_tokens():
@@ -139,8 +146,8 @@ def test_the_end_of_sequence_stops_a_row_and_is_not_among_its_tokens():
 
 
 def test_the_loop_reads_matrices_in_the_compute_dtype_and_vectors_as_they_are_held():
-    read = module._decoder(*nnx.split(a_model("gemma3", "scan", compute_dtype=jnp.bfloat16)))
-    kinds = {(leaf.ndim > 1, leaf.dtype.name) for leaf in jax.tree.leaves(nnx.state(read))}
+    _, read = unpacked(*nnx.split(a_model("gemma3", "scan", compute_dtype=jnp.bfloat16)))
+    kinds = {(leaf.ndim > 1, leaf.dtype.name) for leaf in jax.tree.leaves(read)}
     assert kinds == {(True, "bfloat16"), (False, "float32")}
 
 
@@ -174,18 +181,19 @@ def test_a_hundred_items_compile_once_a_bucket_and_a_hundred_others_not_at_all()
     items = prompts(100, seed=1)
     compiles = CompileCount()
     run(few, items)
-    assert compiles.count == len({bucket(len(prompt)) for prompt in items}) == 2
+    buckets = {bucket(len(prompt)) for prompt in items}
+    assert compiles.count == 2 * len(buckets) == 4  # a round, and rows to begin with
     others = prompts(100, seed=2)
     run(few, others)
     run(few, others[::-1], batch_size=1)
-    assert compiles.count == 2
+    assert compiles.count == 4
 
 
 def test_two_models_of_one_config_share_their_programs():
     run(model(seed=0), prompts(3, longest=8))
-    before = module._answer._cache_size()
+    before = module.one_round._cache_size()
     first, second = (run(model(seed=seed), prompts(3, longest=8)) for seed in (0, 1))
-    assert module._answer._cache_size() == before
+    assert module.one_round._cache_size() == before
     assert first != second
 
 
@@ -230,26 +238,28 @@ def test_all_bad_prompts_are_named_at_once():
 
 
 def loop_body(program):
-    """The instructions of the last loop of a compiled program's text: name, shape and operation."""
-    name = re.findall(r" while\(.*body=%([\w.\-]+)", program)[-1]
+    """The instructions of the loop over tokens of a compiled program's text: what each makes, how and for
+    what."""
+    name = re.search(r' while\(.*body=%([\w.\-]+), metadata={op_name="jit\(one_round\)/while"', program)[1]
     body = re.search(rf"^%{re.escape(name)} .*?^}}", program, re.S | re.M)[0]
-    return re.findall(r"^  (?:ROOT )?%([\w.\-]+) = (\w+\[[\d,]*\])\S* ([\w\-]+)\(", body, re.M)
+    made = r'^  (?:ROOT )?%[\w.\-]+ = (\w+\[[\d,]*\])\S* ([\w\-]+)\((?:.*op_name="([^"]*)")?'
+    return re.findall(made, body, re.M)
 
 
 def test_a_token_copies_neither_the_cache_nor_a_weight():
     gemma = gemma_model("gemma2", width=48, mlp_width=80, layer_loop="scan", vocab_size=997, **SIZES)
     graphdef, params = nnx.split(gemma)
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:1]).reshape(1, 1, 1), ("data", "fsdp", "tensor"))
-    compiled = compile_answer(graphdef, params, mesh, prompt_lengths=[9], n_eos=1, max_new_tokens=NEW)
+    params = placed_shapes(params, mesh)
+    compiled, _ = compile_answer(graphdef, params, mesh, prompt_lengths=[9], n_eos=1, max_new_tokens=NEW)
     kept = {"f32[8,2,20,8]", "f32[8,2,3,8]"}
     weights = {"f32[48,80]", "f32[80,48]", "f32[997,48]", "f32[48,997]", "f32[3,48,80]", "f32[3,80,48]"}
-    made = [
-        (name, shape, operation)
-        for name, shape, operation in loop_body(compiled.as_text())
-        if shape in kept | weights and operation not in ("parameter", "get-tuple-element")
-    ]
-    assert {shape for _, shape, _ in made} == kept
-    assert all("dynamic-update-slice" in name for name, _, _ in made), made
+    body = [one for one in loop_body(compiled.as_text()) if one[0] in kept | weights]
+    assert {shape for shape, _, _ in body} >= kept
+    made = [one for one in body if one[1] not in ("parameter", "get-tuple-element")]
+    assert all(purpose.endswith("/scatter") for _, _, purpose in made), made  # in place
+    copied = re.findall(r"= (\w+\[[\d,]*\])\S* copy\(", compiled.as_text())
+    assert not kept.intersection(copied)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -126,19 +126,21 @@ class Compiled:
     peak_bytes: int
 
 
-def compiled_figures(compiled: Any, platform: str) -> Compiled:
-    """The figures of a compiled program; its code lies in the same memory."""
+def compiled_figures(compiled: Any, platform: str, *, beside: int = 0) -> Compiled:
+    """The figures of a compiled program; its code lies in the same memory, and `beside` bytes of weights that
+    it does not read.
+    """
     analysis = compiled.memory_analysis()
     live = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
     # On CPU the most that lives at a time is told without the temporaries.
     peak = analysis.peak_memory_in_bytes if platform == "tpu" else live + analysis.temp_size_in_bytes
     return Compiled(
-        argument_bytes=analysis.argument_size_in_bytes,
+        argument_bytes=analysis.argument_size_in_bytes + beside,
         output_bytes=analysis.output_size_in_bytes,
         alias_bytes=analysis.alias_size_in_bytes,
         temp_bytes=analysis.temp_size_in_bytes,
         code_bytes=analysis.generated_code_size_in_bytes,
-        peak_bytes=peak + analysis.generated_code_size_in_bytes,
+        peak_bytes=peak + analysis.generated_code_size_in_bytes + beside,
     )
 
 

@@ -16,7 +16,8 @@ from jax.sharding import Mesh
 from tunix_exp.device.config import DeviceConfig
 from tunix_exp.device.plan import EvaluationParts, Remedy, device_bytes
 from tunix_exp.evaluation.evaluate import HELDOUT_ROWS, compile_losses
-from tunix_exp.evaluation.generate import block_rows, bucket, compile_answer
+from tunix_exp.evaluation.generate import compile_answer
+from tunix_exp.evaluation.rounds import block_rows, bucket, fresh_rows
 from tunix_exp.models import lora, sharding
 from tunix_exp.models.adapter import AdapterConfig, NoAdapterConfig, base_dtype
 from tunix_exp.models.architecture import abstract
@@ -70,8 +71,10 @@ class Setting:
         graphdef, params = nnx.split(model)
         return graphdef, sharding.placed_shapes(params, self.mesh)
 
-    def compiled(self) -> dict[str, jax.stages.Compiled]:
-        """The programs for the longest prompts and the widest rows; none where nobody knows them."""
+    def compiled(self) -> dict[str, tuple[jax.stages.Compiled, int]]:
+        """The programs for the longest prompts and the widest rows, and the bytes of weights that each leaves
+        beside those it reads; none where nobody knows what will be asked.
+        """
         if self.asked is None:
             return {}
         graphdef, params = self.evaluated
@@ -84,7 +87,7 @@ class Setting:
             max_new_tokens=self.asked.max_new_tokens,
         )
         losses = compile_losses(graphdef, params, self.mesh, width=self.asked.heldout_tokens)
-        return {"answer": answer, "losses": losses}
+        return {"answer": answer, "losses": (losses, 0)}
 
 
 def footprint(setting: Setting) -> EvaluationParts:
@@ -111,7 +114,9 @@ def footprint(setting: Setting) -> EvaluationParts:
     config, compute_bytes, mesh = setting.model, model.compute_dtype.itemsize, setting.mesh
     family = family_of(config)
     count = block_rows(asked.prompt_lengths, mesh.devices.flat[0].platform)
-    answer_rows, heldout_rows = _share(count, mesh), _share(HELDOUT_ROWS, mesh)
+    answer_rows, read_rows, heldout_rows = (
+        sharding.rows_of_device(mesh, rows) for rows in (count, fresh_rows(count, mesh), HELDOUT_ROWS)
+    )
     prompt = bucket(max(asked.prompt_lengths))
     slots = prompt + asked.max_new_tokens - 1
 
@@ -123,10 +128,10 @@ def footprint(setting: Setting) -> EvaluationParts:
     chunk = chunk_size(heldout_rows * asked.heldout_tokens, setting.loss_chunk.tokens)
     return replace(
         parts,
-        cache=answer_rows * family.cache_bytes(config, slots, compute_bytes),
-        block=max(block(answer_rows, prompt), block(heldout_rows, asked.heldout_tokens)),
+        cache=(answer_rows + read_rows) * family.cache_bytes(config, slots, compute_bytes),
+        block=max(block(read_rows, prompt), block(heldout_rows, asked.heldout_tokens)),
         logits=4 * config.vocab_size * max(answer_rows, chunk),
-        batch=2 * 4 * answer_rows * prompt,
+        batch=2 * 4 * read_rows * prompt,
     )
 
 
@@ -173,9 +178,3 @@ def _compute_weights(params: nnx.State, compute_dtype: Any) -> int:
         for keys, leaf in jax.tree_util.tree_leaves_with_path(params)
         if leaf.ndim > 1 and (is_stacked(path_of(keys)) or leaf.dtype != jnp.dtype(compute_dtype))
     )
-
-
-def _share(rows: int, mesh: Mesh) -> int:
-    """The rows of one device."""
-    parts = mesh.shape["data"] * mesh.shape["fsdp"]
-    return rows // parts if rows % parts == 0 else rows

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from tunix_exp.evaluation.generate import bucket, non_finite
+from tunix_exp.evaluation.generate import non_finite
+from tunix_exp.evaluation.rounds import bucket
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.loss import continuation_scores
 from tunix_exp.models.sharding import rows_beside

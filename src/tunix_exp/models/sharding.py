@@ -40,6 +40,9 @@ TABLE: tuple[tuple[str, P], ...] = (
     (rf"{_OUTWARD}/lora/b", P(None, "fsdp")),
 )
 
+# Which axis of what a layer keeps, by the field's name, is made by a product that is split by "tensor".
+_KEPT = {"k_BKSH": 1, "v_BKSH": 1, "inputs_BCD": 2, "h_BD": 1}
+
 
 def spec_of(path: str, shape: tuple[int, ...], mesh: Mesh | jax.sharding.AbstractMesh) -> P:
     """How the parameter at `path` is split; an axis that the mesh does not divide stays whole."""
@@ -60,10 +63,13 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
 
 def placed_shapes(tree: Any, mesh: Mesh) -> Any:
     """The shapes of `tree` where the mesh wants them."""
+    return placed(tree, shardings(tree, mesh))
+
+
+def placed(tree: Any, where: Any) -> Any:
+    """The shapes of `tree` with the shardings of `where`."""
     return jax.tree.map(
-        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
-        tree,
-        shardings(tree, mesh),
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), tree, where
     )
 
 
@@ -72,10 +78,39 @@ def rows(mesh: Mesh | jax.sharding.AbstractMesh, count: int) -> P:
     return P(ROWS) if count % (mesh.shape["data"] * mesh.shape["fsdp"]) == 0 else P()
 
 
+def rows_of_device(mesh: Mesh, count: int) -> int:
+    """How many of an array's `count` rows one device has."""
+    parts = math.prod(mesh.shape[axis] for axis in ROWS)
+    return count // parts if count % parts == 0 else count
+
+
+def kept_shardings(tree: Any, mesh: Mesh) -> Any:
+    """The sharding of every leaf of what rows keep while they are answered: rows apart as a batch's are, and
+    heads or channels as the products that make them.
+    """
+
+    def of_leaf(keys: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        spec = [*rows(mesh, leaf.shape[0]), *[None] * leaf.ndim][: leaf.ndim]
+        axis = _KEPT.get(str(getattr(keys[-1], "name", "")))
+        if axis is not None and _divides(mesh, "tensor", leaf.shape[axis]):
+            spec[axis] = "tensor"
+        return NamedSharding(mesh, P(*spec))
+
+    return jax.tree_util.tree_map_with_path(of_leaf, tree)
+
+
+def mesh_of(params: Any) -> Mesh | None:
+    """The mesh on which the parameters lie; None where they are of none."""
+    where = jax.tree.leaves(params)[0].sharding
+    mesh = where.mesh if isinstance(where, NamedSharding) else None
+    assert not isinstance(mesh, jax.sharding.AbstractMesh)  # parameters lie on devices
+    return mesh
+
+
 def rows_beside(params: Any, count: int) -> NamedSharding | None:
     """Where an array of `count` rows lies for a model of these parameters; None where they are of no mesh."""
-    where = jax.tree.leaves(params)[0].sharding
-    return NamedSharding(where.mesh, rows(where.mesh, count)) if isinstance(where, NamedSharding) else None
+    mesh = mesh_of(params)
+    return None if mesh is None else NamedSharding(mesh, rows(mesh, count))
 
 
 def is_whole() -> bool:

@@ -1,10 +1,10 @@
 """What layers keep of the tokens already seen, so that the next one costs one token's work.
 
-Attention keeps keys and values. A slot is a column of left-padded rows: all rows write the same one. A layer
-that sees a window keeps as many slots and no more; slot s lies at place s mod S of its S places, over the
-slot that no token sees any longer. Heads come before places, as the products of one query a head want them:
-in another order XLA copies all that is kept, for every token. A layer of another kind keeps a tree of its
-own, whose size does not depend on the length of rows.
+Attention keeps keys and values. A row is left-padded, and its next token has the slot that its own length
+says. A layer that sees a window keeps as many slots and no more; slot s lies at place s mod S of its S
+places, over the slot that no token sees any longer. Heads come before places, as the products of one query a
+head want them: in another order XLA copies all that is kept, for every token. A layer of another kind keeps
+a tree of its own, whose size does not depend on the length of rows; every leaf has rows first.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,29 +42,25 @@ class LayerCache:
     v_BKSH: Float[Array, "B K S H"]
 
     def write(
-        self, k_B1KH: Float[Array, "B 1 K H"], v_B1KH: Float[Array, "B 1 K H"], slot: Int[Array, ""]
+        self, k_B1KH: Float[Array, "B 1 K H"], v_B1KH: Float[Array, "B 1 K H"], slot_B: Int[Array, " B"]
     ) -> "LayerCache":
-        """The same with slot number `slot` written."""
-        start = (0, 0, slot % self.k_BKSH.shape[2], 0)
-        k_BK1H, v_BK1H = jnp.swapaxes(k_B1KH, 1, 2), jnp.swapaxes(v_B1KH, 1, 2)
-        return LayerCache(
-            jax.lax.dynamic_update_slice(self.k_BKSH, k_BK1H.astype(self.k_BKSH.dtype), start),
-            jax.lax.dynamic_update_slice(self.v_BKSH, v_BK1H.astype(self.v_BKSH.dtype), start),
-        )
+        """The same with each row's slot number `slot_B` written."""
+        place_B = slot_B % self.k_BKSH.shape[2]
+        return LayerCache(_written(self.k_BKSH, k_B1KH, place_B), _written(self.v_BKSH, v_B1KH, place_B))
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Cache:
-    """What every layer keeps, each row's first slot behind its padding, and the slots written."""
+    """What every layer keeps, each row's first slot behind its padding, and its slots written."""
 
     layers: tuple[Any, ...]
     first_B: Int[Array, " B"]
-    length: Int[Array, ""]
+    length_B: Int[Array, " B"]
 
     def with_next(self, layers: tuple[Any, ...]) -> "Cache":
         """The same with one slot more, which `layers` hold already."""
-        return replace(self, layers=layers, length=self.length + 1)
+        return replace(self, layers=layers, length_B=self.length_B + 1)
 
 
 def fill(left: Sequence[Any], segment_ids_BT: Int[Array, "B T"], room: Room, windows: Sequence[int]) -> Cache:
@@ -78,7 +74,7 @@ def fill(left: Sequence[Any], segment_ids_BT: Int[Array, "B T"], room: Room, win
     return Cache(
         tuple(kept(*layer) for layer in zip(left, windows, strict=True)),
         jnp.sum(segment_ids_BT == 0, axis=1),
-        jnp.asarray(segment_ids_BT.shape[1]),
+        jnp.full(segment_ids_BT.shape[0], segment_ids_BT.shape[1]),
     )
 
 
@@ -104,7 +100,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Next:
-    """What one token a row reads, in slot number `cache.length`: what its layer kept of those before."""
+    """What one token a row reads, in slot number `cache.length_B`: what its layer kept of those before."""
 
     kept: Any
     cache: Cache
@@ -119,7 +115,7 @@ class Next:
         soft_cap: float | None = None,
     ) -> tuple[Float[Array, "B 1 N H"], LayerCache]:
         """What the query gathers, and what the layer kept with the token written."""
-        layer: LayerCache = self.kept.write(k_B1KH, v_B1KH, self.cache.length)
+        layer: LayerCache = self.kept.write(k_B1KH, v_B1KH, self.cache.length_B)
         B, _, N, H = q_B1NH.shape
         K, S = layer.k_BKSH.shape[1:3]
         q_BKGH = q_B1NH.reshape(B, K, N // K, H)
@@ -141,10 +137,21 @@ Past = Rows | Next
 
 
 def _seen(cache: Cache, places: int) -> Bool[Array, "B S"]:
-    """Which places hold a slot that the token in slot number `cache.length` sees."""
-    back_S = (cache.length - jnp.arange(places)) % places
+    """Which places hold a slot that the token in slot number `cache.length_B` sees."""
+    back_BS = (cache.length_B[:, None] - jnp.arange(places)[None, :]) % places
     # Places not yet written would hold slots below zero.
-    return (cache.length - back_S)[None, :] >= cache.first_B[:, None]
+    return cache.length_B[:, None] - back_BS >= cache.first_B[:, None]
+
+
+def _written(
+    x_BKSH: Float[Array, "B K S H"], one_B1KH: Float[Array, "B 1 K H"], place_B: Int[Array, " B"]
+) -> Float[Array, "B K S H"]:
+    """`x_BKSH` with one token of each row at its place."""
+
+    def of_row(x_KSH: Array, one_K1H: Array, place: Array) -> Array:
+        return jax.lax.dynamic_update_slice(x_KSH, one_K1H, (0, place, 0))
+
+    return jax.vmap(of_row)(x_BKSH, jnp.swapaxes(one_B1KH, 1, 2).astype(x_BKSH.dtype), place_B)
 
 
 def _placed(x_BTKH: Float[Array, "B T K H"], room: Room, window: int) -> Float[Array, "B K S H"]:

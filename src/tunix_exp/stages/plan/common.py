@@ -10,7 +10,7 @@ from tunix_exp.device import plan as plans
 from tunix_exp.device.check import Device
 from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.evaluate import heldout_widths
-from tunix_exp.evaluation.generate import block_rows
+from tunix_exp.evaluation.rounds import block_rows
 from tunix_exp.evidence import sections as records
 from tunix_exp.evidence.console import table_text
 from tunix_exp.evidence.kinds import plan as kind

@@ -60,7 +60,10 @@ def planned_evaluation(
         weights = begun(config, device)
         try:
             programs = setting.compiled()
-            figures = {name: plans.compiled_figures(one, device.platform) for name, one in programs.items()}
+            figures = {
+                name: plans.compiled_figures(program, device.platform, beside=beside)
+                for name, (program, beside) in programs.items()
+            }
             plan = replace(plan, **figures)
         except jax.errors.JaxRuntimeError as error:
             plan = refused(plan, error)

@@ -15,7 +15,8 @@ from tunix_exp.device import plan as plans
 from tunix_exp.device.check import Device
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import ItemsEvalConfig
-from tunix_exp.evaluation.generate import MOST_ROWS, compile_answer
+from tunix_exp.evaluation.generate import compile_answer
+from tunix_exp.evaluation.rounds import MOST_ROWS
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.models.digest import parameter_count
 from tunix_exp.models.loss_chunk import LossChunk
@@ -168,8 +169,10 @@ def _compiled(
         compiled = _compiled_step(setting)
         plan = replace(plan, step=plans.compiled_figures(compiled, device.platform))
         if not config.mode.computes and isinstance(config.eval, ItemsEvalConfig):
-            answer = _compiled_answer(config, texts, setting.max_tokens, *setting.answering(), device.mesh)
-            plan = replace(plan, answer=plans.compiled_figures(answer, device.platform))
+            answer, beside = _compiled_answer(
+                config, texts, setting.max_tokens, *setting.answering(), device.mesh
+            )
+            plan = replace(plan, answer=plans.compiled_figures(answer, device.platform, beside=beside))
     except jax.errors.JaxRuntimeError as error:
         plan = refused(plan, error)
     return plan, compiled, weights
@@ -232,7 +235,7 @@ def _unread_width(config: RunConfig, evidence: RunDirectory) -> int:
 
 def _compiled_answer(
     config: RunConfig, texts: Texts | None, width: int, graphdef: Any, params: Any, mesh: jax.sharding.Mesh
-) -> jax.stages.Compiled:
+) -> tuple[jax.stages.Compiled, int]:
     """The generation step for the longest prompts; where no text was read, for some of `width` tokens."""
     assert isinstance(config.eval, ItemsEvalConfig)
     platform = mesh.devices.flat[0].platform
