@@ -1,4 +1,5 @@
 import re
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from tests.models.toys import broken_model, toy_config, toy_model
 from tunix_exp.errors import NonFinite, UserError
 from tunix_exp.evaluation import generate as module
 from tunix_exp.evaluation.generate import Generation, compile_answer, generate
-from tunix_exp.evaluation.rounds import FEWEST_ROWS, MOST_ROWS, block_rows, bucket
+from tunix_exp.evaluation.rounds import FEWEST_ROWS, MOST_ROWS, Rows, bucket, rows_of
 from tunix_exp.evaluation.unpacked import unpacked
 from tunix_exp.models.loss import first_best
 from tunix_exp.models.sharding import placed_shapes
@@ -169,11 +170,18 @@ def test_no_prompt_gives_no_answer():
         ([5] * FEWEST_ROWS, FEWEST_ROWS),
         ([5] * (FEWEST_ROWS + 1), 2 * FEWEST_ROWS),
         ([5] * FEWEST_ROWS + [30] * FEWEST_ROWS, FEWEST_ROWS),
-        ([5] * 1000, MOST),
+        ([5] * MOST, MOST),
     ],
 )
 def test_a_call_has_as_many_rows_as_the_fullest_bucket_fills(lengths, rows):
-    assert block_rows(lengths, "cpu") == rows
+    assert rows_of(lengths, "cpu", None) == Rows(rows, rows)
+
+
+def test_of_more_prompts_than_rows_a_few_are_read_together_and_on_a_mesh_one_for_each_part():
+    assert rows_of([5] * (MOST + 1), "cpu", None) == Rows(MOST, MOST // 8)
+    for parts, read in ((1, 8), (4, 8), (32, 32), (48, 8)):  # 48 do not divide the rows
+        mesh = SimpleNamespace(shape={"data": 1, "fsdp": parts, "tensor": 2})
+        assert rows_of([5] * 1000, "tpu", mesh) == Rows(64, read)
 
 
 def test_a_hundred_items_compile_once_a_bucket_and_a_hundred_others_not_at_all():

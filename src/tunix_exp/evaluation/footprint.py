@@ -17,7 +17,7 @@ from tunix_exp.device.config import DeviceConfig
 from tunix_exp.device.plan import EvaluationParts, Remedy, device_bytes
 from tunix_exp.evaluation.evaluate import HELDOUT_ROWS, compile_losses
 from tunix_exp.evaluation.generate import compile_answer
-from tunix_exp.evaluation.rounds import block_rows, bucket, fresh_rows
+from tunix_exp.evaluation.rounds import bucket, rows_of
 from tunix_exp.models import lora, sharding
 from tunix_exp.models.adapter import AdapterConfig, NoAdapterConfig, base_dtype
 from tunix_exp.models.architecture import abstract
@@ -113,9 +113,9 @@ def footprint(setting: Setting) -> EvaluationParts:
         return parts
     config, compute_bytes, mesh = setting.model, model.compute_dtype.itemsize, setting.mesh
     family = family_of(config)
-    count = block_rows(asked.prompt_lengths, mesh.devices.flat[0].platform)
+    rows = rows_of(asked.prompt_lengths, mesh.devices.flat[0].platform, mesh)
     answer_rows, read_rows, heldout_rows = (
-        sharding.rows_of_device(mesh, rows) for rows in (count, fresh_rows(count, mesh), HELDOUT_ROWS)
+        sharding.rows_of_device(mesh, count) for count in (*rows, HELDOUT_ROWS)
     )
     prompt = bucket(max(asked.prompt_lengths))
     slots = prompt + asked.max_new_tokens - 1

@@ -21,7 +21,7 @@ from jax.sharding import Mesh, NamedSharding
 from tunix_exp.device.plan import device_bytes
 from tunix_exp.errors import NonFinite, UserError
 from tunix_exp.evaluation.decode import Prompts, Told, compile_nothing, no_answers, nothing, one_round
-from tunix_exp.evaluation.rounds import block_rows, bucket, fresh_rows, queues, rounds_of
+from tunix_exp.evaluation.rounds import bucket, queues, rounds_of, rows_of
 from tunix_exp.evaluation.unpacked import unpacked, unpacked_shapes
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.sharding import mesh_of, rows_beside
@@ -61,20 +61,21 @@ def generate(
     )
     graphdef, params = unpacked(*nnx.split(model))
     mesh, eos_E = mesh_of(params), np.asarray(eos_ids, np.int32)
-    rows = block_rows([len(prompt) for prompt in prompts], jax.default_backend())
-    fresh = fresh_rows(rows, mesh)
-    apart = rows_beside(params, fresh)
+    rows = rows_of([len(prompt) for prompt in prompts], jax.default_backend(), mesh)
+    apart = rows_beside(params, rows.read)
     generations: dict[int, Generation] = {}
     for queue in queues(prompts):
-        rounds = list(rounds_of(prompts, queue, fresh, pad_id))
-        shapes = no_answers(graphdef, params, eos_E, rounds[0], rows=rows, max_new_tokens=max_new_tokens)
+        rounds = list(rounds_of(prompts, queue, rows.read, pad_id))
+        shapes = no_answers(
+            graphdef, params, eos_E, rounds[0], rows=rows.answered, max_new_tokens=max_new_tokens
+        )
         answers, told = nothing(shapes), []
         for number, asked in enumerate(rounds, start=1):
-            enough = np.int32(rows if asked is rounds[-1] else fresh)
+            enough = np.int32(rows.answered if asked is rounds[-1] else rows.read)
             asked = jax.device_put(asked, apart)
             answers, one = one_round(graphdef, params, answers, eos_E, asked, enough, mesh=mesh)
             told.append(one)
-            if number * fresh % batch_size < fresh or number == len(rounds):
+            if number * rows.read % batch_size < rows.read or number == len(rounds):
                 before = len(generations)
                 for one in jax.device_get(told):
                     generations |= dict(_ended(one, model.vocab_size))
@@ -117,18 +118,17 @@ def compile_answer(
     bytes of a device that the weights take beside those which it reads.
     """
     graphdef, params, beside = unpacked_shapes(graphdef, params)
-    rows = block_rows(prompt_lengths, mesh.devices.flat[0].platform)
-    fresh = fresh_rows(rows, mesh)
-    apart = NamedSharding(mesh, rows_of_mesh(mesh, fresh))
+    rows = rows_of(prompt_lengths, mesh.devices.flat[0].platform, mesh)
+    apart = NamedSharding(mesh, rows_of_mesh(mesh, rows.read))
     asked = Prompts(
         *(
             jax.ShapeDtypeStruct(shape, jnp.int32, sharding=apart)
-            for shape in ((fresh, bucket(max(prompt_lengths))), (fresh,), (fresh,))
+            for shape in ((rows.read, bucket(max(prompt_lengths))), (rows.read,), (rows.read,))
         )
     )
     # Of no device, as `generate` hands them over: else that would not be the program which it calls.
     eos_E, enough = (jax.ShapeDtypeStruct(shape, jnp.int32) for shape in ((n_eos,), ()))
-    answers = no_answers(graphdef, params, eos_E, asked, rows=rows, max_new_tokens=max_new_tokens)
+    answers = no_answers(graphdef, params, eos_E, asked, rows=rows.answered, max_new_tokens=max_new_tokens)
     compile_nothing(answers)
     program = one_round.lower(graphdef, params, answers, eos_E, asked, enough, mesh=mesh).compile()
     return program, device_bytes(beside)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
@@ -15,6 +16,8 @@ from tunix_exp.models.sharding import rows_of_device
 FEWEST_ROWS = 8
 MOST_ROWS = {"cpu": 16, "tpu": 64, "gpu": 64}
 SHORTEST_BUCKET = 16
+# Rows that have ended wait for so large a part of all; a prompt alone would be read at the cost of a token.
+_TURNS = 8
 
 
 def bucket(length: int) -> int:
@@ -28,22 +31,28 @@ def bucket(length: int) -> int:
     return size
 
 
-def block_rows(lengths: Sequence[int], platform: str) -> int:
+class Rows(NamedTuple):
+    """How many rows are answered together, and how many of them read their prompts together."""
+
+    answered: int
+    read: int
+
+
+def rows_of(lengths: Sequence[int], platform: str, mesh: Mesh | None) -> Rows:
     """The rows of every call that answers prompts of these lengths: a power of two that the fullest bucket
     fills, from FEWEST_ROWS to the platform's MOST_ROWS.
+
+    All of them are read at once where they hold the bucket; else so few that they wait for each other for no
+    long time, and on a mesh one for each of its parts.
     """
     fullest = max(Counter(bucket(length) for length in lengths).values(), default=0)
     rows = FEWEST_ROWS
     while rows < min(fullest, MOST_ROWS[platform]):
         rows *= 2
-    return rows
-
-
-def fresh_rows(rows: int, mesh: Mesh | None) -> int:
-    """The prompts of a round: a quarter of the rows, of which no more wait for each other, and on a mesh one
-    for each of its parts.
-    """
-    return max(rows // 4, 1 if mesh is None else rows // rows_of_device(mesh, rows))
+    if fullest <= rows:
+        return Rows(rows, rows)
+    parts = 1 if mesh is None else rows // rows_of_device(mesh, rows)
+    return Rows(rows, max(rows // _TURNS, parts))
 
 
 def queues(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -55,14 +64,14 @@ def queues(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def rounds_of(
-    prompts: Sequence[Sequence[int]], queue: Sequence[int], fresh: int, pad_id: int
+    prompts: Sequence[Sequence[int]], queue: Sequence[int], read: int, pad_id: int
 ) -> Iterator[Prompts]:
     """The prompts of the queue, so many a round, at the right end of their rows."""
     length = bucket(len(prompts[queue[0]]))
-    for start in range(0, len(queue), fresh):
-        tokens_QP = np.full((fresh, length), pad_id, np.int32)
-        length_Q, number_Q = np.zeros(fresh, np.int32), np.zeros(fresh, np.int32)
-        for row, index in enumerate(queue[start : start + fresh]):
+    for start in range(0, len(queue), read):
+        tokens_QP = np.full((read, length), pad_id, np.int32)
+        length_Q, number_Q = np.zeros(read, np.int32), np.zeros(read, np.int32)
+        for row, index in enumerate(queue[start : start + read]):
             prompt = prompts[index]
             tokens_QP[row, length - len(prompt) :] = prompt
             length_Q[row], number_Q[row] = len(prompt), index + 1

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from tunix_exp.config import RunConfig
 from tunix_exp.device import plan as plans
 from tunix_exp.device.check import Device
 from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.evaluate import heldout_widths
-from tunix_exp.evaluation.rounds import block_rows
+from tunix_exp.evaluation.rounds import rows_of
 from tunix_exp.evidence import sections as records
 from tunix_exp.evidence.console import table_text
 from tunix_exp.evidence.kinds import plan as kind
@@ -45,7 +46,7 @@ def planned(
         loss_chunk=loss_chunk.to_json(),
         remat=remat,
         speed=device.speed,
-        evaluation=_evaluation_shapes(config, texts, device.platform),
+        evaluation=_evaluation_shapes(config, texts, device),
         not_compiled=device.not_compiled,
     )
 
@@ -122,14 +123,16 @@ def adapter_record(config: RunConfig, trained_parameter_count: int) -> records.L
     )
 
 
-def _evaluation_shapes(config: RunConfig, texts: Texts | None, platform: str) -> dict[str, int] | None:
+def _evaluation_shapes(config: RunConfig, texts: Texts | None, device: Device) -> dict[str, int] | None:
     if texts is None or not isinstance(config.eval, ItemsEvalConfig):
         return None
-    rows = block_rows(texts.prompt_lengths, platform)
+    mesh = device.mesh if isinstance(device.mesh, Mesh) else None
+    rows = rows_of(texts.prompt_lengths, device.platform, mesh)
     return {
         "items": len(texts.items),
-        "rows_a_call": rows,
-        "rows_in_flight": -(-config.eval.batch_size // rows) * rows,
+        "rows_a_call": rows.answered,
+        "prompts_a_call": rows.read,
+        "rows_in_flight": -(-config.eval.batch_size // rows.read) * rows.read,
         "heldout_tokens": heldout_widths(texts.items)[-1],
         "decode_new_tokens": config.eval.max_new_tokens,
     }
