@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tunix_exp.evidence.likeness import Likeness, compare, surroundings
+from tunix_exp.evidence.likeness import Likeness, compare, described, is_same, surroundings
 from tunix_exp.evidence.manifest import RunManifest, parse_manifest
 
 # of a line of metrics.jsonl, all that no clock decides
@@ -79,8 +79,8 @@ def test_changed_answers_are_counted_and_named(completed_run: Path, other: Path)
     base, trained, _, _ = likeness(completed_run, other).answers
     assert (base.items, base.missing, base.changed) == (6, 1, 0)
     assert (trained.missing, trained.changed, trained.changed_ids) == (0, 1, ("item-1",))
-    assert trained.describe() == "trained predictions: 1 of 6 differ (item-1)"
-    assert base.describe() == "base predictions: 1 of 6 missing"
+    assert described(trained) == "trained predictions: 1 of 6 differ (item-1)"
+    assert described(base) == "base predictions: 1 of 6 missing"
 
 
 def test_the_last_bit_of_one_item_s_loss_counts(completed_run: Path, other: Path) -> None:
@@ -123,7 +123,7 @@ def test_surroundings_are_told_one_by_one(completed_run: Path) -> None:
         environment={"XLA_FLAGS": "--x"},
         code={"lock_sha256": "d" * 64},
     )
-    told = [pair.describe() for pair in surroundings(there, here) if not pair.is_same]
+    told = [described(pair) for pair in surroundings(there, here) if not is_same(pair)]
     assert told == [
         "machine.cpu_flags, those that the other lacks: original (none), replay avx512f",
         f"code.lock_sha256: original None, replay {'d' * 64}",

@@ -27,17 +27,6 @@ class Series:
     largest_absolute: float | None
     largest_relative: float | None
 
-    @property
-    def is_same(self) -> bool:
-        """Whether every step is there with the same bits."""
-        return self.missing == self.differing == 0
-
-    def describe(self) -> str:
-        """The series in a line."""
-        sizes = f"{self.largest_absolute or 0:.3g} ({self.largest_relative or 0:.3g} of its size)"
-        how = f", the first is step {self.first_differing_step}; at most by {sizes}"
-        return _described(self.name, self.steps, " steps", self.missing, self.differing, how)
-
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -49,24 +38,6 @@ class Answers:
     changed: int
     changed_ids: tuple[str, ...]
 
-    @property
-    def is_same(self) -> bool:
-        """Whether every item is there with the same line, to the bit."""
-        return self.missing == self.changed == 0
-
-    def describe(self) -> str:
-        """The items in a line."""
-        ids = ", ".join([*self.changed_ids[:3], *["…"] * (self.changed > 3)])
-        return _described(self.name, self.items, "", self.missing, self.changed, f" ({ids})")
-
-
-def _described(name: str, count: int, noun: str, missing: int, differing: int, how: str) -> str:
-    if missing == differing == 0:
-        return f"{name}: {count} of {count}{noun} the same"
-    parts = [f"{missing} of {count}{noun} missing"] * bool(missing)
-    parts += [f"{differing} of {count}{noun} differ{how}"] * bool(differing)
-    return f"{name}: {'; '.join(parts)}"
-
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -76,16 +47,36 @@ class Pair:
     there: Any
     here: Any
 
-    @property
-    def is_same(self) -> bool:
-        """Whether both are equal."""
-        return self.there == self.here
 
-    def describe(self) -> str:
-        """The value, or both, in a line."""
-        if self.is_same:
-            return f"{self.name}: the same, {self.there}"
-        return f"{self.name}: original {self.there}, replay {self.here}"
+Part = Series | Answers | Pair
+
+
+def is_same(part: Part) -> bool:
+    """Whether both runs have it to the bit, and the second lacks nothing."""
+    match part:
+        case Pair(_, there, here):
+            return there == here
+        case Series(missing=missing, differing=n) | Answers(missing=missing, changed=n):
+            return missing == n == 0
+
+
+def described(part: Part) -> str:
+    """The part in a line."""
+    match part:
+        case Pair(name, there, here):
+            told = f"the same, {there}" if there == here else f"original {there}, replay {here}"
+            return f"{name}: {told}"
+        case Series(name, count, missing, differing):
+            noun = " steps"
+            sizes = f"{part.largest_absolute or 0:.3g} ({part.largest_relative or 0:.3g} of its size)"
+            how = f", the first is step {part.first_differing_step}; at most by {sizes}"
+        case Answers(name, count, missing, differing, ids):
+            noun, how = "", f" ({', '.join([*ids[:3], *['…'] * (differing > 3)])})"
+    if is_same(part):
+        return f"{name}: {count} of {count}{noun} the same"
+    parts = [f"{missing} of {count}{noun} missing"] * bool(missing)
+    parts += [f"{differing} of {count}{noun} differ{how}"] * bool(differing)
+    return f"{name}: {'; '.join(parts)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +89,18 @@ class Likeness:
     surroundings: tuple[Pair, ...]
 
     @property
-    def parts(self) -> list[Series | Answers | Pair]:
+    def parts(self) -> list[Part]:
         """All that was compared, what differs first."""
-        return sorted((*self.series, *self.answers, *self.values), key=lambda part: part.is_same)
+        return sorted((*self.series, *self.answers, *self.values), key=is_same)
 
     @property
     def is_identical(self) -> bool:
         """Whether all numbers are the same to the bit, whatever the surroundings."""
-        return all(part.is_same for part in self.parts)
+        return all(map(is_same, self.parts))
 
     def describe(self) -> list[str]:
         """All of it in lines."""
-        return [part.describe() for part in self.parts]
+        return list(map(described, self.parts))
 
     def to_json(self) -> dict[str, Any]:
         """The same, ready for JSON."""
@@ -148,7 +139,7 @@ def compare(there: Path, here: Path, *, steps: int | None) -> Likeness:
         tuple(part for part in series if part.steps),
         tuple(part for part in answers if part.items),
         tuple(values),
-        tuple(pair for pair in surroundings(*stood_on) if not pair.is_same),
+        tuple(pair for pair in surroundings(*stood_on) if not is_same(pair)),
     )
 
 

@@ -14,7 +14,7 @@ from tunix_exp.evidence import layout
 from tunix_exp.evidence.kinds import composed, folders
 from tunix_exp.evidence.kinds import config as config_kind
 from tunix_exp.evidence.kinds import replay as comparison
-from tunix_exp.evidence.likeness import Likeness, Pair, compare
+from tunix_exp.evidence.likeness import Likeness, Pair, compare, described, is_same
 from tunix_exp.evidence.pack import opened, packed_inputs, refuse_other_contents
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.sections import ReplayOf
@@ -67,34 +67,22 @@ def replay(
     """
     with opened(path) as folder:
         refuse_other_contents(folder)
-        words = {"flags": allow_flags, "paths": allow_paths}
-        return _replayed(open_original(folder), words, to=to, steps=steps, places=places, command=command)
-
-
-def _replayed(
-    original: VerifiedRun,
-    words: dict[str, bool],
-    *,
-    to: Path | None,
-    steps: int | None,
-    places: Mapping[str, str],
-    command: list[str],
-) -> int:
-    places = {key: str(place) for key, place in packed_inputs(original.root).items()} | dict(places)
-    steps = prefix(original, steps)
-    recorded = in_todays_keys(original.config, where=str(original.root / config_kind.KIND.path))
-    plain = replayed_config(recorded, original, steps=steps, places=places)
-    refuse_unasked(original, plain, told=places.keys(), **words)
-    refuse_invalid(original, plain)
-    drop_cache(plain, paths=words["paths"])
-    refuse_other_inputs(original, plain)
-    target = _default_target(plain["name"]) if to is None else to
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UserError(
-            "there is something already", where=str(target), remedy="name an empty place: --to DIR"
-        )
-    again = _replay(original, recorded, plain, steps)
-    status = launch(plain, target, command=command, replay=again)
+        original = open_original(folder)
+        places = {key: str(place) for key, place in packed_inputs(original.root).items()} | dict(places)
+        steps = prefix(original, steps)
+        recorded = in_todays_keys(original.config, where=str(original.root / config_kind.KIND.path))
+        plain = replayed_config(recorded, original, steps=steps, places=places)
+        refuse_unasked(original, plain, told=places.keys(), flags=allow_flags, paths=allow_paths)
+        refuse_invalid(original, plain)
+        drop_cache(plain, paths=allow_paths)
+        refuse_other_inputs(original, plain)
+        target = _default_target(plain["name"]) if to is None else to
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise UserError(
+                "there is something already", where=str(target), remedy="name an empty place: --to DIR"
+            )
+        again = _replay(original, recorded, plain, steps)
+        status = launch(plain, target, command=command, replay=again)
     is_prefix = steps is not None and status == INTERRUPTED and _reached(target) == steps
     if again.likeness is None or (status != COMPLETED and not is_prefix):
         return status
@@ -112,10 +100,10 @@ def verdict(again: Replay, target: Path) -> list[str]:
     if likeness.is_identical:
         lines = [f"identical: the replay has the numbers of {name}{extent} to the bit"]
     else:
-        differing = [f"  {part.describe()}" for part in likeness.parts if not part.is_same]
+        differing = [f"  {described(part)}" for part in likeness.parts if not is_same(part)]
         lines = [f"different: the replay has other numbers than {name}{extent}", *differing]
     if found:
-        lines += ["the environments differ:", *(f"  {pair.describe()}" for pair in found)]
+        lines += ["the environments differ:", *(f"  {described(pair)}" for pair in found)]
     elif likeness.is_identical:
         lines.append("same kind of machine, same versions, same environment, same code")
     else:
