@@ -141,6 +141,26 @@ ALTERATIONS = {
         "is not the config of `config_hash`",
         _edit("config.json", lambda config: config["optim"].update(peak_lr=1.0)),
     ),
+    "half a character in the config": Alteration(
+        "config.json",
+        "is not the config of `config_hash`",
+        _edit("config.json", lambda config: config["optim"].update({"\ud800": 1.0})),
+    ),
+    "a training set that is none": Alteration(
+        "data_card.json",
+        "has no `source`",
+        _edit("data_card.json", lambda card: card.update(train=True)),
+    ),
+    "sets that are none": Alteration(
+        "data_card.json",
+        "`train.sets` is [], not sets by their names",
+        _edit("data_card.json", lambda card: card["train"].update(sets=[])),
+    ),
+    "a line of the step that the run began after": Alteration(
+        "metrics.jsonl",
+        "step 1: `step_s` is 0.1, the counters give 0.0",
+        _manifest(lambda manifest: manifest.update(resumed_from={"run_id": "toy/0", "step": 1})),
+    ),
     "another model in the manifest": Alteration(
         "run_manifest.json",
         "`model.name` is 'gemma2b', but config.json says 'toy-gpt2'",

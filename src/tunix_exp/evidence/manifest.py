@@ -83,7 +83,8 @@ def utc_now() -> str:
 
 def config_hash(config: dict[str, Any]) -> str:
     """The sha256 of the config's canonical JSON: the same for every order of its keys."""
-    return hashlib.sha256(canonical_json(config, file=CONFIG).encode()).hexdigest()
+    # a damaged config may hold half a character, which no other has the hash of
+    return hashlib.sha256(canonical_json(config, file=CONFIG).encode(errors="surrogatepass")).hexdigest()
 
 
 def read_manifest(root: Path) -> RunManifest:

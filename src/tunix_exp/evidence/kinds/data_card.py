@@ -71,9 +71,11 @@ def _bundled(run: OpenedRun) -> Found:
 def train_facts(card: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What the card says of each source of training rows, by the config key that names it."""
     train = lookup(card, "train", KIND.path)
-    if "sets" not in train:
+    if not isinstance(train, dict) or "sets" not in train:
         return {"data.source": train}
-    sets = lookup(card, "train.sets", KIND.path)
+    sets = train["sets"]
+    if not isinstance(sets, dict):
+        raise BrokenFile(KIND.path, f"`train.sets` is {sets!r:.200}, not sets by their names")
     return {f"data.mix.{name}.source": one for name, one in sets.items()}
 
 

@@ -19,9 +19,9 @@ _ROUNDING = 1 + 1e-9
 _CLOCK_DIGITS = 1e-9
 
 
-def rate(amount: float, seconds: float) -> float:
-    """So much a second; zero where the clock says that no time has passed."""
-    return amount / seconds if seconds else 0.0
+def rate(amount: float, of: float) -> float:
+    """So much a second, or a step; zero where the clock says that no time has passed, or there was no step."""
+    return amount / of if of else 0.0
 
 
 def pace(now: Row, before: Row) -> dict[str, float]:
@@ -30,7 +30,7 @@ def pace(now: Row, before: Row) -> dict[str, float]:
     return {
         "tokens_per_s": rate(now["tokens_seen"] - before["tokens_seen"], seconds),
         "padded_tokens_per_s": rate(now["padded_tokens_seen"] - before["padded_tokens_seen"], seconds),
-        "step_s": seconds / (now["step"] - before["step"]),
+        "step_s": rate(seconds, now["step"] - before["step"]),
     }
 
 
