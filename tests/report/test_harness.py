@@ -1,5 +1,5 @@
 from tests.scoring.test_harness import choices, outcome, sample, summary
-from tunix_exp.evidence.harness import harness_headline
+from tunix_exp.evidence.kinds.harness import harness_headline
 from tunix_exp.report.harness import harness_line, harness_table
 from tunix_exp.report.result import sentences
 from tunix_exp.report.table import as_text

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tunix_exp.evidence.harness import first_number
+from tunix_exp.evidence.kinds.harness import first_number
 from tunix_exp.numbers import percent, points, probability
 from tunix_exp.report.comparison import CONFIDENCE, Summary, certainty
 from tunix_exp.report.table import Table

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunix_exp.numbers import duration, interval, percent, points, probability
 from tunix_exp.report.comparison import CONFIDENCE
@@ -19,22 +19,42 @@ _WITHOUT_BEST = {
 }
 
 
+class _Words(NamedTuple):
+    """How a metric is told: its value, the ends of an interval, a lead."""
+
+    value: Callable[[float], str]
+    ends: Callable[[Sequence[float]], str]
+    lead: Callable[[float], str]
+
+
+_SCORE = _Words(
+    percent,
+    lambda ends: interval([100 * end for end in ends], 1),
+    lambda lead: f"{points(lead)[1:]} points",
+)
+_LOSS = _Words("{:.4f}".format, lambda ends: interval(ends, 4), "{:.4f}".format)
+
+
+def _words(summary: Summary) -> _Words:
+    return _SCORE if METRICS[summary["metric"]].is_share else _LOSS
+
+
 def verdict(summary: Summary) -> str:
     """The first sentence: the best arm, and whether its lead over the next is shown."""
     metric = METRICS[summary["metric"]].title
     if summary["best"] is None:
         return f"No best by {metric}: {_WITHOUT_BEST[summary['no_best']]}."
     best = summary["best"]
-    found = f"Best by {metric} ({summary['goal']}d): {best['arm']}, {_value(summary)(best['mean'])}"
+    found = f"Best by {metric} ({summary['goal']}d): {best['arm']}, {_words(summary).value(best['mean'])}"
     found += f" (mean over {len(best['jobs'])} seeds)." if len(best["jobs"]) > 1 else "."
     return found if best["runner_up"] is None else f"{found} {_lead(summary, best['runner_up'])}"
 
 
 def _lead(summary: Summary, second: dict[str, Any]) -> str:
     """How far the next arm is behind, and what that rests on."""
-    change, ends = _change(summary), _ends(summary)
+    _, ends, lead = _words(summary)
     text = f"Runner-up {second['arm']}: "
-    text += f"{change(second['lead'])} behind" if second["lead"] else "the same mean"
+    text += f"{lead(second['lead'])} behind" if second["lead"] else "the same mean"
     over_items, over_seeds = second["over_items"], second["over_seeds"]
     if over_items is None:
         text += "; there are no items to test that on"
@@ -76,14 +96,15 @@ def counted_jobs(summary: Summary) -> str:
 
 def arms_table(summary: Summary) -> Table:
     """A row an arm: mean, both intervals, the other figures."""
+    value, ends, _ = _words(summary)
     rows = tuple(
         (
             arm["arm"],
             f"{arm['n_completed']}/{len(arm['jobs'])}",
-            _or_none(arm["mean"], _value(summary)),
-            _or_none(arm["over_seeds"]["interval_95"], _ends(summary)),
-            _or_none(arm["over_items"]["interval_95"], _ends(summary)),
-            _or_none(arm["mean_heldout_loss_nats"], "{:.4f}".format),
+            _or_none(arm["mean"], value),
+            _or_none(arm["over_seeds"]["interval_95"], ends),
+            _or_none(arm["over_items"]["interval_95"], ends),
+            _or_none(arm["mean_heldout_loss_nats"], _LOSS.value),
         )
         for arm in summary["arms"]
     )
@@ -103,9 +124,9 @@ def jobs_table(summary: Summary) -> Table:
             *("" if value is None else value for value in job["settings"].values()),
             "regressed" if job["is_regressed"] else job["status"],
             _or_none(job["primary_score"], percent),
-            _or_none(job["primary_score_interval_95_over_items"], _percents),
+            _or_none(job["primary_score_interval_95_over_items"], _SCORE.ends),
             _or_none(job["score_over_base"], points),
-            _or_none(job["heldout_loss_nats"], "{:.4f}".format),
+            _or_none(job["heldout_loss_nats"], _LOSS.value),
             _or_none(job["elapsed_s"], duration),
         )
         for job in summary["jobs"]
@@ -179,27 +200,3 @@ def figure_rows(summary: Summary) -> Iterator[tuple[int, dict[str, Any], float]]
 
 def _or_none(value: Any, text: Callable[[Any], str]) -> str:
     return "" if value is None else text(value)
-
-
-def _percents(ends: Sequence[float]) -> str:
-    return interval([100 * end for end in ends], 1)
-
-
-def _losses(ends: Sequence[float]) -> str:
-    return interval(ends, 4)
-
-
-def _is_score(summary: Summary) -> bool:
-    return METRICS[summary["metric"]].is_share
-
-
-def _value(summary: Summary) -> Callable[[float], str]:
-    return percent if _is_score(summary) else "{:.4f}".format
-
-
-def _ends(summary: Summary) -> Callable[[Sequence[float]], str]:
-    return _percents if _is_score(summary) else _losses
-
-
-def _change(summary: Summary) -> Callable[[float], str]:
-    return (lambda lead: f"{points(lead)[1:]} points") if _is_score(summary) else "{:.4f}".format

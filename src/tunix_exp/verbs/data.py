@@ -24,9 +24,9 @@ from tunix_exp.evaluation.items import read_rows
 from tunix_exp.evidence.console import plain_console
 from tunix_exp.exits import COMPLETED
 from tunix_exp.numbers import counted
+from tunix_exp.verbs import Composed
 from tunix_exp.verbs import data_look as look
 from tunix_exp.verbs.data_look import Section
-from tunix_exp.verbs import Composed
 from tunix_exp.verbs.words import Words
 
 if TYPE_CHECKING:

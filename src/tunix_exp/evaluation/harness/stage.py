@@ -7,8 +7,8 @@ from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.evaluation.config import HarnessEvalConfig
 from tunix_exp.evaluation.harness.tasks import Tasks, load_tasks
 from tunix_exp.evidence import sections as records
-from tunix_exp.evidence.harness import documents_hash, harness_headline
 from tunix_exp.evidence.kinds import harness as kinds
+from tunix_exp.evidence.kinds.harness import documents_hash, harness_headline
 from tunix_exp.evidence.kinds.read import read_rows
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.models.architecture import LanguageModel

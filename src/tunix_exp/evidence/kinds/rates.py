@@ -20,7 +20,7 @@ _CLOCK_DIGITS = 1e-9
 
 
 def rate(amount: float, of: float) -> float:
-    """So much a second, or a step; zero where the clock says that no time has passed, or there was no step."""
+    """So much a second, or a step; zero where no time has passed by the clock, or there was no step."""
     return amount / of if of else 0.0
 
 
