@@ -68,7 +68,7 @@ def page() -> str:
         "figures are known.",
         "",
         "What is computed again in the backward pass is chosen before (`model.remat=auto`, the option of the",
-        "large models): the least recomputation whose planned peak leaves a tenth of the memory. A CPU",
+        "large models): `dots` where its planned peak leaves a tenth of the memory, and else `block`. A CPU",
         "recomputes whole blocks whatever its memory; a resumed run and a replay take what was chosen first.",
         "",
         f"One step of 4 rows a device, of {TOKENS} tokens that all count; bytes, times: a device's. Before:",
@@ -124,7 +124,7 @@ def config_of(model: str, adapter: str, *, rows: int) -> RunConfig:
     """The config of a preflight in bfloat16 compute; the device is put beside it."""
     words = [
         f"model={model}", f"adapter={adapter}", "device=cpu", "device.compute_dtype=bfloat16",
-        "mode=preflight", "model.remat=auto", f"training.batch_size={rows}",
+        "mode=preflight", f"training.batch_size={rows}",
         f"data.max_tokens={TOKENS if model != 'gpt2' else 1024}",
     ]  # fmt: skip
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):

@@ -98,7 +98,7 @@ def figures(place: Path) -> dict[str, Any]:
 
     known = json.loads(place.with_suffix(".json").read_text())
     config = dict(word.split("=", 1) for word in known["words"])
-    topology = config.get("device.topology", "v5e:2x4")
+    topology = config.get("device.topology", f"{config['device'].split('-')[1]}:2x4")
     row = {
         "model": config["model"],
         "adapter": config.get("adapter", "none"),
@@ -116,7 +116,7 @@ def figures(place: Path) -> dict[str, Any]:
     speeds[H200] = next(speed for speed in GPUS if speed.device_kind == H200)
     parts: dict[str, dict[str, float]] = {part: defaultdict(float) for part in PARTS}
     outside: dict[str, int] = defaultdict(int)
-    rows = row["batch"] // (8 if topology == "v5e:2x4" else 1)
+    rows = row["batch"] // (8 if topology.endswith(":2x4") else 1)
     for name_of_part, cost in _costs(place.with_suffix(".txt").read_text(), known, rows * row["tokens"]):
         flops = cost.flops + _attention(cost.instruction)
         part = parts[name_of_part]
@@ -192,9 +192,9 @@ def page(rows: list[dict[str, Any]]) -> str:
         f"between chips is not counted. {', '.join(versions)}.",
         "`python bench/step_cost.py` says how it is made.",
         "",
-        "v5e and v5p are one chip, v5e-8 eight; figures are a chip's. The full fine-tune is refused for one",
-        "v5e chip, as four times 10 GB are more than its 15.75 GiB: one v5p chip (95.74 GiB) stands for a",
-        "large card.",
+        "v5e and v5p are one chip, v5e-8 and v6e-8 eight; figures are a chip's. The full fine-tune is refused",
+        "for one v5e chip, as four times 10 GB are more than its 15.75 GiB: one v5p chip (95.74 GiB) stands",
+        "for a large card.",
         "",
         "| step | commit | remat | tokens a chunk of the loss | peak GiB | forward ms | loss ms "
         "| backward ms | update ms | all ms | the loss moves, GB | all moves, GB | TFLOP |",
@@ -214,14 +214,14 @@ def page(rows: list[dict[str, Any]]) -> str:
         "",
         "The instructions of the programs for one chip, with an H200's figures (989 TFLOP/s in bfloat16,",
         "4.8 TB/s) in place of the TPU's. A GPU's compiler fuses otherwise, and no product reaches the peak:",
-        "this is a bound, no expectation.",
+        "this is a bound, no expectation. What was measured on a card is in [gpu.md](gpu.md).",
         "",
         "| step | commit | remat | forward ms | loss ms | backward ms | update ms | all ms | goal s "
         "| of the bound that the goal asks |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in compiled:
-        if row["topology"] == "v5e:2x4":
+        if row["topology"].endswith(":2x4"):
             continue
         ms = [1e3 * row["parts"][part].get(H200, 0) for part in PARTS]
         goal = GOALS[row["adapter"]]
@@ -259,7 +259,8 @@ def page(rows: list[dict[str, Any]]) -> str:
 
 
 def _step(row: dict[str, Any]) -> str:
-    device = {"v5e:2x4": "v5e-8"}.get(row["topology"], row["topology"].split(":")[0])
+    generation, sides = row["topology"].split(":")
+    device = f"{generation}-8" if sides == "2x4" else generation
     return f"{'LoRA' if row['adapter'] == 'lora' else 'full'}, {row['batch']} × {row['tokens']}, {device}"
 
 

@@ -31,9 +31,9 @@ def device(shapes, memory_gib, platform="tpu"):
 
 @pytest.mark.parametrize(
     ("memory_gib", "remat"),
-    [(34, "none"), (33, "dots"), (23, "dots"), (22, "block"), (9, "block"), (1, "block")],
+    [(34, "dots"), (23, "dots"), (22, "block"), (1, "block")],
 )
-def test_it_is_the_least_recomputation_that_leaves_a_tenth_of_the_memory(memory_gib, remat):
+def test_products_are_kept_where_that_leaves_a_tenth_of_the_memory(memory_gib, remat):
     choice = chosen_of(PLANNED, memory_gib * GIB)
     assert choice.remat == remat
     assert choice.to_json()["planned_bytes"] == PLANNED
@@ -45,7 +45,8 @@ def test_auto_takes_the_plan_s_own_figures_and_the_step_is_that_of_its_choice():
     auto = setting(*words, "model.remat=auto")
     sizes = {remat: footprint(setting(*words, f"model.remat={remat}")).parts.total for remat in REMATS}
     assert sizes["none"] > sizes["dots"] > sizes["block"]
-    for remat, size in sizes.items():
+    for remat in ("dots", "block"):
+        size = sizes[remat]
         choice = chosen_remat(auto, device(auto, 1.12 * size / GIB))
         assert (choice.remat, choice.planned_bytes) == (remat, sizes)
         chosen = with_remat(auto, choice.remat)
@@ -71,7 +72,7 @@ def test_a_run_that_goes_on_takes_what_its_parent_chose(tmp_path):
     for recorded in REMATS:
         (tmp_path / "plan.json").write_text(json_text({"remat": {"chosen": recorded}}, file="plan.json"))
         assert chosen_remat(tiny, here, parent).remat == recorded
-        assert chosen_remat(tiny, here, replace(parent, step=0)).remat == "none"  # nothing was trained yet
+        assert chosen_remat(tiny, here, replace(parent, step=0)).remat == "dots"  # nothing was trained yet
     (tmp_path / "plan.json").write_text('{"remat": {"chosen": "all"}}')
     with pytest.raises(UserError, match=r"`remat` is 'all', which is none of none, dots, block"):
         chosen_remat(tiny, here, parent)

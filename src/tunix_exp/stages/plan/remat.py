@@ -12,8 +12,10 @@ from tunix_exp.models.layers.stack import Remat
 from tunix_exp.training.footprint import Setting, footprint
 from tunix_exp.training.resume import Parent
 
-# The least recomputation first.
 REMATS: tuple[Remat, ...] = ("none", "dots", "block")
+# What `auto` takes, the less recomputation first. `none` spares the attention's products besides, takes up to a
+# third more memory, and writes and reads that: by the compiled programs it is no faster (docs/step-cost.md).
+_OFFERED: tuple[Remat, Remat] = ("dots", "block")
 # Of the memory: the compiler has taken up to a tenth more than was planned (docs/tpu-fit.md), and the chunks
 # of the loss want some, too.
 _TAKEN = 9 / 10
@@ -37,7 +39,7 @@ class Choice:
 
 
 def chosen_remat(setting: Setting, device: Device, parent: Parent | None = None) -> Choice:
-    """What `model.remat` says; of `auto` the least recomputation that the plan finds room for.
+    """What `model.remat` says; of `auto` `dots` where the plan finds room for it, and else `block`.
 
     A CPU recomputes blocks whatever its memory, so that the numbers of a run do not depend on that. A run
     that goes on from `parent` takes what that one chose. `setting` has the fewest logits at a time.
@@ -54,16 +56,12 @@ def chosen_remat(setting: Setting, device: Device, parent: Parent | None = None)
 
 
 def chosen_of(planned_bytes: dict[Remat, int], memory_bytes: int) -> Choice:
-    """The first that leaves a tenth of the memory free, and the last where none does."""
-    budget = memory_bytes * _TAKEN
-    for remat, size in planned_bytes.items():
-        if size <= budget:
-            reason = (
-                f"auto, the least recomputation that fits: {gib(size)} of {gib(memory_bytes)} GiB planned"
-            )
-            return Choice(remat, reason, planned_bytes)
-    remat = list(planned_bytes)[-1]
-    return Choice(remat, f"auto, as no other leaves a tenth of {gib(memory_bytes)} GiB free", planned_bytes)
+    """The first on offer where it leaves a tenth of the memory free, and else the other."""
+    first, other = _OFFERED
+    said = f"{gib(planned_bytes[first])} of {gib(memory_bytes)} GiB planned"
+    if planned_bytes[first] <= memory_bytes * _TAKEN:
+        return Choice(first, f"auto, as it leaves a tenth of the memory: {said}", planned_bytes)
+    return Choice(other, f"auto, as {first} leaves no tenth of the memory: {said}", planned_bytes)
 
 
 def with_remat(setting: Setting, remat: Remat) -> Setting:
