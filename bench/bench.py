@@ -120,6 +120,8 @@ def trained(config: Any, work: Workload, timed: int | None) -> tuple[Stopwatch, 
         "n_params": step.n_params,
         "n_trainable": step.n_trainable,
         "flops_per_step": step.flops,
+        "remat": step.remat,
+        "planned_peak_mb": step.planned_mib,
     }
 
 
@@ -303,7 +305,9 @@ class Step:
                 )
             self.by_width[width] = compile_step(graphdef, structure, objective.loss, mesh, *arguments)
             # Of the last width, and of all devices.
-            self.flops = int(footprint(setting).work.model_flops) * mesh.size
+            taken = footprint(setting)
+            self.flops = int(taken.work.model_flops) * mesh.size
+            self.remat, self.planned_mib = remat, round(taken.parts.total / 2**20)
         give_back()
         assert loading is not None
         model = loading().model

@@ -4,7 +4,6 @@ uv run python bench/compare.py --peers FOLDER --venvs FOLDER                  # 
 uv run python bench/compare.py --peers … --venvs … --workloads W1,W3 --rounds 7 --peers-per-workload 2
 uv run python bench/compare.py --peers … --venvs … --workloads W6 --gsm8k FILE --tokenizer FOLDER
 uv run python bench/compare.py --page                                         # docs/benchmarks.md
-uv run python bench/compare.py --venvs … --workloads G1,G2,G3 --out bench/gpu.jsonl     # bench/gpu.sh does it
 
 `--peers` is a folder of scripts that take `--workload` and print a line as bench/bench.py does, `--venvs` one
 of their environments. Every run is a process of its own that begins when the machine is quiet; one that was

@@ -24,7 +24,7 @@ from tunix_exp.models.loss_chunk import LossChunk
 from tunix_exp.models.sharding import AXES
 from tunix_exp.objectives import registry
 from tunix_exp.stages.plan.loss_chunk import chosen_chunk, table_of
-from tunix_exp.stages.plan.remat import chosen_remat, with_remat
+from tunix_exp.stages.plan.remat import Choice, chosen_remat, with_remat
 from tunix_exp.training.footprint import Setting, footprint
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "loss-chunk.md"
@@ -82,12 +82,19 @@ def page() -> str:
     return "\n".join([*lines, ""])
 
 
-def row(name: str, speed: Speed, memory_gib: float, count: int, model: str, adapter: str) -> str:
-    """A line of the table."""
+def planned_of(speed: Speed, memory_gib: float, count: int, model: str, adapter: str) -> Choice:
+    """What a run on `count` of such devices would recompute, with the planned peak of each way."""
+    setting, device = setting_on(speed, memory_gib, count, model, adapter)
+    return chosen_remat(setting, device)
+
+
+def setting_on(
+    speed: Speed, memory_gib: float, count: int, model: str, adapter: str
+) -> tuple[Setting, Device]:
+    """The step of 4 rows a device, and the devices, which are not here."""
     is_tpu = speed in GENERATIONS.values()
     config = config_of(model, adapter, rows=4 * count)
     mesh = AbstractMesh((1, count, 1), AXES)
-    fewest = LossChunk.of_cpu(config.model.vocab_size)
     setting = Setting(
         config.model,
         config.adapter,
@@ -98,18 +105,25 @@ def row(name: str, speed: Speed, memory_gib: float, count: int, model: str, adap
         registry.objective(config.objective),
         config.training.batch_size,
         TOKENS,
-        fewest,
+        LossChunk.of_cpu(config.model.vocab_size),
     )
     device = Device(
         "tpu" if is_tpu else "gpu", speed.device_kind, None, None, (), int(memory_gib * GIB), mesh, "",
         speed, None,
     )  # fmt: skip
+    return setting, device
+
+
+def row(name: str, speed: Speed, memory_gib: float, count: int, model: str, adapter: str) -> str:
+    """A line of the table."""
+    setting, device = setting_on(speed, memory_gib, count, model, adapter)
+    fewest = setting.loss_chunk
     remat = chosen_remat(setting, device).remat
     setting = with_remat(setting, remat)
     if footprint(setting).parts.total > device.memory_bytes:
         return f"| {name} | `{model}` | {adapter} | the step does not fit | | | | | | | |"
     chunk = chosen_chunk(setting, device).chunk
-    table = table_of(config.model, config.adapter, config.device.compute_dtype, mesh)
+    table = table_of(setting.model, setting.adapter, setting.device.compute_dtype, setting.mesh)
     tokens = 4 * TOKENS
     moved = [table.chunks_traffic(tokens, one.tokens) for one in (fewest, chunk)]
     ms = [1e3 * n / (speed.bandwidth / speed.devices_per_chip) for n in moved]

@@ -192,9 +192,9 @@ def page(rows: list[dict[str, Any]]) -> str:
         f"between chips is not counted. {', '.join(versions)}.",
         "`python bench/step_cost.py` says how it is made.",
         "",
-        "v5e and v5p are one chip, v5e-8 and v6e-8 eight; figures are a chip's. The full fine-tune is refused",
-        "for one v5e chip, as four times 10 GB are more than its 15.75 GiB: one v5p chip (95.74 GiB) stands",
-        "for a large card.",
+        "v5e and v5p are one chip, v5e-8 and v6e-8 eight; figures are a chip's. The full fine-tune is",
+        "refused for one v5e chip, as four times 10 GB are more than its 15.75 GiB: one v5p chip (95.74 GiB)",
+        "stands for a large card.",
         "",
         "| step | commit | remat | tokens a chunk of the loss | peak GiB | forward ms | loss ms "
         "| backward ms | update ms | all ms | the loss moves, GB | all moves, GB | TFLOP |",

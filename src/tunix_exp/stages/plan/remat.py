@@ -13,8 +13,8 @@ from tunix_exp.training.footprint import Setting, footprint
 from tunix_exp.training.resume import Parent
 
 REMATS: tuple[Remat, ...] = ("none", "dots", "block")
-# What `auto` takes, the less recomputation first. `none` spares the attention's products besides, takes up to a
-# third more memory, and writes and reads that: by the compiled programs it is no faster (docs/step-cost.md).
+# What `auto` takes, the less recomputation first. `none` spares the attention's products besides, takes up to
+# a third more memory, and writes and reads that: it is no faster by the compiled programs (step-cost.md).
 _OFFERED: tuple[Remat, Remat] = ("dots", "block")
 # Of the memory: the compiler has taken up to a tenth more than was planned (docs/tpu-fit.md), and the chunks
 # of the loss want some, too.
