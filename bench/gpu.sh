@@ -83,15 +83,15 @@ torch() { # NAME LIMIT_S SCRIPT…
         echo "== $1: left out, as torch, transformers and peft are not all installed" | tee -a "$out/gpu.log"
     fi
 }
-kernels="einsum"
-[[ $device == cpu ]] || kernels="einsum cudnn"
+models="gpt2" kernels="einsum"  # of a CPU, where the others take minutes
+[[ $device == cpu ]] || models="gpt2 gemma gemma3" kernels="einsum cudnn"
 
 # Right? Side by side, as nothing is timed.
 step machine 60 "{ nvidia-smi || [[ $device == cpu ]]; } && $run doctor" &
 step smoke 110 "$part $run model=tiny-gemma mode=smoke device=$device hydra.run.dir=$out/smoke" &
 step default 200 "$part $run device=$device hydra.run.dir=$out/default && $run verify $out/default \
     && $run replay $out/default --to $out/default-again" &
-step attention 150 "$part for model in gpt2 gemma gemma3; do for kernel in $kernels; do \
+step attention 150 "$part for model in $models; do for kernel in $kernels; do \
     $python bench/attention.py \$model \$kernel $device; done; done" &
 wait
 # Fast? Alone on the card, this project's side and PyTorch's in turn.

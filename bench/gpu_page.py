@@ -82,8 +82,8 @@ def page(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# On a GPU",
         "",
-        "Gemma 2B with drawn weights in bfloat16 compute, rows without padding, AdamW: `bash bench/gpu.sh` on",
-        "a machine with one card measures it beside transformers on PyTorch on the same card, and",
+        "Gemma 2B with drawn weights in bfloat16 compute, rows without padding, AdamW: `bash bench/gpu.sh`",
+        "on a machine with one card measures it beside transformers on PyTorch on the same card, and",
         "`python bench/gpu_page.py` makes this page from `bench/gpu.jsonl`, a line a measurement. MFU is of",
         "the published peak in bfloat16; GB is the most of the card that was in use.",
         "",
