@@ -20,7 +20,10 @@ FEWER = {
     "tiny-smollm3": ("model.unrotated_every=2", "model.num_layers=4"),
     "tiny-recurrentgemma": ("model.block_types=[recurrent,attention]", "model.num_layers=5"),
 }
-LORA = ("adapter=lora", "adapter.targets=[all]", "adapter.rank=2", "optim.peak_lr=0.1")
+# In one loop over the layers, as the large options have them; the runs without an adapter unroll theirs.
+LORA = (
+    "adapter=lora", "adapter.targets=[all]", "adapter.rank=2", "optim.peak_lr=0.1", "model.layer_loop=scan",
+)  # fmt: skip
 
 
 def words_of(option: str) -> tuple[str, ...]:

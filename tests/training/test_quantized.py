@@ -114,7 +114,7 @@ def test_gradients_are_those_of_the_adapter_beside_the_weights_that_the_codes_st
 
 # Matrices that are much of the memory, and few rows.
 LARGE = (
-    "model=tiny-llama", "model.width=512", "model.mlp_width=2048", "model.num_layers=6",
+    "model=tiny-llama", "model.width=512", "model.mlp_width=2048", "model.num_layers=3",
     "model.stored_dtype=float32", "adapter=lora", "adapter.rank=2", "eval=none", "mode=preflight",
     "device=cpu", "device.compute_dtype=float32", "training.batch_size=2", "data.max_tokens=32",
 )  # fmt: skip
@@ -159,6 +159,6 @@ def test_the_compiler_counts_the_bytes_of_codes_and_scales_and_no_second_model(k
     held, held_arguments, temporaries, parts = memory(kind, loop, remat)
     assert held / (plain / 2) == pytest.approx(share, rel=0.01)  # of bfloat16
     assert plain_arguments - held_arguments == plain - held
-    # One layer of six is dequantized at a time; all of them would be as much again as the model.
-    assert temporaries - plain_temporaries < plain / 6
+    # One layer of three is dequantized at a time; all of them would be as much again as the model.
+    assert temporaries - plain_temporaries < plain / 3
     assert held_arguments == pytest.approx(parts.parameters + parts.optimizer_state, rel=0.01)

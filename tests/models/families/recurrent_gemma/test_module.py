@@ -154,7 +154,9 @@ def test_the_state_has_as_many_bytes_at_128_tokens_as_at_8192_and_as_the_plan_sa
 
 def test_scan_and_remat_change_neither_loss_nor_gradients_nor_weights():
     def loss_and_gradients(**changes):
-        graphdef, params = nnx.split(recurrent_model(**changes))
+        # a round of two, and a layer of another
+        kinds = ("recurrent", "attention")
+        graphdef, params = nnx.split(recurrent_model(block_types=kinds, num_layers=3, **changes))
 
         @jax.jit
         @jax.value_and_grad
@@ -194,9 +196,13 @@ def test_bfloat16_compute_keeps_float32_parameters_and_logits():
 
 @LOOPS
 def test_an_adapter_stands_beside_the_products_of_both_kinds_of_blocks(layer_loop):
+    model = abstract(
+        recurrent_config(layer_loop=layer_loop), param_dtype=jnp.float32, compute_dtype=jnp.float32
+    )
+
     def names(*targets):
-        model = adapted("recurrent_gemma", lora_config(targets=targets), layer_loop=layer_loop)
-        return sorted(lora.adapters(model))
+        shapes = lora.attached_shapes(model, lora_config(targets=targets), family="recurrent_gemma")
+        return sorted(lora.adapters(shapes))
 
     prefix = {"unroll": ("0", "1", "3", "4"), "scan": ("0::3", "1::3", "3", "4")}[layer_loop]
     assert names("recurrence") == sorted(
