@@ -4,11 +4,12 @@ Two more axis letters: R, the adapter's rank, and C, the words of a random key.
 """
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding
@@ -238,25 +239,31 @@ def _as_array(layers: range) -> Int[Array, " L"]:
 def _drawing(
     kinds: tuple[tuple[str, int, int | range, tuple[int, ...]], ...], rank: int, mesh: Mesh | None
 ) -> Any:
-    """The jitted draw of all A and B; one compilation for all seeds of a process."""
+    """The jitted draw of all A and B; one compilation for all seeds of a process.
 
-    def a_and_b(key: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
-        inputs, outputs = shape[-2:]
-        bound = inputs**-0.5
-        a_IR = jax.random.uniform(key, (inputs, rank), jnp.float32, -bound, bound)
-        return a_IR, jnp.zeros((rank, outputs), jnp.float32)
+    The keys of all layers are folded at once, and the As of one shape are drawn at once: a generator takes
+    longer to compile than a block, and an adapter may stand beside hundreds of layers.
+    """
+    layers = [layers if isinstance(layers, range) else range(layers, layers + 1) for _, _, layers, _ in kinds]
+    numbers_P = np.array([kind[1] for kind, of in zip(kinds, layers, strict=True) for _ in of], np.uint32)
+    layers_P = np.array([layer for of in layers for layer in of], np.uint32)
+    inputs_P = np.array([kind[3][-2] for kind, of in zip(kinds, layers, strict=True) for _ in of])
 
     def draw(key: Array) -> list[tuple[Array, Array]]:
-        drawn = []
-        for _, number, layers, shape in kinds:
-            of_path = jax.random.fold_in(jax.random.fold_in(key, _VALUES), number)
-            if isinstance(layers, range):
-                keys_L = jax.vmap(lambda layer, key=of_path: jax.random.fold_in(key, layer))(
-                    _as_array(layers)
-                )
-                drawn.append(jax.vmap(lambda key, shape=shape: a_and_b(key, shape))(keys_L))
-            else:
-                drawn.append(a_and_b(jax.random.fold_in(of_path, layers), shape))
+        key, fold = jax.random.fold_in(key, _VALUES), jax.random.fold_in
+        keys_P = jax.vmap(lambda number, layer: fold(fold(key, number), layer))(numbers_P, layers_P)
+        a_KIR = {
+            inputs: jax.vmap(
+                partial(jax.random.uniform, shape=(inputs, rank), minval=-(inputs**-0.5), maxval=inputs**-0.5)
+            )(keys_P[inputs_P == inputs])
+            for inputs in dict.fromkeys(inputs_P.tolist())
+        }
+        drawn, taken = [], dict.fromkeys(a_KIR, 0)
+        for (_, _, numbered, (*_, inputs, outputs)), of in zip(kinds, layers, strict=True):
+            first = taken[inputs]
+            taken[inputs] += len(of)
+            a = a_KIR[inputs][first : taken[inputs]] if isinstance(numbered, range) else a_KIR[inputs][first]
+            drawn.append((a, jnp.zeros((*a.shape[:-2], rank, outputs), jnp.float32)))
         return drawn
 
     placed = None
