@@ -11,7 +11,10 @@ from tunix_exp.evidence.verify import verify
 from tunix_exp.models.families.registry import weight_maps
 
 TINY = [option for option in options("model") if option.startswith("tiny-")]
-WORDS = (*(word for word in TOY if not word.startswith("model")), "optim.peak_lr=0.01", "model.init_std=0.2")
+WORDS = (
+    *(word for word in TOY if not word.startswith("model")), "optim.peak_lr=0.01", "model.init_std=0.2",
+    "data.template.prompt='{question}'",  # of the items none is longer than 16 tokens: one program answers
+)  # fmt: skip
 # The runs of most other tests are GPT-2's, and Gemma 1 and 2 are made of what Gemma 3 is made of.
 RUN = [option for option in TINY if option not in ("tiny-gpt2", "tiny-gemma", "tiny-gemma2")]
 # As many blocks as it takes for one of each kind to come round twice, and for one that is left over.
