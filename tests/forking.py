@@ -78,7 +78,12 @@ class Forked:
 
 
 def _read_early(environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environ.items() if name.startswith(("JAX_", "XLA_", "MPL"))}
+    late = {"XLA_FLAGS"}  # which XLA reads when it begins a backend
+    return {
+        name: value
+        for name, value in environ.items()
+        if name.startswith(("JAX_", "XLA_", "MPL")) and name not in late
+    }
 
 
 @functools.cache

@@ -229,6 +229,8 @@ CONTRADICTIONS = {
     "eval.heldout_every_steps, mode.name": ["mode=eval", "eval.heldout_every_steps=5"],
     "eval.baseline, eval.baseline_tolerance_points": ["eval.baseline=./run"],
     "mode.name, eval.kind": ["mode=eval", "eval=none"],
+    "device.distributed.coordinator, mode.name": ["device.distributed.coordinator=auto", "mode=preflight"],
+    "device.distributed.coordinator, eval.kind": ["device.distributed.coordinator=auto", "eval=harness"],
     "device.param_dtype, device.state_dtype, adapter.name, optim.rounding": ["device.param_dtype=bfloat16"],
     "optim.rounding, device.param_dtype, device.state_dtype, adapter.name": [
         "adapter=lora", "device.param_dtype=bfloat16", "optim.rounding=stochastic",

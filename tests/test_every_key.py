@@ -22,7 +22,7 @@ from tests.objectives.registering import registered
 from tests.running import TOY, read_json, read_jsonl, run
 from tunix_exp.config import RunConfig, leaves, validate
 from tunix_exp.data.tokenizer import END_OF_TEXT
-from tunix_exp.device import check, environment
+from tunix_exp.device import check, environment, hosts
 from tunix_exp.errors import UserError
 from tunix_exp.models import weights
 from tunix_exp.training import optim
@@ -74,6 +74,10 @@ CHATTING = (*CHAT, "data.template.chat=gemma", *HARNESS)
 
 # A TPU that is not here: a preflight compiles for it, or would.
 TPU = ("device=tpu", "device.topology_when_absent=null", "mode=preflight")
+# Two processes, of which the test is none.
+TWO_PROCESSES = tuple(
+    f"device.distributed.{word}" for word in ("coordinator=127.0.0.1:1", "processes=2", "process=0")
+)
 # Two sets with weights of 3 and another number.
 MIX = (
     "{one:{source:'bundled:nano-reasoning',weight:3,only:{category:[addition]}},"
@@ -168,6 +172,10 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "device.mesh.data": ("7", ()),
     "device.mesh.fsdp": ("7", ()),
     "device.mesh.tensor": ("7", ()),
+    "device.distributed.coordinator": ("auto", ()),
+    "device.distributed.processes": ("3", TWO_PROCESSES),
+    "device.distributed.process": ("1", TWO_PROCESSES),
+    "device.distributed.timeout_s": ("5.0", TWO_PROCESSES),
     "device.param_dtype": ("bfloat16", ("optim.rounding=stochastic", "device.state_dtype=bfloat16")),
     "device.compute_dtype": ("bfloat16", ()),
     "device.state_dtype": ("bfloat16", ("optim.rounding=stochastic", "device.param_dtype=bfloat16")),
@@ -346,6 +354,8 @@ def effects(folder: Path, words: tuple[str, ...], key: str, monkeypatch) -> Iter
     preflight = config.mode.name == "preflight"
     wanted = environment.wanted(config.device, preflight=preflight)
     seen: dict[str, Any] = {"environment": wanted, "directory": f"outputs/{plain['name']}"}
+    if config.device.distributed.is_wanted:
+        seen["asked of the others"] = hosts.asked_of_jax(config.device.distributed)
     if config.device.platform == "tpu" and preflight:
         monkeypatch.setattr(check, "_compile_only", lambda: None)  # else it were so for all later tests
         try:

@@ -275,6 +275,18 @@ RULES: tuple[Rule, ...] = (
         "mode=eval needs something to score; choose an eval option other than none",
     ),
     Rule(
+        "device.distributed.coordinator, mode.name",
+        lambda c: c.device.distributed.is_wanted and c.mode.name == "preflight",
+        "one process compiles for every device of a topology; name it in device.topology, and set the"
+        " coordinator to null",
+    ),
+    Rule(
+        "device.distributed.coordinator, eval.kind",
+        lambda c: c.device.distributed.is_wanted and c.eval.kind == "harness",
+        "the harness asks one process; train with another eval, and score the model that was exported, or the"
+        " run, in one process: mode=eval model.weights=RUN",
+    ),
+    Rule(
         "device.param_dtype, device.state_dtype, adapter.name, optim.rounding",
         lambda c: c.mode.name != "eval" and c.optim.rounding == "nearest" and _updates_bfloat16(c),
         "bfloat16 keeps eight bits of a number, and an update that is smaller is lost to rounding; choose"

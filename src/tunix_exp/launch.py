@@ -6,7 +6,9 @@ Imports no JAX: a config that is wrong, or a directory in use, is refused before
 import functools
 import os
 import secrets
+import socket
 import sys
+import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any, Protocol, cast, get_args
 
 from tunix_exp import config as configs
 from tunix_exp import interruption
-from tunix_exp.device import environment
+from tunix_exp.device import environment, hosts
 from tunix_exp.errors import Interrupted, UserError
 from tunix_exp.evaluation.config import ItemsEvalConfig, refuse_lacking
 from tunix_exp.evaluation.items import read_held_out
@@ -22,7 +24,9 @@ from tunix_exp.evidence import baseline as baselines
 from tunix_exp.evidence import checkout, surroundings
 from tunix_exp.evidence.kinds import source
 from tunix_exp.evidence.kinds.config import KIND as CONFIG
+from tunix_exp.evidence.kinds.folders import HOST_LOGS
 from tunix_exp.evidence.kinds.pages import FAILURE_ANALYSIS
+from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.manifest import RunManifest, config_hash
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.evidence.sections import Mode, ReplayOf
@@ -58,24 +62,31 @@ def launch(
     replay: Replay | None = None,
     notes: Sequence[str] = (),
     refusal: UserError | None = None,
+    place: Path | None = None,
 ) -> int:
     """Run the experiment that `plain` is in `directory`; returns its exit status.
 
     The log begins with `notes`, on where the config is from. A config that could not be made whole fails with
-    `refusal`.
+    `refusal`. Of a process that `follow`s, `place` is the run's own directory.
     """
     stages = Stages("code")
     evidence: RunDirectory | None = None
     try:
         code = checkout.source_code(Path(__file__).resolve().parent)
         with interruption.held():
-            evidence = _claim(plain, directory, command, code, replay)
+            evidence = _claim(plain, directory, command, code, replay, place)
             interruption.at_worst(functools.partial(_cut_off, evidence, stages))
+            hosts.at_worst(functools.partial(_lost, evidence, stages))
         try:
-            _run(plain, directory, code, evidence, stages, replay, notes, refusal)
+            _meet(plain, evidence)
+            _run(plain, evidence.place, code, evidence, stages, replay, notes, refusal)
+            return hosts.agreed("status", lambda: _exit_status(evidence.manifest))
         except Interrupted:
             raise
-        except Exception as error:
+        except Exception as raised:
+            error = hosts.explained(raised)
+            if isinstance(error, Interrupted):
+                raise error from raised
             with interruption.ending():
                 end = _interrupt if interruption.is_stopping() else _fail
                 end(evidence, stages.current, error)
@@ -86,7 +97,19 @@ def launch(
             _interrupt(evidence, stages.current, error)
     finally:
         interruption.at_worst(None)
+        hosts.at_worst(None)
     return _exit_status(evidence.manifest)
+
+
+def follow(plain: Mapping[str, Any], *, command: list[str], notes: Sequence[str]) -> int:
+    """Run, in a process that is not the first, what process 0 runs; returns the exit status.
+
+    What a run leaves lies here in scratch space, and is compared and thrown away: the record of process 0 is
+    the run's. The log of this process lies beside that one's.
+    """
+    place = Path(hosts.agreed("run directory", str))
+    with tempfile.TemporaryDirectory(prefix="tunix_exp-") as scratch:
+        return launch(plain, Path(scratch) / "run", command=command, notes=notes, place=place)
 
 
 def _run(
@@ -107,6 +130,13 @@ def _run(
     if refusal is not None:
         raise refusal
     config = configs.validate(plain)
+    if config.device.distributed.is_wanted and hosts.count() == 1:
+        raise UserError(
+            "a job of a sweep and a replay run in one process, and this config is of several",
+            where="device.distributed.coordinator",
+            remedy="begin one experiment in several processes; a sweep's jobs are of one each:"
+            " device.distributed.coordinator=null",
+        )
     refuse_lacking(config.eval)
     baseline = _opened_baseline(config, evidence, stages)
     stages.current = "device"
@@ -119,25 +149,56 @@ def _run(
     run(config, evidence, stages, baseline=baseline)
 
 
+def _meet(plain: Mapping[str, Any], evidence: RunDirectory) -> None:
+    """All processes of the run know where it lies, and run one config by one code."""
+    if evidence.is_kept:
+        hosts.agreed("run directory", lambda: str(evidence.root.resolve()))
+    if hosts.count() == 1:
+        return
+    ours = evidence.manifest
+    own = {"device.distributed.process"}
+    says = {key: value for key, value in configs.leaves(plain) if key not in own}
+    says |= {f"code.{key}": value for key, value in ours.code.model_dump(mode="json").items()}
+    says |= {f"the version of {name}": version for name, version in surroundings.versions().items()}
+    hosts.check_same("the run", says, remedy="begin every process with the same words, by the same code")
+    if not (evidence.place / MANIFEST).is_file():
+        raise UserError(
+            f"process {hosts.index()} on {socket.gethostname()} does not see the run directory",
+            where=str(evidence.place),
+            remedy="name one on a file system that all hosts share: hydra.run.dir=…",
+        )
+
+
 def _interrupt(evidence: RunDirectory, stage: str, error: BaseException) -> None:
     """The run is interrupted, and its user knows how to go on; a run that had ended stays as it is."""
+    hosts.tell_end("interrupted", stage, error)
     if evidence.manifest.status != "running":
         return
     evidence.interrupt(stage, error)
-    way = f"python -m tunix_exp finish {evidence.root}"
+    way = f"python -m tunix_exp finish {evidence.place}"
     print(f"interrupted ({stage}): {error}\nto go on: {way}", file=sys.stderr)
 
 
 def _fail(evidence: RunDirectory, stage: str, error: Exception) -> None:
+    hosts.tell_end("failed", stage, error)
     evidence.log.say(f"failed ({stage}): {error}")
     evidence.fail(stage, error, analysis=_analysis(stage, error))
     if not isinstance(error, UserError):
         traceback.print_exc()
-    print(f"{evidence.root / FAILURE_ANALYSIS.path} says what to do next", file=sys.stderr)
+    print(f"{evidence.place / FAILURE_ANALYSIS.path} says what to do next", file=sys.stderr)
 
 
 def _cut_off(evidence: RunDirectory, stages: Stages, name: str) -> None:
+    hosts.tell_end("interrupted", stages.current, Interrupted(name))
     evidence.cut_off(stages.current, name)
+
+
+def _lost(evidence: RunDirectory, stages: Stages, ended: hosts.Ended) -> None:
+    error = ended.error()
+    if isinstance(error, UserError):
+        evidence.abandon(stages.current, error, analysis=_analysis(stages.current, error))
+    else:
+        evidence.cut_off(stages.current, str(error))
 
 
 def _exit_status(manifest: RunManifest) -> int:
@@ -155,6 +216,7 @@ def _claim(
     command: list[str],
     code: checkout.SourceCode,
     replay: Replay | None,
+    place: Path | None,
 ) -> RunDirectory:
     manifest = RunManifest.opening(
         run_id=f"{directory.name}-{secrets.token_hex(4)}",
@@ -168,7 +230,8 @@ def _claim(
         kaggle=surroundings.kaggle_fields(os.environ),
         replay_of=None if replay is None else replay.record,
     )
-    evidence = RunDirectory.claim(directory, manifest)
+    log = None if place is None else place / HOST_LOGS.path / f"{hosts.index()}.log"
+    evidence = RunDirectory.claim(directory, manifest, place=place, log=log)
     evidence.write(CONFIG, dict(plain))
     for name, text in {} if replay is None else replay.files.items():
         evidence.write_text(name, text)

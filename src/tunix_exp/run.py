@@ -16,6 +16,7 @@ from tunix_exp.programs import forget_programs_when_many
 from tunix_exp.stages.comparison import compare
 from tunix_exp.stages.device import checked_device
 from tunix_exp.stages.export import export
+from tunix_exp.stages.hosts import check_inputs
 from tunix_exp.stages.origin import check_tokenizer, checked_origin, keep_origin
 from tunix_exp.stages.plan.evaluation import PlannedEvaluation, planned_evaluation
 from tunix_exp.stages.plan.step import PlannedStep, planned_step
@@ -88,6 +89,7 @@ def _compute(
             keep_origin(origin, loaded, evidence)
         if parent is not None:
             resume.check_same(parent, loaded_facts(evidence))
+        check_inputs(evidence)
     model = loaded.model
     texts = with_end_ids(texts, loaded, evidence)
     result = base = trained = None

@@ -34,7 +34,8 @@ from tunix_exp.cli.composing import (
     with_whole_model,
     without_strays,
 )
-from tunix_exp.cli.door import refuse
+from tunix_exp.cli.door import command_line, refuse
+from tunix_exp.device import hosts
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.kinds.composed import CONFIG, DEFAULTS
 from tunix_exp.evidence.strict_json import json_text
@@ -46,21 +47,29 @@ __all__ = ("applicable", "conf_folder", "main")
 
 def main(argv: Sequence[str]) -> int:
     """The exit status of one command."""
+    status = FAILED
     with streams.kept(), interruption.heeded():
         try:
-            _refuse_nowhere()
-            if "--version" in argv:
-                print(_versions())
-                return COMPLETED
-            if argv and not argv[0].startswith("-") and "=" not in argv[0]:
-                said = verbs.call(argv[0], list(argv[1:]), _composed)
-                return said if isinstance(said, int) else _experiment(said)
-            return _experiment(argv)
+            status = _done(argv)
         except UserError as error:
-            return refuse(error)
+            status = refuse(error)
         except KeyboardInterrupt as stop:
             print(f"interrupted ({stop or 'Ctrl-C'}); no run was under way", file=sys.stderr)
-            return INTERRUPTED
+            status = INTERRUPTED
+        finally:
+            hosts.leave(status)
+    return status
+
+
+def _done(argv: Sequence[str]) -> int:
+    _refuse_nowhere()
+    if "--version" in argv:
+        print(_versions())
+        return COMPLETED
+    if argv and not argv[0].startswith("-") and "=" not in argv[0]:
+        said = verbs.call(argv[0], list(argv[1:]), _composed)
+        return said if isinstance(said, int) else _experiment(said)
+    return _experiment(argv)
 
 
 def _refuse_nowhere() -> None:
@@ -158,7 +167,7 @@ def _job(composed: DictConfig) -> float:
         if whole != composed:
             file = directory / CONFIG
             file.write_text(OmegaConf.to_yaml(whole), encoding="utf-8", newline="\n")
-        status = launch(resolved(whole), directory, command=_command(), notes=notes, refusal=refusal)
+        status = launch(resolved(whole), directory, command=command_line(), notes=notes, refusal=refusal)
         if hydra.mode is not RunMode.MULTIRUN:
             raise SystemExit(status)
         return _ended(status, directory, Path(hydra.sweep.dir), sweep_of(composed))
@@ -180,7 +189,3 @@ def _record_defaults(directory: Path) -> None:
     file = directory / DEFAULTS
     file.parent.mkdir(exist_ok=True)
     file.write_text(json_text(defaults(), file=DEFAULTS), encoding="utf-8", newline="\n")
-
-
-def _command() -> list[str]:
-    return ["python", "-m", "tunix_exp", *sys.argv[1:]]

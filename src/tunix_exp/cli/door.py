@@ -11,10 +11,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tunix_exp import config as configs
 from tunix_exp.cli.composing import applicable, plainly, resolved, sweep_of
+from tunix_exp.device import environment, hosts
 from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import refuse_lacking
 from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.exits import FAILED, REFUSED, REGRESSED
+from tunix_exp.launch import follow
 from tunix_exp.sweep import ledger
 
 
@@ -25,8 +27,17 @@ class Door(Callback):
         """Refuse a wrong config, or a directory in which a run already lies."""
         try:
             sweep_of(config)
-            refuse_lacking(configs.validate(resolved(applicable(config)[0])).eval)
+            whole, found = applicable(config)
+            plain = resolved(whole)
+            valid = configs.validate(plain)
+            refuse_lacking(valid.eval)
             _refuse_used(Path(config.hydra.run.dir))
+            if valid.device.distributed.is_wanted:
+                environment.apply(valid.device, preflight=False)
+                hosts.join(valid.device.distributed)
+            if hosts.index() > 0:
+                notes = [] if found is None else [found.describe()]
+                raise SystemExit(follow(plain, command=command_line(), notes=notes))
             _refuse_unwritable(Path(config.hydra.run.dir))
         except UserError as error:
             # Hydra turns a callback's exceptions into warnings; SystemExit is none.
@@ -70,6 +81,11 @@ class Door(Callback):
             raise SystemExit(FAILED)
         if any(job["is_regressed"] for job in summary["jobs"]):
             raise SystemExit(REGRESSED)
+
+
+def command_line() -> list[str]:
+    """The command as it was typed."""
+    return ["python", "-m", "tunix_exp", *sys.argv[1:]]
 
 
 def refuse(error: UserError) -> int:

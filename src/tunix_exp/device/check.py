@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import psutil
 
-from tunix_exp.device import environment, topology
+from tunix_exp.device import environment, hosts, topology
 from tunix_exp.device.config import DeviceConfig
 from tunix_exp.device.mesh import AXES, make_mesh, mesh_shape
 from tunix_exp.device.speed import GPUS, Speed
@@ -37,6 +37,7 @@ class Device:
     kinds: tuple[str, ...]
     memory_bytes: int
     mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh
+    of_process: int  # how many of the devices this process has
     report: str
     speed: Speed | None
     not_compiled: str | None
@@ -75,8 +76,10 @@ def check(config: DeviceConfig, *, preflight: bool) -> Device:
             remedy="run where they are, or lower the number",
         )
     mesh = make_mesh(config, devices)
-    error = _matmul_error(devices[0])
-    memory = _memory_bytes(devices[0], config)
+    own = jax.local_devices()
+    error = _matmul_error(own[0])
+    # what is planned with it must be the same everywhere
+    memory = min(hosts.everyone("device memory", _memory_bytes(own[0], config)))
     chosen = (
         f"device=auto took {found}: the first that JAX found here.\n" if config.platform == "auto" else ""
     )
@@ -85,7 +88,7 @@ def check(config: DeviceConfig, *, preflight: bool) -> Device:
         + "".join(f"  {d} · {d.device_kind}\n" for d in devices)
         + f"mesh: {', '.join(f'{axis} {size}' for axis, size in mesh.shape.items())}\n"
         f"memory assumed: {memory / 2**30:.2f} GiB per device{_share(config, found)}\n"
-        f"compiled {_SIZE} × {_SIZE} float32 matrix product on {devices[0]}: largest error {error:.2e}\n\n"
+        f"compiled {_SIZE} × {_SIZE} float32 matrix product on {own[0]}: largest error {error:.2e}\n\n"
         f"{_tool_output(found)}"
     )
     kinds = tuple(f"{d} · {d.device_kind}" for d in devices)
@@ -97,6 +100,7 @@ def check(config: DeviceConfig, *, preflight: bool) -> Device:
         kinds,
         memory,
         mesh,
+        len(own),
         report,
         published_speed(devices),
         None,
@@ -133,7 +137,7 @@ def _absent(config: DeviceConfig, name: str, reason: str | None) -> Device:
     )
     kinds = (f"{count} × {speed.device_kind} of topology {name}, not attached",)
     memory = int(memory_gib * 2**30)
-    return Device("tpu", speed.device_kind, name, reason, kinds, memory, mesh, report, speed, not_compiled)
+    return Device("tpu", speed.device_kind, name, reason, kinds, memory, mesh, 0, report, speed, not_compiled)
 
 
 def _check_topology(name: str, devices: list[Any]) -> None:

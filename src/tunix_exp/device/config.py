@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tunix_exp.references import Place
-from tunix_exp.schema import LEAST, Config, Devices, contradiction
+from tunix_exp.schema import LEAST, MOST_DEVICES, Config, Devices, contradiction
 
 FloatType = Literal["float32", "bfloat16"]
 
@@ -18,6 +18,10 @@ Flag = Annotated[str, Field(pattern=r"^--xla_[A-Za-z0-9_]+(=[!-~]*)?$", max_leng
 # A hundredth of the smallest card is less than CUDA itself takes.
 Share = Annotated[float, Field(ge=0.01, le=1)]
 Gibibytes = Annotated[float, Field(ge=LEAST, le=2**20)]
+# The address that process 0 listens at, as 10.0.0.1:1234, or what JAX finds out from the cluster.
+Coordinator = Annotated[
+    str, Field(pattern=r"^(auto|[A-Za-z0-9._-]{1,253}:\d{1,5}|\[[0-9A-Fa-f:.]{2,45}\]:\d{1,5})$")
+]
 
 
 class MeshConfig(Config):
@@ -36,6 +40,55 @@ class MeshConfig(Config):
         return self
 
 
+class DistributedConfig(Config):
+    """Several processes as one run: where the first of them listens, how many there are, and which this is.
+
+    All null: one process. `coordinator=auto` takes all three from the cluster (Slurm, a TPU slice, Open MPI).
+    """
+
+    coordinator: Coordinator | None
+    processes: Annotated[int, Field(ge=2, le=MOST_DEVICES)] | None
+    process: Annotated[int, Field(ge=0, lt=MOST_DEVICES)] | None
+    timeout_s: Annotated[float, Field(ge=1, le=86_400)] | None  # null: device/hosts.py has them
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the run is of several processes."""
+        return self.coordinator is not None
+
+    @model_validator(mode="after")
+    def _all_or_nothing(self) -> "DistributedConfig":
+        by_hand = {"processes": self.processes, "process": self.process}
+        named = {name: value for name, value in by_hand.items() if value is not None}
+        says = {"coordinator": self.coordinator, **by_hand}
+        if self.coordinator == "auto" and named:
+            raise ValueError(contradiction(says, "auto takes both from the cluster; set them to null"))
+        if self.coordinator not in (None, "auto") and len(named) < len(by_hand):
+            raise ValueError(
+                contradiction(
+                    says,
+                    "an address says neither how many processes there are nor which this is; set both, the"
+                    " first process is 0",
+                )
+            )
+        if self.coordinator is None and (named or self.timeout_s is not None):
+            raise ValueError(
+                contradiction(
+                    says | {"timeout_s": self.timeout_s},
+                    "without a coordinator there is one process; name its address (HOST:PORT of process 0),"
+                    " or auto, or set the others to null",
+                )
+            )
+        if (
+            self.coordinator not in (None, "auto")
+            and not 0 < int(self.coordinator.rpartition(":")[2]) < 2**16
+        ):
+            raise ValueError(f"`coordinator={self.coordinator}`: a port is a number from 1 to 65535")
+        if self.process is not None and self.processes is not None and self.process >= self.processes:
+            raise ValueError(contradiction(by_hand, "processes are counted from 0"))
+        return self
+
+
 class DeviceConfig(Config):
     """A platform that must be there, its environment, number formats and memory budget."""
 
@@ -44,6 +97,7 @@ class DeviceConfig(Config):
     topology_when_absent: Topology | None  # what a preflight compiles for where no TPU is found
     min_devices: Devices
     mesh: MeshConfig
+    distributed: DistributedConfig
     param_dtype: FloatType
     compute_dtype: FloatType
     state_dtype: FloatType

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from tunix_exp.data.batch import laid_out
@@ -20,6 +19,7 @@ from tunix_exp.data.tokens import TokenizedExample
 from tunix_exp.evaluation.config import ItemsEvalConfig
 from tunix_exp.evaluation.generate import generate, non_finite
 from tunix_exp.models.architecture import LanguageModel
+from tunix_exp.models.hosts import gathered, put
 from tunix_exp.models.loss import response_nll
 from tunix_exp.models.sharding import rows as rows_of_mesh
 from tunix_exp.models.sharding import rows_beside
@@ -112,9 +112,9 @@ def item_losses(model: LanguageModel, items: Sequence[TokenizedExample]) -> list
         whole = [*part, *part[:1] * (HELDOUT_ROWS - len(part))]
         ids = tuple(item.example.id for item in whole)
         rows = laid_out([[item] for item in whole], ids, width=width, pad_id=0)
-        arrays = jax.device_put((rows.tokens_BT, rows.segment_ids_BT, rows.loss_mask_BT), apart)
-        nll_B, count_B = _nll(graphdef)(params, *arrays)
-        found = zip(indices, np.asarray(nll_B).tolist(), np.asarray(count_B).tolist(), strict=False)
+        arrays = put((rows.tokens_BT, rows.segment_ids_BT, rows.loss_mask_BT), apart)
+        nll_B, count_B = gathered(_nll(graphdef)(params, *arrays))
+        found = zip(indices, nll_B.tolist(), count_B.tolist(), strict=False)
         losses |= {index: ItemLoss(items[index].example.id, *figures) for index, *figures in found}
     broken = [loss.id for _, loss in sorted(losses.items()) if not math.isfinite(loss.nats)]
     if broken:

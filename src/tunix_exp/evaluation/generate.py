@@ -24,6 +24,7 @@ from tunix_exp.evaluation.decode import Prompts, Told, compile_nothing, no_answe
 from tunix_exp.evaluation.rounds import bucket, queues, rounds_of, rows_of
 from tunix_exp.evaluation.unpacked import unpacked, unpacked_shapes
 from tunix_exp.models.architecture import LanguageModel
+from tunix_exp.models.hosts import gathered, put
 from tunix_exp.models.sharding import mesh_of, rows_beside
 from tunix_exp.models.sharding import rows as rows_of_mesh
 
@@ -72,12 +73,12 @@ def generate(
         answers, told = nothing(shapes), []
         for number, asked in enumerate(rounds, start=1):
             enough = np.int32(rows.answered if asked is rounds[-1] else rows.read)
-            asked = jax.device_put(asked, apart)
+            asked = put(asked, apart)
             answers, one = one_round(graphdef, params, answers, eos_E, asked, enough, mesh=mesh)
             told.append(one)
             if number * rows.read % batch_size < rows.read or number == len(rounds):
                 before = len(generations)
-                for one in jax.device_get(told):
+                for one in gathered(told):
                     generations |= dict(_ended(one, model.vocab_size))
                 told.clear()
                 if on_batch is not None and len(generations) > before:

@@ -43,6 +43,7 @@ class RunManifest(Config):
     data: records.Data | records.Mixture | None
     eval: records.Evaluated | None
     devices: tuple[Word, ...] | None
+    hosts: tuple[records.Host, ...] | None = None  # of several processes; runs of before had one
     platform: Word | None
     versions: dict[str, Word] | None
     environment: dict[str, str] | None

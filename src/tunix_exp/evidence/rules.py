@@ -13,6 +13,7 @@ NULL_BY_NATURE: dict[str, str] = {
     "resumed_from": "the run began at step 0",
     "replay_of": "the run repeats no other",
     "replay_of.steps": "the other run is repeated whole",
+    "hosts": "one process computed the run",
     "adapter": "every parameter of the model is trained",
     "baseline": "no other run was named to be measured against",
     "baseline.stop": "the other run did not record it",

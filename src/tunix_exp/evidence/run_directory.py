@@ -34,9 +34,10 @@ _ENDING = frozenset({"status", "error", "finished_at", "elapsed_s", "findings", 
 class RunDirectory:
     """A run directory that this process holds; every file in it is written through here."""
 
-    def __init__(self, claimed: ClaimedManifest, log: RunLog) -> None:
+    def __init__(self, claimed: ClaimedManifest, log: RunLog, *, place: Path | None = None) -> None:
         """Use `claim`; a directory that is not claimed may belong to another run."""
         self.root = claimed.root
+        self.place = claimed.root if place is None else place
         self.log = log
         self._claimed = claimed
         self._appending: dict[str, TextIO] = {}
@@ -44,9 +45,30 @@ class RunDirectory:
         self._at_end: list[Callable[[], None]] = []
 
     @classmethod
-    def claim(cls, root: Path, manifest: RunManifest, *, console: Console | None = None) -> "RunDirectory":
-        """The directory is this run's alone, and says `running`; a `UserError` where it is not empty."""
-        return cls(ClaimedManifest.claim(root, manifest), RunLog(root / LOG, console=console))
+    def claim(
+        cls,
+        root: Path,
+        manifest: RunManifest,
+        *,
+        console: Console | None = None,
+        place: Path | None = None,
+        log: Path | None = None,
+    ) -> "RunDirectory":
+        """The directory is this run's alone, and says `running`; a `UserError` where it is not empty.
+
+        Of several processes that compute one run the first has the run's directory. The others have scratch
+        directories, `place` is the run's own, and they say nothing but to their `log` there.
+        """
+        claimed = ClaimedManifest.claim(root, manifest)
+        if log is None:
+            return cls(claimed, RunLog(root / LOG, console=console))
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return cls(claimed, RunLog(log, console=Console(quiet=True)), place=place)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether this is the run's own directory, not a scratch one."""
+        return self.root == self.place
 
     @property
     def manifest(self) -> RunManifest:
@@ -68,6 +90,10 @@ class RunDirectory:
         path = self.root / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def shared(self, name: str) -> Path:
+        """Where all processes of the run write `name` together."""
+        return self.path(name) if self.is_kept else self.place / name
 
     def write(self, kind: Kind, value: Any) -> None:
         """The file of the kind holds `value`, whole: an object, or the rows that its schema allows."""
@@ -187,6 +213,20 @@ class RunDirectory:
             self._interrupted(
                 ErrorRecord(stage=stage, type=kind, message=says, where=None, remedy=None), utc_now()
             )
+
+    def abandon(self, stage: str, error: UserError, *, analysis: str) -> None:
+        """The run is `failed`, and no file is hashed: for another thread, as `cut_off`."""
+        if self.manifest.status == "running":
+            replace(self.root / pages.FAILURE_ANALYSIS.path, analysis.encode("utf-8"))
+            self._claimed.rewrite(
+                status="failed", error=error_record(stage, error), files=None, finished_at=utc_now()
+            )
+            self.log.note(f"failed ({stage}): {error}")
+
+    def release(self) -> None:
+        """The log of a directory that is not kept is whole, and nothing more is written."""
+        assert not self.is_kept
+        self._closed()
 
     def _interrupted(self, record: ErrorRecord, finished_at: str | None) -> None:
         self._claimed.rewrite(status="interrupted", error=record, files=None, finished_at=finished_at)

@@ -44,6 +44,16 @@ class Machine(Config):
     threads: Annotated[int, Field(ge=1)]
 
 
+class Host(Config):
+    """One of several processes that computed the run: its host, the processor there, and its devices."""
+
+    process: Count
+    host: Word
+    processor: Word
+    device_kind: Word
+    devices: Count
+
+
 class Model(Config):
     """The model that was loaded; a hash covers the parameters as the run held them."""
 

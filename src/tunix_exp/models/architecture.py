@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.families.registry import family_of
+from tunix_exp.models.hosts import put
 from tunix_exp.models.kernels import Kernel
 from tunix_exp.models.layers.cache import Cache, Room
 from tunix_exp.models.layers.decoder import Decoder
@@ -101,11 +102,17 @@ def build(
         values = initial(path, param.shape, param.get_metadata("begin"), seed=seed)
         values = values.astype(param.dtype, copy=False)
         made = codes(path, iter(values if is_stacked(path) else [values]))
-        return param.replace(jax.device_put(values, sharding, may_alias=False) if made is None else made)
+        return param.replace(_on_devices(values, sharding) if made is None else made)
 
     # NumPy draws without Python's lock: every core its parameter.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return nnx.merge(graphdef, jax.tree.unflatten(treedef, pool.map(drawn, flat, where)))
+
+
+def _on_devices(values: np.ndarray, where: Any) -> jax.Array:
+    if where is None or where.is_fully_addressable:
+        return jax.device_put(values, where, may_alias=False)
+    return put(values, where).copy()
 
 
 def _is_param(leaf: Any) -> bool:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from tunix_exp.models.hosts import gathered
 from tunix_exp.models.paths import is_stacked, layer_paths, path_of
 
 
@@ -30,7 +31,7 @@ def weight_hash(params: nnx.State) -> str:
     """
     digest = hashlib.sha256()
     for path, leaf, layer in sorted(_parts(params), key=lambda part: part[0]):
-        values = np.asarray(leaf if layer is None else leaf[layer])
+        values = np.asarray(gathered(leaf if layer is None else leaf[layer]))
         digest.update(f"{path} {values.dtype} {list(values.shape)}\n".encode())
         digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

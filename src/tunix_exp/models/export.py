@@ -18,8 +18,9 @@ from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.hf_config import CONFIG, GENERATION
 from tunix_exp.models.hf_kind import read_config
+from tunix_exp.models.hosts import gathered
 from tunix_exp.models.paths import is_stacked, layer_paths, path_of
-from tunix_exp.models.safetensors_file import Tensor, write
+from tunix_exp.models.safetensors_file import Tensor, in_order, write
 from tunix_exp.models.stored import INDEX
 from tunix_exp.models.weight_map import WeightMap, by_path, config_json, stored_name, unchanged
 from tunix_exp.received import file_in, read_object
@@ -65,7 +66,7 @@ def write_adapter(
     """`folder` holds what PEFT loads the adapter from, for the model that it finds under the name `base`."""
     names = peft.weight_map(config.family)
     _, trained, _ = lora.split(model)
-    write(folder / peft.TENSORS, list(_tensors(trained, names, config.num_layers)))
+    _write_tensors(folder / peft.TENSORS, list(_tensors(trained, names, config.num_layers)))
     layers = targeted(config.family, adapter.targets)
     kernels = {row.path.removesuffix("/kernel"): row.transform for row in weight_maps()[config.family].rows}
     _write(
@@ -126,7 +127,7 @@ def _values(
     part = leaf if index is None else leaf[index]
     if adapter is not None:
         part = lora.merged_kernel(part, adapter, index, dtype=dtype or leaf.dtype)
-    return transform(np.asarray(part))
+    return transform(np.asarray(gathered(part)))
 
 
 def _write_weights(folder: Path, tensors: list[Tensor], shard_bytes: int) -> None:
@@ -138,9 +139,18 @@ def _write_weights(folder: Path, tensors: list[Tensor], shard_bytes: int) -> Non
         max_shard_size=shard_bytes,
     )
     for name, names in shards.filename_to_tensors.items():
-        write(folder / name, [by_name[one] for one in names])
+        _write_tensors(folder / name, [by_name[one] for one in names])
     if shards.is_sharded:
         _write(folder / INDEX, {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename})
+
+
+def _write_tensors(file: Path, tensors: list[Tensor]) -> None:
+    """`file` holds the tensors; of several processes the first writes it, and all give their parts."""
+    if jax.process_index() == 0:
+        write(file, tensors)
+        return
+    for tensor in in_order(tensors):
+        tensor.values()
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tunix_exp.errors import UserError
 from tunix_exp.models import hf
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.hf import Contents
+from tunix_exp.models.hosts import put
 from tunix_exp.models.paths import is_stacked, layer_paths, path_of, place_of
 from tunix_exp.models.quantize import Codes, no_codes
 from tunix_exp.models.run_folder import MANIFEST, Part, check_model, part_of
@@ -119,7 +120,7 @@ class _Saved:
         if coded is not None:
             return coded
         whole = np.stack(values) if is_stacked(path) else values[0]
-        return jax.device_put(jnp.asarray(whole), struct.sharding).copy()
+        return put(jnp.asarray(whole), struct.sharding).copy()
 
 
 def _paths(path: str, shape: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:

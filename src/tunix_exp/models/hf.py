@@ -22,6 +22,7 @@ from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.hf_config import CONFIG, GENERATION, check_kind, check_model, end_ids
 from tunix_exp.models.hf_kind import QUANTIZED_REMEDY
+from tunix_exp.models.hosts import put
 from tunix_exp.models.paths import is_stacked, layer_paths, path_of
 from tunix_exp.models.quantize import Codes, no_codes
 from tunix_exp.models.safetensors_file import Stored
@@ -250,7 +251,7 @@ def is_finite(values: np.ndarray) -> bool:
 def _placed(value: np.ndarray, struct: jax.ShapeDtypeStruct) -> jax.Array:
     # On a CPU the device takes over the host's buffer as it is (`may_alias=False` notwithstanding), and
     # a buffer that is not its own cannot be donated to the training step: hence the copy.
-    return jax.device_put(value, struct.sharding).copy()
+    return put(value, struct.sharding).copy()
 
 
 def _stacked(values: Iterator[np.ndarray], struct: jax.ShapeDtypeStruct) -> jax.Array:

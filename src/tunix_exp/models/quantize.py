@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from tunix_exp.errors import UserError
 from tunix_exp.models import lora
 from tunix_exp.models.config import ModelConfig
+from tunix_exp.models.hosts import put
 from tunix_exp.models.layers.dense import Dense, Scales
 from tunix_exp.models.layers.quantized import Quantization, group_of, quantized
 from tunix_exp.models.paths import is_stacked
@@ -90,7 +91,7 @@ class Quantizer:
     def _placed(self, path: str, values: jax.Array) -> jax.Array:
         if self._mesh is None:
             return values
-        return jax.device_put(values, NamedSharding(self._mesh, spec_of(path, values.shape, self._mesh)))
+        return put(values, NamedSharding(self._mesh, spec_of(path, values.shape, self._mesh)))
 
 
 @cache

@@ -49,9 +49,14 @@ class Tensor:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
+def in_order(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors as a file has them: those of wider types first, then by name."""
+    return sorted(tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
+
+
 def write(file: Path, tensors: Sequence[Tensor]) -> None:
-    """`file` holds the tensors, those of wider types first, then by name; one is in memory at a time."""
-    ordered = sorted(tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
+    """`file` holds the tensors `in_order`; one is in memory at a time."""
+    ordered = in_order(tensors)
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for tensor in ordered:

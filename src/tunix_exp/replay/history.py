@@ -62,6 +62,10 @@ ADDED = (
     Added("model.quantize", None, _always),
     Added("device.memory_fraction", None, _always),
     Added("model.rope_global_factor", None, _has_local_layers),
+    Added("device.distributed.coordinator", None, _always),
+    Added("device.distributed.processes", None, _always),
+    Added("device.distributed.process", None, _always),
+    Added("device.distributed.timeout_s", None, _always),
 )
 REMOVED = (
     Removed("eval.extractor", "v1"),  # a run's answers are scored again by today's

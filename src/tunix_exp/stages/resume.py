@@ -1,6 +1,7 @@
 """The unfinished run that this one goes on from, and that both stand on the same inputs."""
 
 from tunix_exp.config import RunConfig
+from tunix_exp.device import hosts
 from tunix_exp.evidence import layout
 from tunix_exp.evidence import sections as records
 from tunix_exp.evidence.run_directory import RunDirectory
@@ -11,7 +12,10 @@ from tunix_exp.training import resume
 def found_parent(config: RunConfig, evidence: RunDirectory) -> resume.Parent | None:
     """The run that `training.resume` names or finds; the manifest says which."""
     plain = read_json_object(evidence.root / layout.CONFIG, file=layout.CONFIG)
-    parent = resume.find(config.training.resume, plain, evidence.root)
+    # Beside the directory lie runs that come and go: what process 0 finds, all take.
+    found = resume.find(config.training.resume, plain, evidence.root) if evidence.is_kept else None
+    named = hosts.agreed("resume", lambda: None if found is None else str(found.line[0]))
+    parent = found if evidence.is_kept or named is None else resume.find(named, plain, evidence.place)
     if parent is None:
         evidence.log.say("training.resume=auto: no unfinished run with this config, starting at step 0")
         return None

@@ -17,6 +17,7 @@ from tunix_exp.host_memory import give_back
 from tunix_exp.models import lora, sharding
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.digest import weight_hash
+from tunix_exp.models.hosts import put
 from tunix_exp.objectives.objective import Batch, Held, Lines, Objective, Policy
 from tunix_exp.stages.plan.step import PlannedStep
 from tunix_exp.stages.texts.read import Texts
@@ -64,7 +65,7 @@ def trained_model(
     meter = Meter(step.flops_of_width, step.peak_flops)
     with (
         Checkpoints(
-            evidence.path(folders.CHECKPOINTS.path), keep=config.training.keep_checkpoints
+            evidence.shared(folders.CHECKPOINTS.path), keep=config.training.keep_checkpoints
         ) as checkpoints,
         evidence.log.progress(step.total_steps - first, "training") as advance,
     ):
@@ -79,7 +80,7 @@ def trained_model(
                 programs=step.programs,
                 keep=functools.partial(_write_lines, step.objective, evidence),
             ),
-            jax.device_put(step.scalars, NamedSharding(step.mesh, PartitionSpec())),
+            put(step.scalars, NamedSharding(step.mesh, PartitionSpec())),
             meter=meter,
             schedule=Schedule(
                 last_step=step.total_steps,
@@ -122,7 +123,7 @@ def _first_state(
 
 def _placed(batch: Batch, mesh: Mesh) -> Batch:
     examples = jax.tree.leaves(batch)[0].shape[0]
-    return jax.device_put(batch, NamedSharding(mesh, sharding.rows(mesh, examples)))
+    return put(batch, NamedSharding(mesh, sharding.rows(mesh, examples)))
 
 
 def _write_lines(objective: Objective, evidence: RunDirectory, step: int, lines: Lines) -> None:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 
+from tunix_exp.models.hosts import put
 from tunix_exp.objectives.objective import Batch, Lines, Objective, Policy, Programs, Source, Tree
 from tunix_exp.training.folding import check_described, present
 from tunix_exp.training.step import TrainState
@@ -72,7 +73,7 @@ class Feed:
         made = self._objective.collect(self._policy(state.params), prompts, state.own, self._programs)
         check_described(made.metrics, self._objective.loss.metrics, of="collect")
         self._keep(step, made.lines)
-        own = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), made.state, state.own)
+        own = jax.tree.map(lambda new, old: put(new, old.sharding), made.state, state.own)
         self._fetched = self._placed(made.batch, made.metrics)
         return state._replace(own=own)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import jax
 
 from tunix_exp import interruption
+from tunix_exp.device import hosts
 from tunix_exp.device.check import peak_memory
 from tunix_exp.errors import Interrupted, NonFinite
 from tunix_exp.evidence.kinds.steps import is_logged
@@ -92,7 +93,7 @@ def train(
             if is_between and done < schedule.last_step:
                 feed.fetch(done)
             settle(step, metrics, batch)
-            stopping = done == schedule.stop_at or (is_between and stop())
+            stopping = done == schedule.stop_at or (is_between and hosts.stops(stop(), done))
             if stopping or done == schedule.last_step or _due(done, schedule.save_every):
                 assert is_between  # the config's steps are multiples of the objective's updates
                 with settle.away():

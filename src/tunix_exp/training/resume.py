@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunix_exp.device.config import DistributedConfig
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.kinds.folders import CHECKPOINTS, steps_saved
 from tunix_exp.evidence.kinds.stages import KIND as STAGES
@@ -16,9 +17,10 @@ from tunix_exp.evidence.manifest import RunManifest, parse_manifest
 from tunix_exp.evidence.strict_json import read_json_object, read_text
 from tunix_exp.objectives import registry
 
-# How far a run got, not what it computes.
+# How far a run got and on how many hosts, not what it computes.
 _MAY_DIFFER = frozenset(
     {"training.resume", "training.stop_at_step", "training.export", "training.export_dtype"}
+    | {"device.distributed", *(f"device.distributed.{key}" for key in DistributedConfig.model_fields)}
 )
 
 # What the runs stand on beside the config: by the manifest's key, in words, and the key that names it.

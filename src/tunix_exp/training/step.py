@@ -11,6 +11,7 @@ from flax import nnx
 from tunix_exp.host_memory import small_pages
 from tunix_exp.models import lora, sharding
 from tunix_exp.models.adapter import AdapterConfig, LoRAConfig
+from tunix_exp.models.hosts import put
 from tunix_exp.objectives.objective import Batch, Held, Loss, Models, Policy, Summed
 from tunix_exp.training import folding, optim
 from tunix_exp.training.config import OptimConfig
@@ -84,8 +85,8 @@ def placed_state(
     with small_pages():
         opt_state = jax.block_until_ready(init(params))
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    own = jax.device_put(own, sharding.shardings(own, mesh))
-    return TrainState(params, opt_state, jax.device_put(jnp.int32(0), everywhere), own)
+    own = put(own, sharding.shardings(own, mesh))
+    return TrainState(params, opt_state, put(jnp.int32(0), everywhere), own)
 
 
 @functools.cache

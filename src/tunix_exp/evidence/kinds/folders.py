@@ -37,6 +37,21 @@ def _exported(run: OpenedRun) -> Found:
             yield Disagreement(folder, f"config.json has training.export={asked}")
 
 
+def _logs(run: OpenedRun) -> Found:
+    """Every process but the first, which writes the run's own, has left its log."""
+    for host in (run.manifest.hosts or ())[1:]:
+        if not run.has(log := f"{HOST_LOGS.path}{host.process}.log"):
+            yield Disagreement(log, f"is missing: the manifest's `hosts` has process {host.process}")
+
+
+HOST_LOGS = Kind(
+    path="hosts/",
+    name="logs of the other processes",
+    holds="what each process but the first said, in a run of several",
+    when=at_times,
+    is_open=True,
+    integrity=(Check(_logs),),
+)
 CHECKPOINTS = Kind(
     path="checkpoints/",
     name="checkpoints",

@@ -62,6 +62,7 @@ KINDS: tuple[Kind, ...] = (
     composed.KIND,
     folders.CHECKPOINTS,
     folders.EXPORT,
+    folders.HOST_LOGS,
     stages.KIND,
     tensorboard.KIND,
 )

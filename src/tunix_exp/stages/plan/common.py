@@ -7,6 +7,7 @@ import jax
 from jax.sharding import Mesh
 
 from tunix_exp.config import RunConfig
+from tunix_exp.device import hosts
 from tunix_exp.device import plan as plans
 from tunix_exp.device.check import Device
 from tunix_exp.evaluation.config import ItemsEvalConfig
@@ -62,7 +63,8 @@ def begun(config: RunConfig, device: Device) -> Callable[[], Loaded]:
         seed=config.seed,
         mesh=device.mesh,
         # A GPU's compiler times kernels, and wants it for itself.
-        beside=device.platform != "gpu",
+        # And of several processes all have to begin their computations in one order.
+        beside=device.platform != "gpu" and hosts.count() == 1,
     )
 
 
