@@ -26,10 +26,10 @@ LAYERS = {
     "objectives": 7,
     "report": 7, "config": 7,
     "stages": 8,
-    "run": 9, "launch": 9,
-    "replay": 10, "doctor": 10,
-    "verbs": 11,
-    "cli": 12, "__main__": 13,
+    "run": 9, "witness": 9, "launch": 10,
+    "replay": 11, "doctor": 11,
+    "verbs": 12,
+    "cli": 13, "__main__": 14,
     # what names objectives, and what they are to training: everybody may know these, and no objective
     "objectives.registry": 1, "objectives.metric": 1, "objectives.objective": 5,
     # the problems and their steps, of the standard library alone: a score may compute the steps that are due

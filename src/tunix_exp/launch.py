@@ -34,6 +34,7 @@ from tunix_exp.evidence.stages import Stages
 from tunix_exp.evidence.summary import Baseline
 from tunix_exp.exits import COMPLETED, FAILED, INTERRUPTED, REGRESSED
 from tunix_exp.report.failure import failure_analysis
+from tunix_exp.witness import attended
 
 
 class Replay(Protocol):
@@ -108,8 +109,14 @@ def follow(plain: Mapping[str, Any], *, command: list[str], notes: Sequence[str]
     the run's. The log of this process lies beside that one's.
     """
     place = Path(hosts.agreed("run directory", str))
+    coordinator, host, patience_s = hosts.first()
+    # as long as this is held, it waits
+    witness = attended(place, coordinator=coordinator, host=host, patience_s=patience_s)
     with tempfile.TemporaryDirectory(prefix="tunix_exp-") as scratch:
-        return launch(plain, Path(scratch) / "run", command=command, notes=notes, place=place)
+        status = launch(plain, Path(scratch) / "run", command=command, notes=notes, place=place)
+    assert witness.stdin is not None
+    witness.stdin.close()
+    return status
 
 
 def _run(

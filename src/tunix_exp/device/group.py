@@ -58,9 +58,9 @@ class Ended:
 class Group:
     """The others, as a process sees them."""
 
-    def __init__(self, client: Any, index: int, count: int, silence_s: float) -> None:
+    def __init__(self, client: Any, address: str, index: int, count: int, silence_s: float) -> None:
         """Say that it is here, and listen, from now on."""
-        self.index, self.count, self.silence_s = index, count, silence_s
+        self.address, self.index, self.count, self.silence_s = address, index, count, silence_s
         self.heard: Ended | None = None
         self.at_worst: Callable[[Ended], None] | None = None
         self.is_ending = False

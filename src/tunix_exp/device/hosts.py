@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from tunix_exp.device.config import DistributedConfig
 from tunix_exp.device.group import Ended, Group
 from tunix_exp.errors import Interrupted, UserError
+from tunix_exp.interruption import GRACE_S
 
 _T = TypeVar("_T")
 
@@ -40,11 +41,14 @@ def join(config: DistributedConfig) -> None:
     try:
         jax.distributed.initialize(**asked)
     except (RuntimeError, ValueError, OSError) as error:
+        # There is nothing to leave, and JAX would wait for it at its end.
+        distributed.global_state.client = distributed.global_state.service = None
         raise _not_joined(config, asked["initialization_timeout"], error) from error
     finally:
         _jax.get_distributed_runtime_client = connect
     state = distributed.global_state
-    _group = Group(state.client, state.process_id, state.num_processes, silence_s)
+    address = str(state.coordinator_address)
+    _group = Group(state.client, address, state.process_id, state.num_processes, silence_s)
 
 
 def asked_of_jax(config: DistributedConfig) -> tuple[dict[str, Any], float]:
@@ -89,6 +93,12 @@ def count() -> int:
 def index() -> int:
     """Which of them this is, from 0."""
     return 0 if _group is None else _group.index
+
+
+def first() -> tuple[str, str, float]:
+    """The address and the host of process 0, and the seconds within which it knows of a process's end."""
+    assert _group is not None
+    return _group.address, _group.hosts[0], 1.5 * _group.silence_s + 2 * GRACE_S
 
 
 def everyone(name: str, value: _T) -> list[_T]:

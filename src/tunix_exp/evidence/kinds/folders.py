@@ -50,7 +50,7 @@ HOST_LOGS = Kind(
     holds="what each process but the first said, in a run of several",
     when=at_times,
     is_open=True,
-    integrity=(Check(_logs),),
+    integrity=(_logs,),
 )
 CHECKPOINTS = Kind(
     path="checkpoints/",
