@@ -16,7 +16,7 @@ from tunix_exp.programs import forget_programs_when_many
 from tunix_exp.stages.comparison import compare
 from tunix_exp.stages.device import checked_device
 from tunix_exp.stages.export import export
-from tunix_exp.stages.hosts import check_inputs
+from tunix_exp.stages.hosts import check_inputs, check_outcome, record_hosts
 from tunix_exp.stages.origin import check_tokenizer, checked_origin, keep_origin
 from tunix_exp.stages.plan.evaluation import PlannedEvaluation, planned_evaluation
 from tunix_exp.stages.plan.step import PlannedStep, planned_step
@@ -44,6 +44,7 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
             parent = found_parent(config, evidence)
     with stages("device"):
         device = checked_device(config, evidence)
+        record_hosts(device, evidence)
     with stages("weights"):
         origin = checked_origin(config, evidence)
         check_access(config.model, config.adapter, asks_the_hub=config.mode.computes)
@@ -65,6 +66,7 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
         _compute(config, texts, planned, origin, parent, baseline, evidence, stages)
     with stages("report"):
         record_figures(config, compiles, stages, evidence)
+        check_outcome(evidence)
     complete(stages, evidence)
 
 

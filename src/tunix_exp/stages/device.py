@@ -7,7 +7,6 @@ from tunix_exp.device.check import Device, check
 from tunix_exp.evidence import surroundings
 from tunix_exp.evidence.kinds import pages
 from tunix_exp.evidence.run_directory import RunDirectory
-from tunix_exp.stages.hosts import each_host
 
 
 def checked_device(config: RunConfig, evidence: RunDirectory) -> Device:
@@ -18,7 +17,6 @@ def checked_device(config: RunConfig, evidence: RunDirectory) -> Device:
     evidence.update(
         devices=device.kinds,
         platform=device.platform,
-        hosts=each_host(device, evidence),
         versions=surroundings.versions(),
         environment=surroundings.recorded_environment(os.environ),
     )

@@ -13,8 +13,10 @@ from tunix_exp.evidence.run_directory import RunDirectory
 _FILES = (predictions.BASE, predictions.TRAINED, item_losses.BASE, item_losses.TRAINED)
 
 
-def each_host(device: Device, evidence: RunDirectory) -> list[records.Host] | None:
-    """Of several processes each with its host and devices; `None` of one."""
+def record_hosts(device: Device, evidence: RunDirectory) -> None:
+    """The manifest has each of several processes with its host and devices."""
+    if hosts.count() == 1:
+        return
     ours = records.Host(
         process=hosts.index(),
         host=socket.gethostname() or "unknown",
@@ -23,7 +25,9 @@ def each_host(device: Device, evidence: RunDirectory) -> list[records.Host] | No
         devices=device.of_process,
     )
     found = hosts.everyone("host", ours.model_dump(mode="json"))
-    return [records.Host.model_validate(one) for one in found] if len(found) > 1 else None
+    evidence.update(hosts=[records.Host.model_validate(one) for one in found])
+    told = ", ".join(f"{one['process']} on {one['host']} ({one['devices']} devices)" for one in found)
+    evidence.log.say(f"processes: {told}")
 
 
 def check_inputs(evidence: RunDirectory) -> None:

@@ -10,7 +10,6 @@ from tunix_exp.evidence.stages import Stages
 from tunix_exp.report.curves import draw_curves
 from tunix_exp.report.page.run import run_page
 from tunix_exp.report.readme import readme
-from tunix_exp.stages.hosts import check_outcome
 from tunix_exp.training.compiles import CompileCount
 
 
@@ -32,7 +31,6 @@ def complete(stages: Stages, evidence: RunDirectory) -> None:
 
     Process 0 does that, when the others have nothing more to write.
     """
-    check_outcome(evidence)
     if not evidence.is_kept:
         evidence.release()
     hosts.everyone("all is written", None)
