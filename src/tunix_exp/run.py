@@ -16,7 +16,7 @@ from tunix_exp.programs import forget_programs_when_many
 from tunix_exp.stages.comparison import compare
 from tunix_exp.stages.device import checked_device
 from tunix_exp.stages.export import export
-from tunix_exp.stages.hosts import check_inputs, check_outcome, record_hosts
+from tunix_exp.stages.hosts import check_inputs, check_outcome, record_hosts, refuse_sampling
 from tunix_exp.stages.origin import check_tokenizer, checked_origin, keep_origin
 from tunix_exp.stages.plan.evaluation import PlannedEvaluation, planned_evaluation
 from tunix_exp.stages.plan.step import PlannedStep, planned_step
@@ -38,6 +38,7 @@ def run(config: RunConfig, evidence: RunDirectory, stages: Stages, *, baseline: 
     if forget_programs_when_many():
         evidence.log.say("compilation cache cleared between jobs: a process can hold only so many programs")
     compiles, objective = CompileCount(), registry.objective(config.objective, tuple(config.data.mix or ()))
+    refuse_sampling(objective)
     parent = None
     if config.mode.computes and config.training.resume != "never":
         with stages("resume"):

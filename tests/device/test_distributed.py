@@ -1,10 +1,15 @@
+from types import SimpleNamespace
+
+import jax
 import pytest
 
 from tests.composing import composed
 from tunix_exp.config import validate
 from tunix_exp.device import hosts
 from tunix_exp.device.config import DistributedConfig
-from tunix_exp.errors import UserError
+from tunix_exp.device.group import Ended
+from tunix_exp.errors import Interrupted, UserError
+from tunix_exp.stages.hosts import refuse_sampling
 
 NONE = {"coordinator": None, "processes": None, "process": None, "timeout_s": None}
 
@@ -48,3 +53,68 @@ def test_of_one_process_every_question_is_answered_at_once():
     assert not hosts.stops(False, 4)
     error = ValueError("its own")
     assert hosts.explained(error) is error
+
+
+class Others:
+    """A group of two processes, of which the other says what it is told to."""
+
+    count, index = 2, 0
+
+    def __init__(self, said):
+        self.said = said
+
+    def everyone(self, name, value):
+        return [value, self.said]
+
+
+def test_what_differs_between_processes_is_told_by_key_and_process(monkeypatch):
+    monkeypatch.setattr(hosts, "_group", Others({"seed": 1, "name": "x"}))
+    hosts.check_same("the run", {"seed": 1, "name": "x"}, remedy="begin again")
+    with pytest.raises(
+        UserError, match=r"the run differs between processes: seed is 2 in process 0, 1 in pro"
+    ):
+        hosts.check_same("the run", {"seed": 2, "name": "x"}, remedy="begin again")
+
+
+def test_an_objective_that_samples_is_of_one_process(monkeypatch):
+    sampling = SimpleNamespace(collect=lambda *_: None)
+    refuse_sampling(sampling)
+    monkeypatch.setattr(hosts, "_group", Others(None))
+    with pytest.raises(
+        UserError, match="the objective samples while it trains, in one process, and here are 2"
+    ):
+        refuse_sampling(sampling)
+
+
+@pytest.mark.parametrize(
+    ("coordinator", "text"),
+    [
+        ("auto", "JAX finds no cluster here, or not all of its processes came within 9 s"),
+        ("10.0.0.1:1234", "not all 2 processes met at 10.0.0.1:1234 within 9 s"),
+    ],
+)
+def test_processes_that_do_not_meet_are_told_how_to(coordinator, text, monkeypatch):
+    def nobody(**asked):
+        raise RuntimeError("nobody came")
+
+    monkeypatch.setattr(jax.distributed, "initialize", nobody)
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    by_hand = {} if coordinator == "auto" else {"processes": 2, "process": 1}
+    with pytest.raises(UserError, match=text) as caught:
+        hosts.join(DistributedConfig(**NONE | {"coordinator": coordinator, "timeout_s": 9.0} | by_hand))
+    assert "device.distributed" in str(caught.value.remedy)
+    assert hosts.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "text"),
+    [
+        ("lost", UserError, "process 1 on node1 is lost: silent"),
+        ("failed", UserError, "process 1 on node1 failed in stage `data`: silent"),
+        ("interrupted", Interrupted, "process 1 on node1 was interrupted: silent"),
+    ],
+)
+def test_the_end_of_another_process_names_it_and_its_host(status, kind, text):
+    error = Ended(1, "node1", status, "data", "silent").error()
+    assert isinstance(error, kind)
+    assert text in str(error)

@@ -356,3 +356,29 @@ def test_float16_weights_are_read_exactly(tmp_path):
     flat = dict(nnx.to_flat_state(contents.params))
     table_VD = flat["token_embedding", "embedding"][...]
     np.testing.assert_array_equal(table_VD, stored["wte.weight"].astype(np.float32))
+
+
+def test_of_several_processes_each_reads_its_part_of_a_tensor_and_nothing_else(tmp_path, monkeypatch):
+    config = toy_config(
+        vocab_size=31, num_positions=24, width=WIDTH, mlp_width=48, num_layers=LAYERS, num_heads=2
+    )
+    shapes = nnx.state(abstract(config, param_dtype="float32", compute_dtype="float32"))
+    whole = hf.read(write(tmp_path), config, shapes).params
+    monkeypatch.setattr(hf, "is_of_several", lambda where: True)
+
+    def of_rows(rows):
+        def made(shape, where, read):
+            return jnp.asarray(read((*(slice(None) for _ in shape[:-1]), slice(rows))))
+
+        monkeypatch.setattr(hf.jax, "make_array_from_callback", made)
+        return hf.read(tmp_path, config, shapes).params
+
+    assert weight_hash(of_rows(None)) == weight_hash(whole)
+    broken = tensors()
+    for values in broken.values():
+        values[..., 8:] = np.nan
+    write(tmp_path, broken)
+    with pytest.raises(UserError, match="holds NaN or infinity"):
+        of_rows(None)
+    parts = jax.tree.leaves(of_rows(8))
+    assert [part.shape[-1] for part in parts] == [8] * len(parts)

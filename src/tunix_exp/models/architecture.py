@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.families.registry import family_of
-from tunix_exp.models.hosts import put
+from tunix_exp.models.hosts import is_of_several, put
 from tunix_exp.models.kernels import Kernel
 from tunix_exp.models.layers.cache import Cache, Room
 from tunix_exp.models.layers.decoder import Decoder
@@ -110,9 +110,9 @@ def build(
 
 
 def _on_devices(values: np.ndarray, where: Any) -> jax.Array:
-    if where is None or where.is_fully_addressable:
-        return jax.device_put(values, where, may_alias=False)
-    return put(values, where).copy()
+    if is_of_several(where):
+        return put(values, where).copy()
+    return jax.device_put(values, where, may_alias=False)
 
 
 def _is_param(leaf: Any) -> bool:

@@ -18,7 +18,7 @@ from tunix_exp.errors import UserError
 from tunix_exp.models import hf
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.hf import Contents
-from tunix_exp.models.hosts import put
+from tunix_exp.models.hosts import each_by_one, put
 from tunix_exp.models.paths import is_stacked, layer_paths, path_of, place_of
 from tunix_exp.models.quantize import Codes, no_codes
 from tunix_exp.models.run_folder import MANIFEST, Part, check_model, part_of
@@ -45,7 +45,7 @@ def read(folder: Path, config: ModelConfig, params: nnx.State, *, codes: Codes =
     files = [folder / MANIFEST, *sorted(file for file in part.folder.rglob("*") if file.is_file())]
     return Contents(
         params=jax.tree.unflatten(treedef, filled),
-        files={file.relative_to(folder).as_posix(): hf.sha256(file) for file in files},
+        files=each_by_one({file.relative_to(folder).as_posix(): file for file in files}, hf.sha256),
         stored_dtypes=saved.dtypes,
         end_ids=part.end_ids,
         left_out={},

@@ -22,7 +22,7 @@ from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.families.registry import weight_maps
 from tunix_exp.models.hf_config import CONFIG, GENERATION, check_kind, check_model, end_ids
 from tunix_exp.models.hf_kind import QUANTIZED_REMEDY
-from tunix_exp.models.hosts import put
+from tunix_exp.models.hosts import each_by_one, is_of_several, put
 from tunix_exp.models.paths import is_stacked, layer_paths, path_of
 from tunix_exp.models.quantize import Codes, no_codes
 from tunix_exp.models.safetensors_file import Stored
@@ -57,7 +57,8 @@ def read(folder: Path, config: ModelConfig, params: nnx.State, *, codes: Codes =
     """`params`, a state of `jax.ShapeDtypeStruct`s, filled from `folder`; and what was read.
 
     Every value gets its struct's dtype and sharding, or is quantized where `codes` does so. At any time one
-    tensor is held on the host.
+    tensor is held on the host; of several processes each reads its part of them, and of the files that are
+    hashed as well.
     Raises UserError with every misfit of config.json, or else of the tensors.
     """
     check_folder(folder)
@@ -71,7 +72,7 @@ def read(folder: Path, config: ModelConfig, params: nnx.State, *, codes: Codes =
     files += [file for name in (CONFIG, GENERATION, INDEX) if (file := file_in(folder, name)) is not None]
     return Contents(
         params=filled,
-        files={file.name: sha256(file) for file in sorted(files)},
+        files=each_by_one({file.name: file for file in sorted(files)}, sha256),
         stored_dtypes=stored,
         end_ids=end_ids(folder, config.vocab_size),
         left_out=others,
@@ -221,6 +222,8 @@ def _fill(
         path = path_of(keys)
         values = (_values(found[part.name], part, struct.dtype) for part in sources[path])
         filled[index] = codes(path, values)
+        if filled[index] is None and is_of_several(struct.sharding):
+            filled[index] = _own_part([found[part.name] for part in sources[path]], sources[path], struct)
         if filled[index] is None:
             filled[index] = _stacked(values, struct) if is_stacked(path) else _placed(next(values), struct)
     return jax.tree.unflatten(treedef, filled)
@@ -228,14 +231,32 @@ def _fill(
 
 def _values(stored: Stored, part: _Source, dtype: np.dtype) -> np.ndarray:
     """The stored tensor as the parameter wants it; with NaN or infinity in it a model says nothing."""
-    values = part.transform(stored.values()).astype(dtype, copy=False)
+    return _finite(part.transform(stored.values()).astype(dtype, copy=False), stored)
+
+
+def _finite(values: np.ndarray, stored: Stored) -> np.ndarray:
     if not is_finite(values):
         raise UserError(
-            f"{stored.name} holds NaN or infinity, or numbers too large for {np.dtype(dtype).name}",
+            f"{stored.name} holds NaN or infinity, or numbers too large for {values.dtype.name}",
             where=str(stored.file),
             remedy="the weights are damaged, or of a training that diverged: name others",
         )
     return values
+
+
+def _own_part(stored: list[Stored], parts: list[_Source], struct: jax.ShapeDtypeStruct) -> jax.Array:
+    """The parameter of which this process has a part: that alone is read, the layers' one after another."""
+    whole = [part.transform(one.mapped()) for part, one in zip(parts, stored, strict=True)]
+
+    def piece(layer: int, index: tuple[slice, ...]) -> np.ndarray:
+        return _finite(whole[layer][index].astype(struct.dtype), stored[layer])
+
+    def read(index: Any) -> np.ndarray:
+        if len(struct.shape) == len(parts[0].shape):
+            return piece(0, index)
+        return np.stack([piece(layer, index[1:]) for layer in range(len(whole))[index[0]]])
+
+    return jax.make_array_from_callback(struct.shape, struct.sharding, read).copy()
 
 
 def is_finite(values: np.ndarray) -> bool:

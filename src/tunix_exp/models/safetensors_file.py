@@ -107,6 +107,16 @@ class Stored:
                 f"{self.name} cannot be read: {error}", where=str(self.file), remedy=AGAIN
             ) from error
 
+    def mapped(self) -> np.ndarray:
+        """The same, read where it is looked at; all of it at once where it is made of what is stored."""
+        if self.then is not unchanged or not math.prod(self.shape):
+            return self.values()
+        kind = next(name for name, kind in _KINDS.items() if kind == self.dtype)
+        try:
+            return np.memmap(self.file, kind, "r", offset=self.begin, shape=self.shape)
+        except OSError as error:
+            raise unreadable(self.file, error) from error
+
     def equals(self, other: "Stored") -> bool:
         """Whether the two hold the same values; read piece by piece, as far as they are the same."""
         if (self.shape, self.dtype) != (other.shape, other.dtype):

@@ -5,12 +5,24 @@ from typing import Any
 
 from tunix_exp.device import hosts
 from tunix_exp.device.check import Device
+from tunix_exp.errors import UserError
 from tunix_exp.evidence import sections as records
 from tunix_exp.evidence.kinds import item_losses, predictions
 from tunix_exp.evidence.layout import file_digest
 from tunix_exp.evidence.run_directory import RunDirectory
+from tunix_exp.objectives.objective import Objective
 
 _FILES = (predictions.BASE, predictions.TRAINED, item_losses.BASE, item_losses.TRAINED)
+
+
+def refuse_sampling(objective: Objective) -> None:
+    """An objective that samples while it trains does so in one process."""
+    if hosts.count() > 1 and objective.collect is not None:
+        raise UserError(
+            f"the objective samples while it trains, in one process, and here are {hosts.count()}",
+            where="device.distributed.coordinator",
+            remedy="set device.distributed.coordinator to null, or choose objective=sft",
+        )
 
 
 def record_hosts(device: Device, evidence: RunDirectory) -> None:
