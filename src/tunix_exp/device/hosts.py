@@ -77,8 +77,10 @@ def _not_joined(config: DistributedConfig, joining_s: float, error: Exception) -
             " the address: device.distributed.coordinator=HOST:PORT device.distributed.processes=N"
             " device.distributed.process=I",
         )
+    # jaxlib cannot tell Python of a time-out, and says so
+    why = "" if "bad_cast" in str(error) else f": {error}"
     return UserError(
-        f"not all {config.processes} processes met at {config.coordinator} within {joining_s:g} s ({error})",
+        f"not all {config.processes} processes met at {config.coordinator} within {joining_s:g} s{why}",
         where="device.distributed",
         remedy="begin one for each number from 0 on, with the address and a free port of the host of process"
         " 0, which the others can reach; device.distributed.timeout_s waits longer",
