@@ -1,6 +1,7 @@
 import itertools
 import random
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -75,3 +76,19 @@ def test_a_loss_has_an_interval_about_its_mean():
     assert found is not None
     assert found[0] < 1.1 < found[1]
     assert found[1] - found[0] < 0.1
+
+
+@pytest.mark.parametrize(("spread", "to_see"), [(0.4, 0.05), (0.1, 0.05), (0.4, 0.2)])
+def test_so_many_pairs_show_a_difference_four_times_in_five(spread, to_see):
+    n = arms.pairs_needed([spread, -spread], to_see)
+    assert n is not None
+    # by simulation of the paired test, not by the formula
+    draw = np.random.default_rng(0)
+    drawn = draw.normal(to_see, spread * np.sqrt(2), size=(4_000, n))
+    z = drawn.mean(1) / (spread * np.sqrt(2) / np.sqrt(n))
+    assert 0.77 < (np.abs(z) > 1.96).mean() < 0.83 + 0.15 * (n < 10)
+
+
+def test_of_one_pair_no_number_follows_and_equal_pairs_need_two():
+    assert arms.pairs_needed([0.1], 0.05) is None
+    assert arms.pairs_needed([0.1, 0.1, 0.1], 0.05) == 2

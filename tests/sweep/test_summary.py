@@ -82,7 +82,7 @@ def test_a_lead_is_corrected_for_the_number_of_arms(tmp_path):
     assert lead["over_items"]["p"] == pytest.approx(2 / 2**7)
     assert lead["over_items"]["p_corrected"] == pytest.approx(3 * 2 / 2**7)
     assert not lead["over_items"]["p_corrected"] > 0.05
-    assert lead["over_seeds"] == {"n": 1, "interval_95": None}
+    assert lead["over_seeds"] == {"n": 1, "interval_95": None, "n_to_see_5_points": None}
 
 
 def test_the_metric_and_the_goal_are_those_of_the_config(sweep):

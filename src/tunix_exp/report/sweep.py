@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from tunix_exp.numbers import duration, interval, percent, points, probability
+from tunix_exp.numbers import counted, duration, interval, percent, points, probability
 from tunix_exp.report.comparison import CONFIDENCE
 from tunix_exp.report.markdown import named
 from tunix_exp.report.table import Table, as_markdown, as_text
@@ -77,11 +77,23 @@ def notes(summary: Summary) -> list[str]:
         f"Intervals are {CONFIDENCE}s. “Over seeds” is Student's t over an arm's runs: what other seeds would"
         " give. “Over items” is a bootstrap over the held-out items of these runs: what other items would."
     ]
+    second = None if summary["best"] is None else summary["best"]["runner_up"]
+    if second is not None and (needed := _needed(second)):
+        said.append(f"To see 5 points between the best two at 80 % power: {needed}.")
     if len(summary["arms"]) > 1:
         said.append(
             "The best of many arms was chosen by these items, which flatter it: score it again on others."
         )
     return said
+
+
+def _needed(second: dict[str, Any]) -> str:
+    """How many items, and how many seeds, show a difference of 5 points."""
+    counts = {
+        noun: (second[key] or {}).get("n_to_see_5_points")
+        for noun, key in (("item", "over_items"), ("seed", "over_seeds"))
+    }
+    return " or ".join(f"about {counted(count, noun)}" for noun, count in counts.items() if count is not None)
 
 
 def counted_jobs(summary: Summary) -> str:

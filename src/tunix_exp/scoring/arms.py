@@ -20,6 +20,8 @@ from statistics import fmean, stdev
 from tunix_exp.scoring.paired import LEVEL, ItemLoss, loss_interval
 
 _DECIMALS = 6
+# Of the normal distribution: 97.5 % lie below the first, 80 % below the second.
+_BOTH_QUANTILES = 1.959963984540054 + 0.8416212335729143
 _CHUNK = 2**21
 
 Ends = tuple[float, float]
@@ -51,6 +53,16 @@ def arm_loss_interval(losses: tuple[ItemLoss, ...], *, resamples: int, seed: int
     nothing = [ItemLoss(one.id, 0.0, one.tokens) for one in losses]
     found = loss_interval(nothing, losses, resamples=resamples, seed=seed)
     return None if found is None else (found[0], found[1])
+
+
+def pairs_needed(differences: Sequence[float], to_see: float) -> int | None:
+    """How many pairs that spread as these do show a mean difference of `to_see` with 80 % power, at 5 %.
+
+    The normal approximation of a paired test; `None` of fewer than two pairs.
+    """
+    if len(differences) < 2:
+        return None
+    return max(2, math.ceil(_BOTH_QUANTILES**2 * stdev(differences) ** 2 / to_see**2))
 
 
 def score_lead_p(differences: Sequence[int]) -> float:

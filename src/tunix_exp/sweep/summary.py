@@ -16,6 +16,7 @@ from tunix_exp.sweep.job import Figures, Job
 SCHEMA_VERSION = 1
 SEED = "seed"
 _SHOWN_BELOW = 0.05
+_TO_SEE = 0.05
 _FIGURES: tuple[MetricName, ...] = tuple(METRICS)
 # Of the draws of intervals and tests; a run's own are drawn with its own seed.
 _DRAWS_SEED = 0
@@ -200,7 +201,10 @@ def _lead_over_seeds(best: Arm, second: Arm, config: SweepConfig) -> Plain:
     seeds = [seed for seed in by_seed[0] if seed in by_seed[1]]
     sign = 1 if config.direction == "maximize" else -1
     leads = [sign * (by_seed[0][seed] - by_seed[1][seed]) for seed in seeds]
-    return {"n": len(seeds), "interval_95": statistics.seeds_interval(leads)}
+    found: Plain = {"n": len(seeds), "interval_95": statistics.seeds_interval(leads)}
+    if METRICS[config.metric].is_share:
+        found["n_to_see_5_points"] = statistics.pairs_needed(leads, _TO_SEE)
+    return found
 
 
 def _by_seed(arm: Arm, metric: MetricName) -> Iterator[tuple[int | None, float]]:
@@ -223,12 +227,14 @@ def _lead_over_items(best: Arm, second: Arm, comparisons: int, config: SweepConf
         shares = [one / (n_best * n_second) for one in whole]
         interval = statistics.lead_interval(shares, resamples=resamples, seed=_DRAWS_SEED)
         p, n = statistics.score_lead_p(whole), len(whole)
+        needed = {"n_to_see_5_points": statistics.pairs_needed(shares, _TO_SEE)}
     else:
         if not (best.losses and second.losses):
             return None
         ends = [best.losses, second.losses][::sign]
         found = loss_interval(ends[1], ends[0], resamples=resamples, seed=_DRAWS_SEED)
         interval = None if found is None else (found[0], found[1])
+        needed = {}
         changes = [one.nats - other.nats for one, other in zip(*ends, strict=True)]
         p, n = statistics.loss_lead_p(changes, resamples=resamples, seed=_DRAWS_SEED), len(changes)
     corrected = min(1.0, p * comparisons)
@@ -238,4 +244,5 @@ def _lead_over_items(best: Arm, second: Arm, comparisons: int, config: SweepConf
         "p": p,
         "comparisons": comparisons,
         "p_corrected": corrected,
+        **needed,
     }
