@@ -28,6 +28,7 @@ STUDIES = [f"{study}-{arm}" for study, arms in ARMS.items() for arm in arms]
 # What it takes to run an experiment here; those made for here take nothing but the session's device.
 TOYS: dict[str, tuple[str, ...]] = {
     "m24-distilgpt2": (*OFF_LINE, *SMALL, *SHORT),
+    "m24-distilgpt2-lora": (*OFF_LINE, *SMALL, *SHORT),
     "m36-smoke": (),
     "m37-tpu-gemma": (*OFF_LINE, *SMALL, *GEMMA, *SHORT, "eval.heldout_every_steps=1"),
     "m40-gpu-gpt2": (*OFF_LINE, *SMALL, *SHORT),
@@ -71,7 +72,7 @@ SIZES |= {"training.steps", "optim.warmup_steps", "optim.peak_lr", "eval.heldout
 
 
 def test_every_experiment_is_in_the_table():
-    assert len(TOYS) == 36
+    assert len(TOYS) == 37
     assert options("experiment") == sorted(TOYS)
 
 

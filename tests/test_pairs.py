@@ -40,8 +40,8 @@ def is_tried(one: str, other: str) -> bool:
     return "model" not in groups or groups["model"] in KINDS or not groups.keys().isdisjoint(OF_MODELS)
 
 
-# The controls of a study differ from it in their rows alone.
-LIKE_ANOTHER = {f"experiment={name}" for name in CONTROLS}
+# The controls of a study differ from it in their rows alone; m24 has its adapter from an option.
+LIKE_ANOTHER = {f"experiment={name}" for name in (*CONTROLS, "m24-distilgpt2-lora")}
 OPTIONS = [
     word
     for group in (*GROUPS, "experiment", "template")
