@@ -67,16 +67,23 @@ def without_strays(composed: DictConfig, hydra: Any) -> DictConfig:
     """
     applicable = copy.deepcopy(composed)
     typed = {word.lstrip("+~").partition("=")[0] for word in hydra.overrides.task}
+    plain = _plain(applicable)
     for key in _overlaid(hydra):
-        plain = OmegaConf.to_container(applicable)
-        assert isinstance(plain, dict)
-        if key not in typed and configs.is_of_another_option({str(k): v for k, v in plain.items()}, key):
+        if key not in typed and configs.is_of_another_option(plain, key):
             group, _, leaf = key.rpartition(".")
             section = OmegaConf.select(applicable, group)
             if section is not None and leaf in section:
                 with open_dict(section):
                     del section[leaf]
+                plain = _plain(applicable)
     return applicable
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    """The config as plain values, its interpolations as they are written."""
+    plain = OmegaConf.to_container(config)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
 
 
 def _overlaid(hydra: Any) -> list[str]:
@@ -87,10 +94,16 @@ def _overlaid(hydra: Any) -> list[str]:
         folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
         files = [folder / group / f"{choice}.yaml" for folder in folders]
         for file in (file for file in files if choice is not None and file.is_file()):
-            body = OmegaConf.to_container(OmegaConf.load(file))
-            assert isinstance(body, dict)
-            keys += [key for key, _ in configs.leaves({str(k): v for k, v in body.items()}) if "." in key]
+            keys += _said(file, file.stat().st_mtime_ns)
     return keys
+
+
+@functools.cache  # once for all the jobs of a sweep
+def _said(file: Path, _changed: int) -> list[str]:
+    """The keys of the sections of which the file says something."""
+    body = OmegaConf.load(file)
+    assert isinstance(body, DictConfig)
+    return [key for key, _ in configs.leaves(_plain(body)) if "." in key]
 
 
 def resolved(composed: DictConfig) -> dict[str, Any]:
