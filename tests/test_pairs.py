@@ -61,6 +61,14 @@ REFUSED = {
     **{("eval=split", word): "the same" for word in with_their_own_sets() if word in OPTIONS},
     ("data=mix", "experiment=m48-failures"): "the same",
     **{("mode=eval", f"experiment={name}"): "its adapter is yet to be trained" for name in NEW_ADAPTERS},
+    **{
+        (
+            f"data={name}",
+            f"experiment={size}m46-self-correction",
+        ): "its rows have the traces in a field, or it has one set"
+        for name in ("gsm8k", "hub", "mix")
+        for size in ("", "tiny-")
+    },
     ("eval=none", "mode=eval"): "mode=eval is to score a model, and eval=none says that none be scored",
 }
 
@@ -152,5 +160,7 @@ def test_two_options_go_together_or_are_refused_for_a_reason(first):
 @pytest.mark.parametrize("pair", REFUSED, ids=" ".join)
 def test_a_pair_that_is_refused_is_told_with_keys_values_and_remedy(pair):
     text = refusal(pair)
-    assert re.search(r"`(mode\.name=eval|data\.mix=\{…\})`(,| and) `", text)
-    assert re.search("cannot be combined: (mode=eval|rows are held out)", text)
+    keys = r"mode\.name=eval|data\.mix=\{…\}|data\.source=[\w:-]+|data\.fields\.reasoning=\w+"
+    assert re.search(rf"`({keys})`(,| and) `", text)
+    why = "mode=eval|rows are held out|the text before the marker|one of them is the training data"
+    assert re.search(f"cannot be combined: ({why})", text)
