@@ -238,7 +238,7 @@ def test_chance_rounds_between_neighbours_and_leaves_what_needs_no_rounding():
 
 
 def test_chance_depends_on_no_layer_loop_and_differs_from_place_to_place():
-    params, gradients = (layers(np.random.default_rng(seed)) for seed in (0, 1))
+    params, gradients = (layers(np.random.default_rng(seed), 2) for seed in (0, 1))
     half = jax.tree.map(lambda p: np.asarray(p).astype(jnp.bfloat16), params)
     structure, s = optim.structure(ADAMW), optim.scalars(ADAMW, total_steps=10)
 
