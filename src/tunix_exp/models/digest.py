@@ -42,7 +42,7 @@ def _parts(params: nnx.State) -> Iterator[tuple[str, Any, int | None]]:
     for keys, leaf in jax.tree_util.tree_leaves_with_path(params):
         path = path_of(keys)
         if all(device.platform == "cpu" for device in leaf.devices()):
-            leaf = np.asarray(leaf)  # no copy, and a layer of it takes no program
+            leaf = gathered(leaf)  # of one process no copy, and a layer of it takes no program
         if is_stacked(path):
             yield from ((name, leaf, index) for index, name in enumerate(layer_paths(path, leaf.shape[0])))
         else:
