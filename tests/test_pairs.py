@@ -61,14 +61,6 @@ REFUSED = {
     **{("eval=split", word): "the same" for word in with_their_own_sets() if word in OPTIONS},
     ("data=mix", "experiment=m48-failures"): "the same",
     **{("mode=eval", f"experiment={name}"): "its adapter is yet to be trained" for name in NEW_ADAPTERS},
-    **{
-        (
-            f"data={name}",
-            f"experiment={size}m46-self-correction",
-        ): "its rows have the traces in a field, or it has one set"
-        for name in ("gsm8k", "hub", "mix")
-        for size in ("", "tiny-")
-    },
     ("eval=none", "mode=eval"): "mode=eval is to score a model, and eval=none says that none be scored",
 }
 
