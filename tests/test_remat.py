@@ -26,7 +26,7 @@ TINY = (*EIGHT, "model=tiny-gemma", "model.remat=auto", "data.max_tokens=64")
 def device(shapes, memory_gib, platform="tpu"):
     speed = GENERATIONS["v5e"]
     memory = int(memory_gib * GIB)
-    return Device(platform, speed.device_kind, None, None, (), memory, shapes.mesh, "", speed, None)
+    return Device(platform, speed.device_kind, None, None, (), memory, shapes.mesh, 1, "", speed, None)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ def test_what_the_compiler_refuses_names_the_width():
 @pytest.fixture
 def cache(tmp_path):
     kept = {"jax_compilation_cache_dir": str(tmp_path), "jax_persistent_cache_min_compile_time_secs": 0.0}
+    kept["jax_enable_compilation_cache"] = True
     before = {name: getattr(jax.config, name) for name in kept}
     for settings in (kept, before):
         for name, value in settings.items():

@@ -80,11 +80,12 @@ def test_a_running_jax_with_another_environment_is_refused_with_the_launcher_as_
 
 def test_variables_are_set_before_jax_comes():
     code = """
-from tunix_exp.device.config import DeviceConfig, MeshConfig
+from tunix_exp.device.config import DeviceConfig, DistributedConfig, MeshConfig
 from tunix_exp.device.environment import apply
 config = DeviceConfig(
     platform="cpu", topology=None, topology_when_absent=None, min_devices=1,
     mesh=MeshConfig(data=1, fsdp="rest", tensor=1),
+    distributed=DistributedConfig(coordinator=None, processes=None, process=None, timeout_s=None),
     param_dtype="float32", compute_dtype="float32", state_dtype="float32",
     attention="einsum", matmul_precision="default", memory_gib=None, memory_fraction=None, guardrail="off",
     xla_flags=["--xla_force_host_platform_device_count=3"], compilation_cache=None,

@@ -12,7 +12,7 @@ from tunix_exp import interruption
 from tunix_exp.errors import UserError
 from tunix_exp.evidence.board import Board
 from tunix_exp.evidence.claimed import ClaimedManifest, replace
-from tunix_exp.evidence.console import RunLog
+from tunix_exp.evidence.console import RunLog, plain_console
 from tunix_exp.evidence.error_record import error_record
 from tunix_exp.evidence.findings import derive
 from tunix_exp.evidence.kinds import pages
@@ -63,7 +63,7 @@ class RunDirectory:
         if log is None:
             return cls(claimed, RunLog(root / LOG, console=console))
         log.parent.mkdir(parents=True, exist_ok=True)
-        return cls(claimed, RunLog(log, console=Console(quiet=True)), place=place)
+        return cls(claimed, RunLog(log, console=plain_console(quiet=True)), place=place)
 
     @property
     def is_kept(self) -> bool:
