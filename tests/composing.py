@@ -42,18 +42,23 @@ TWO_SETS = (
 
 def with_sets(*overrides: str) -> tuple[str, ...]:
     """The words, and two sets for `data=mix`, which is nothing without any, where they name none."""
-    has_sets = any(word.startswith("data.mix=") or word in with_their_own_sets() for word in overrides)
+    has_sets = any(word.startswith("data.mix=") or word in of_mixtures() for word in overrides)
     return (TWO_SETS, *overrides) if "data=mix" in overrides and not has_sets else overrides
 
 
 @functools.cache
-def with_their_own_sets() -> list[str]:
-    """The experiments that name the sets of a mixture."""
+def of_mixtures() -> dict[str, bool]:
+    """The experiments that say what becomes of a mixture's sets, and whether they name sets of their own."""
     read = {
-        name: yaml.safe_load((conf_folder() / "experiment" / f"{name}.yaml").read_text())
+        name: yaml.safe_load((conf_folder() / "experiment" / f"{name}.yaml").read_text()).get("data", {})
         for name in options("experiment")
     }
-    return [f"experiment={name}" for name, said in read.items() if "mix" in said.get("data", {})]
+    return {f"experiment={name}": data["mix"] is not None for name, data in read.items() if "mix" in data}
+
+
+def with_their_own_sets() -> list[str]:
+    """The experiments that name the sets of a mixture."""
+    return [word for word, has_sets in of_mixtures().items() if has_sets]
 
 
 @functools.cache
