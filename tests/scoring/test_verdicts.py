@@ -18,6 +18,7 @@ MISSING = f"{ASKED}\n7+2=9\n139 cm"
     (WRONG, "Slip in step 2:  6 + 7 = 13.\nAnswer: 139 cm", True, True, True),
     (WRONG, "slip in step 2: 6+7=12\nAnswer: 139 cm", True, True, False),
     (WRONG, "slip in step 1: 7+2=9\nAnswer: 139 cm", True, False, False),
+    (WRONG, "slip in step 3: 139 cm\nAnswer: 139 cm", True, False, False),
     (WRONG, "step 2 is missing: 6+7=13\nAnswer: 139 cm", True, False, False),
     (WRONG, "no slip\nAnswer: 139 cm", False, False, False),
     (WRONG, "no slip\nslip in step 2: 6+7=13\nAnswer: 139 cm", False, False, False),
