@@ -96,7 +96,7 @@ def killed(folder: Path, which: int, number: signal.Signals) -> dict[str, Any]:
     return {
         "signal": number.name, "to": which, "other_ended_after_s": round(seconds, 1), "with_status": other,
         "run_ended_after_s": round(time.monotonic() - begin, 1), "status": manifest["status"],
-        "error": manifest["error"]["message"], "saved": saved,
+        "error": manifest["error"]["message"].replace(socket.gethostname(), "HOST"), "saved": saved,
     }  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def compared(runs: Sequence[Path], by: SweepConfig) -> Summary | None:
     plain = [{key: written(value) for key, value in one.items() if key != "name"} for one in configs]
     if len({_own(one) for one in plain}) == len(runs):
         return None
-    typed = [settings_of(overrides_of(run)) for run in runs]
+    typed = [_of_a_run(settings_of(overrides_of(run))) for run in runs]
     named = typed if _tell_apart(typed, plain) else plain
     seeds = [{SEED: one[SEED]} if SEED in one else {} for one in plain]
     jobs = [
@@ -36,6 +36,11 @@ def compared(runs: Sequence[Path], by: SweepConfig) -> Summary | None:
         for number, (run, settings, seed) in enumerate(zip(runs, _differing(named), seeds, strict=True))
     ]
     return summarized(jobs, by)
+
+
+def _of_a_run(settings: Settings) -> Settings:
+    """Without what a sweep's jobs are compared by, which decides nothing of a run."""
+    return {key: value for key, value in settings.items() if not key.startswith("sweep.")}
 
 
 def _own(settings: Settings) -> frozenset[tuple[str, str]]:
