@@ -9,7 +9,8 @@ BY = SweepConfig(metric="primary_score", goal=None)
 
 
 def write(root, name, *, lr, seed, correct, typed=True):
-    config = CONFIG | {"seed": seed, "name": f"nano-{name}", "optim": CONFIG["optim"] | {"peak_lr": lr}}
+    optim = CONFIG["optim"] | {"peak_lr": lr, "warmup_steps": round(10 * lr)}
+    config = CONFIG | {"seed": seed, "name": f"nano-{name}", "optim": optim}
     run = write_folder(
         root / name,
         base=answers("-" * len(correct)),
@@ -46,8 +47,8 @@ def test_arms_are_named_by_the_config_where_the_words_do_not_tell_them_apart(tmp
     summary = compared(four(tmp_path, typed=False), BY)
     assert summary is not None
     assert [arm["settings"] for arm in summary["arms"]] == [
-        {"optim.peak_lr": "0.1"},
-        {"optim.peak_lr": "0.2"},
+        {"optim.peak_lr": "0.1", "optim.warmup_steps": "1"},
+        {"optim.peak_lr": "0.2", "optim.warmup_steps": "2"},
     ]
 
 
