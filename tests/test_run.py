@@ -183,6 +183,8 @@ def test_a_sweep_compiles_once_and_a_bad_job_fails_alone(tmp_path, capfd):
     assert [m["status"] for m in manifests] == ["completed", "completed", "failed"]
     assert manifests[0]["compiles"]["count"] > 0
     assert manifests[1]["compiles"]["count"] == 0
+    made_by = [read_json(tmp_path / job / "stages" / "base_evaluation.json")["made_by"] for job in "01"]
+    assert made_by == [m["run_id"] for m in manifests[:2]]  # each seed draws a model of its own
     # not compiled by another test: the width is this one's own
     assert "`seed` = 'x'" in manifests[2]["error"]["message"]
     assert all(verify(tmp_path / str(job)) == [] for job in range(3))

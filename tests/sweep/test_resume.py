@@ -1,4 +1,4 @@
-"""A sweep is gone on with in its directory: what is whole is kept, what is missing runs, once."""
+"""What a sweep's jobs share; and a sweep gone on with: what is whole is kept, what is missing runs, once."""
 
 import json
 import os
@@ -7,20 +7,26 @@ import shutil
 import psutil
 import pytest
 
-from tests.running import TOY, bits, read_json, run_toy
+from tests.resealing import reseal
+from tests.running import TOY, bits, read_json, run, run_toy
 from tests.sweep.killed import but_for_times, claimed_once, outcomes, resume, sweep
 from tunix_exp import cli
+from tunix_exp.evidence.layout import file_digest
+from tunix_exp.evidence.verify import verify
+from tunix_exp.stages import training
 from tunix_exp.sweep import claims, ledger
 from tunix_exp.sweep.claims import Process
 from tunix_exp.sweep.state import standings
 
-SEEDS = (*TOY, "training.save_every_steps=2", "seed=0,1,2")
+# One model, so that its evaluation is the first job's.
+RATES = (*TOY, "training.save_every_steps=2", "optim.peak_lr=3e-3,2e-3,1e-3")
+BASE, RECORD, LOG = "heldout/base.jsonl", "stages/base_evaluation.json", "training_log.txt"
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     root = tmp_path_factory.mktemp("sweeps") / "whole"
-    assert cli.main(["-m", f"hydra.sweep.dir={root}", *SEEDS]) == 0
+    assert cli.main(["-m", f"hydra.sweep.dir={root}", *RATES]) == 0
     return root
 
 
@@ -41,8 +47,66 @@ def without(root, number, *, claim=True):
 
 
 def test_a_job_of_a_sweep_has_the_bits_of_the_run_alone(whole, tmp_path):
-    assert run_toy(tmp_path / "alone", "training.save_every_steps=2", "seed=1") == 0
+    assert run_toy(tmp_path / "alone", "training.save_every_steps=2", "optim.peak_lr=2e-3") == 0
     assert bits(tmp_path / "alone") == bits(whole / "1")
+    assert (tmp_path / "alone" / BASE).read_bytes() == (whole / "1" / BASE).read_bytes()
+
+
+def test_the_base_model_is_evaluated_by_one_job_and_every_job_verifies_alone(whole, tmp_path):
+    first = read_json(whole / "0" / "run_manifest.json")["run_id"]
+    for number in "012":
+        alone = shutil.copytree(whole / number, tmp_path / number)
+        assert verify(alone) == []
+        assert read_json(alone / RECORD)["made_by"] == first
+        says = f"| base evaluation | reused from run `{first}` |" in (alone / "README.md").read_text()
+        logs = f"base evaluation: reused from {whole / '0'}, made by" in (alone / LOG).read_text()
+        assert says == logs == (number != "0")
+
+
+def test_a_shared_evaluation_that_was_altered_or_forged_is_named(whole, tmp_path):
+    job = shutil.copytree(whole / "1", tmp_path / "1")
+    losses = job / BASE
+    losses.write_text(losses.read_text().replace('"nats": ', '"nats": 1', 1))
+    assert BASE in {one.file for one in verify(job)}
+    reseal(job)
+    assert {BASE, "eval_summary.json"} <= {one.file for one in verify(job)}
+    record = read_json(job / RECORD)
+    record["files"][BASE] = file_digest(losses)
+    (job / RECORD).write_text(json.dumps(record))
+    reseal(job)
+    assert "eval_summary.json" in {one.file for one in verify(job)}
+
+
+def test_a_job_of_a_sweep_is_replayed_without_its_evaluation_and_compares_as_any_run(whole, tmp_path, capsys):
+    assert cli.main(["replay", str(whole / "1"), "--to", str(tmp_path / "again")]) == 0
+    assert "identical: the replay has the numbers of " in capsys.readouterr().out
+    again = read_json(tmp_path / "again" / "run_manifest.json")["run_id"]
+    assert read_json(tmp_path / "again" / RECORD)["made_by"] == again
+
+
+@pytest.mark.slow
+def test_seeds_of_an_adapter_share_the_evaluation_of_their_base_also_that_of_a_job_that_failed(
+    toy_run, tmp_path, monkeypatch
+):
+    words = ("model=hf", f"model.weights={toy_run}", "data=nano-reasoning", "eval=nano-eval")
+    words += ("adapter=lora", "adapter.rank=2")
+    train, begun = training.train, []
+
+    def fails_at_first(*given, **named):
+        begun.append(1)
+        if len(begun) == 1:
+            raise RuntimeError("the first job fails")
+        return train(*given, **named)
+
+    monkeypatch.setattr(training, "train", fails_at_first)
+    root, toy = tmp_path / "sweep", [word for word in TOY if not word.startswith("model.")]
+    assert cli.main(["-m", f"hydra.sweep.dir={root}", *toy, *words, "seed=0,1"]) == 1
+    manifests = [read_json(root / number / "run_manifest.json") for number in "01"]
+    assert [one["status"] for one in manifests] == ["failed", "completed"]
+    assert read_json(root / "1" / RECORD)["made_by"] == manifests[0]["run_id"]
+    assert verify(root / "1") == []
+    assert run(tmp_path / "alone", *toy, *words, "seed=1") == 0
+    assert bits(tmp_path / "alone") == bits(root / "1")
 
 
 def test_what_is_missing_runs_and_what_is_whole_is_kept(copy, whole):
@@ -62,7 +126,7 @@ def test_what_is_missing_runs_and_what_is_whole_is_kept(copy, whole):
 
 def test_an_interrupted_job_goes_on_from_its_checkpoint(copy, whole):
     shutil.rmtree(copy / "2")
-    words = ["training.save_every_steps=2", "training.stop_at_step=2", "seed=2"]
+    words = ["training.save_every_steps=2", "training.stop_at_step=2", "optim.peak_lr=1e-3"]
     assert run_toy(copy / "2", *words) == 130
     manifest = read_json(copy / "2" / "run_manifest.json")
     (copy / "2" / "run_manifest.json").write_text(json.dumps(manifest | {"status": "running", "error": None}))
@@ -110,7 +174,7 @@ def test_what_was_changed_is_refused_key_by_key(copy, capfd):
     assert cli.main(["sweep", "resume", str(copy)]) == 2
     said = capfd.readouterr().err
     assert "the sweep would go on with something else than it began with" in said
-    assert "  job 1: optim.peak_lr: 0.5 → 0.003" in said
+    assert "  job 1: optim.peak_lr: 0.5 → 0.002" in said
     assert "  code.version: 0.0.1 → " in said
 
 
@@ -122,7 +186,7 @@ def test_a_completed_job_that_no_longer_verifies_is_refused(copy, capfd):
 
 
 def test_a_directory_that_holds_a_sweep_is_refused_and_one_that_holds_none(copy, tmp_path, capfd):
-    assert cli.main(["-m", f"hydra.sweep.dir={copy}", *SEEDS]) == 2
+    assert cli.main(["-m", f"hydra.sweep.dir={copy}", *RATES]) == 2
     assert f"to go on, `python -m tunix_exp sweep resume {copy}`" in capfd.readouterr().err
     assert cli.main(["sweep", "resume", str(tmp_path)]) == 2
     assert "there is no sweep.json: no sweep had begun here" in capfd.readouterr().err

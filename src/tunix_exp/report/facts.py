@@ -7,6 +7,7 @@ from typing import Any
 
 from tunix_exp.evidence.kinds import source
 from tunix_exp.evidence.kinds.origin import Origin, origin_if_any
+from tunix_exp.evidence.kinds.stages import reused
 from tunix_exp.evidence.manifest import RunManifest
 from tunix_exp.evidence.sections import Code, HarnessEval, ItemsEval, LoRA, MixedSet, Mixture, Model, Stage
 from tunix_exp.numbers import counted, duration, figure, percent, size
@@ -78,6 +79,7 @@ def what_was_run(manifest: RunManifest, root: Path) -> Facts:
     facts.append(("seed", [str(manifest.seed)]))
     if manifest.resumed_from is not None:
         facts.append(("resumed from", _resumed_from(manifest)))
+    facts += [(one.stage, ["reused from run ", Name(one.made_by)]) for one in reused(root, manifest)]
     if manifest.replay_of is not None:
         facts.append(("replay of", [Name(manifest.replay_of.run_id)]))
     if manifest.tokens_per_s is not None:

@@ -33,7 +33,7 @@ def once(
             for file in record.files:
                 evidence.write_bytes(file, (folder / file).read_bytes())
             _leave(record, evidence)
-            evidence.log.say(f"{stage}: reused from {folder}, whose run {record.made_by} had done it")
+            evidence.log.say(f"{stage}: reused from {folder}, made by run {record.made_by}")
             return read()
     made = make()
     files = {kind.path: file_digest(evidence.root / kind.path) for kind in kinds}
@@ -53,8 +53,8 @@ def _whole(
     """The record of the stage below `folder`, if it is of these inputs and its files are as they were."""
     try:
         record = read_record(folder, path_of(stage))
-        is_whole = all(file_digest(folder / file) == digest for file, digest in record.files.items())
+        is_same = record.inputs == inputs and record.files.keys() == {kind.path for kind in kinds}
+        is_whole = is_same and all(file_digest(folder / file) == sha for file, sha in record.files.items())
     except (OSError, UserError):
         return None  # no such record, or half of one: the stage is done again
-    is_same = record.inputs == inputs and record.files.keys() == {kind.path for kind in kinds}
-    return record if is_same and is_whole else None
+    return record if is_whole else None

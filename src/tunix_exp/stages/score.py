@@ -1,5 +1,6 @@
 """What one model makes of the held-out items, scored."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from tunix_exp.evaluation.evaluate import evaluate
 from tunix_exp.evidence.kinds import harness, item_losses, predictions
 from tunix_exp.evidence.kinds.kind import Kind
 from tunix_exp.evidence.kinds.read import read_object, read_rows
+from tunix_exp.evidence.kinds.stages import recorded_inputs
 from tunix_exp.evidence.manifest import config_hash
 from tunix_exp.evidence.run_directory import RunDirectory
 from tunix_exp.models import lora
@@ -18,6 +20,7 @@ from tunix_exp.scoring.harness import Outcome
 from tunix_exp.scoring.paired import Evaluation
 from tunix_exp.stages.once import once
 from tunix_exp.stages.texts.read import Texts
+from tunix_exp.sweep.state import jobs_beside
 
 Which = Literal["base", "trained"]
 _ITEMS: dict[Which, tuple[Kind, Kind]] = {
@@ -28,8 +31,9 @@ _HARNESS: dict[Which, tuple[Kind, Kind]] = {
     "base": (harness.BASE, harness.BASE_SAMPLES),
     "trained": (harness.TRAINED, harness.TRAINED_SAMPLES),
 }
-# What the config says of an evaluation beside the items; the rest of it is about training.
-_CONFIG = ("model", "adapter", "device", "eval", "seed")
+# What the config says of an evaluation beside the items; the rest of it is about training. The seed is not
+# among it: what it draws is in the hash of the weights, and what it draws of an adapter is times zero.
+_CONFIG = ("model", "adapter", "device", "eval")
 
 
 def evaluated(
@@ -42,9 +46,13 @@ def evaluated(
 ) -> Evaluation | Outcome:
     """The answers of `model` and the loss on every item, or what it makes of the harness's tasks.
 
-    Taken from a run of `line` that had done it with the same weights, items, code and machine.
+    Taken from a run of `line` that had done it with the same weights, items, code and machine; that of the
+    base model from another job of the run's sweep as well.
     """
     kinds = (_ITEMS if texts.tasks is None else _HARNESS)[which]
+    stage = f"{which} evaluation"
+    # A replay shows what a run gives, and takes nothing from another.
+    is_shared = which == "base" and evidence.manifest.replay_of is None
 
     def make() -> Evaluation | Outcome:
         ready = lora.for_evaluation(model, config.adapter)
@@ -61,10 +69,10 @@ def evaluated(
         return Outcome(read_object(first, evidence.root), read_rows(second, evidence.root))
 
     return once(
-        f"{which} evaluation",
-        inputs=_inputs(which, config, texts, evidence),
+        stage,
+        inputs=_inputs(stage, model, config, texts, evidence),
         kinds=kinds,
-        line=line,
+        line=(*line, *jobs_beside(evidence.root)) if is_shared else line,
         evidence=evidence,
         make=make,
         read=read,
@@ -91,23 +99,18 @@ def _answered(
     return result
 
 
-def _inputs(which: Which, config: RunConfig, texts: Texts, evidence: RunDirectory) -> dict[str, Any]:
+def _inputs(
+    stage: str, model: LanguageModel, config: RunConfig, texts: Texts, evidence: RunDirectory
+) -> dict[str, Any]:
     """All that decides what the evaluation gives, to the bit."""
-    recorded = evidence.manifest.model_dump(mode="json")
     plain = config.model_dump(mode="json")
     says = {key: plain[key] for key in _CONFIG} | {"template": plain["data"]["template"]}
     if isinstance(config.eval, ItemsEvalConfig) and config.eval.share is not None:
         says["data"] = plain["data"]  # it says which items there are
-    model, adapter = recorded["model"], recorded["adapter"]
-    weights = [model["base_weight_hash"]]
-    if which == "trained":
-        weights += [model["trained_weight_hash"], adapter and adapter["frozen_weight_hash_after"]]
     return {
-        "weights": weights,
-        "adapter_files": adapter and adapter["files"],
-        "items": recorded["eval"],
-        "tokenizer": texts.tokenizer.digest,
+        **recorded_inputs(stage, evidence.manifest.model_dump(mode="json")),
         "end_ids": list(texts.tokenizer.stop_ids),
+        "form": texts.form and asdict(texts.form),
+        "loss_chunk": asdict(model.loss_chunk),
         "config": config_hash(says),
-        **{key: recorded[key] for key in ("code", "machine", "devices", "versions", "environment")},
     }

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tunix_exp.evidence.kinds.composed import overrides_of
+from tunix_exp.evidence.kinds.composed import overrides_of, sweep_of
 from tunix_exp.evidence.verify import runs_below
 from tunix_exp.sweep import claims, ledger
 from tunix_exp.sweep.claims import Claim, Process
@@ -49,6 +49,15 @@ def earlier(root: Path, number: int) -> Iterator[Path]:
     """The directories of the earlier attempts at a job, the newest first."""
     places = [path for path in (root / EARLIER).glob(f"{number}.*") if path.suffix[1:].isdigit()]
     yield from sorted(places, key=lambda path: -int(path.suffix[1:]))
+
+
+def jobs_beside(run: Path) -> tuple[Path, ...]:
+    """The directories of the sweep's other jobs, where the run is a job of a sweep with a ledger."""
+    root = sweep_of(run)
+    if root is None or not ledger.has_one(root):
+        return ()
+    places = [root / job.directory for job in ledger.read(root).jobs]
+    return tuple(place for place in places if place != run.resolve())
 
 
 def _standing(root: Path, planned: PlannedJob, claim: Claim | None) -> Standing:

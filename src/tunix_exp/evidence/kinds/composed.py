@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from tunix_exp.evidence.kinds import config
@@ -15,6 +15,7 @@ CONFIG, OVERRIDES, HYDRA, DEFAULTS = (
     FOLDER + name for name in ("config.yaml", "overrides.yaml", "hydra.yaml", "defaults.json")
 )
 
+_ALONE, _SWEEP = "RUN", "MULTIRUN"
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -28,6 +29,24 @@ def overrides_of(root: Path) -> tuple[str, ...]:
     except (FileNotFoundError, yaml.YAMLError, UnicodeDecodeError):
         return ()
     return tuple(" ".join(str(word).split()) for word in words) if isinstance(words, list) else ()
+
+
+def sweep_of(root: Path) -> Path | None:
+    """The directory of the sweep of which the run at `root` is a job, as Hydra recorded it."""
+    import yaml
+
+    try:
+        said = yaml.safe_load((root / HYDRA).read_text(encoding="utf-8"))["hydra"]
+    except FileNotFoundError:
+        return None  # no command of Hydra's began it
+    if said["mode"] != _SWEEP:
+        return None
+    return root.resolve().parents[len(PurePath(said["sweep"]["subdir"]).parts) - 1]
+
+
+def is_job(run: OpenedRun) -> bool:
+    """Whether the run was begun as a job of a sweep; a replay of one was not."""
+    return not run.facts.is_replay and lookup(_yaml(run, HYDRA, dict), "hydra.mode", HYDRA) == _SWEEP
 
 
 def _composed(run: OpenedRun) -> Found:
@@ -51,7 +70,7 @@ def _overrides(run: OpenedRun) -> Found:
     if words != said:
         yield Disagreement(OVERRIDES, f"are {words}, but {HYDRA} says {said}")
     # a sweep's command gives several values at once
-    for word in words if lookup(hydra, "hydra.mode", HYDRA) == "RUN" else []:
+    for word in words if lookup(hydra, "hydra.mode", HYDRA) == _ALONE else []:
         if word not in run.manifest.command:
             yield Disagreement(OVERRIDES, f"`{word}` is not in `command` of the manifest")
 
