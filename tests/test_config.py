@@ -141,11 +141,15 @@ def test_smoke_wins_over_an_experiment_s_sizes_and_the_command_line_over_smoke()
         ),
         (
             ["data=mix", "data.mix={a:{source:a.csv,weight:1},b:{source:b.csv}}"],
-            "`data.mix.b.weight` is missing",
+            "`data.mix.b`: the set has neither a weight, by which it is mixed with the others, nor steps or",
+        ),
+        (
+            ["data=mix", "data.mix={a:{source:a.csv,steps:1},b:{source:b.csv,steps:1,epochs:2}}"],
+            "`data.mix.b.steps=1` and `data.mix.b.epochs=2.0` cannot be combined: a set has one of weight",
         ),
         (
             ["data=mix", "data.mix={a:{source:a.csv,weight:1},b:{source:b.csv,steps:3}}"],
-            "`data`: some sets of data.mix have weights and some have steps: give all of them a weight",
+            "`data`: some sets of data.mix have weights and some are stages: give all of them a weight",
         ),
         (
             ["data=mix", "data.mix={a:{source:a.csv,weight:0},b:{source:b.csv,weight:1}}"],
@@ -319,5 +323,5 @@ def test_the_budget_is_that_of_the_stages(words, fits):
     if fits:
         validate(plain)
         return
-    with pytest.raises(UserError, match=r"the stages' steps are the budget: set training\.steps=null"):
+    with pytest.raises(UserError, match=r"the stages are the budget: set training\.steps=null"):
         validate(plain)

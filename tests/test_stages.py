@@ -23,7 +23,7 @@ BUCKETS = ("training.batching=buckets", "training.bucket_widths=2", "data.max_to
 STAGED += ("eval.max_items=1",)
 
 
-def stages(folder: Path, **steps: int) -> str:
+def stages(folder: Path, **steps: float) -> str:
     """The word of a config that names the files in the folder, each for so many steps."""
     parts = (f"{name}:{{source:'{folder}/{name}.jsonl',steps:{count}}}" for name, count in steps.items())
     return f"data.mix={{{','.join(parts)}}}"
@@ -78,6 +78,24 @@ def test_the_rate_goes_on_over_the_run_or_begins_anew_with_each_stage(own, tmp_p
     peak = read_json(tmp_path / "run" / "config.json")["optim"]["peak_lr"]
     due = [peak * (1 - done / steps) for steps in STEPS.values() for done in range(steps)]
     assert [f"{rate:.5e}" for rate in rates] == [f"{rate:.5e}" for rate in due]
+
+
+def test_a_stage_of_epochs_has_the_steps_of_so_many_passes(own, tmp_path):
+    epochs = stages(own, short=1.2, long=2.25).replace("steps:", "epochs:")
+    assert run_toy(tmp_path / "run", *STAGED, *BUCKETS, epochs) == 0
+    assert bits(tmp_path / "run") == bits(own / "run")
+    file = tmp_path / "run" / "data_card.json"
+    card, manifest = read_json(file), read_json(tmp_path / "run" / "run_manifest.json")
+    assert {name: one["steps"] for name, one in manifest["data"]["sets"].items()} == STEPS
+    assert {name: one["epochs"] for name, one in card["train"]["sets"].items()} == {
+        "short": 1.2,
+        "long": 2.25,
+    }
+    card["batches"]["sets"]["long"]["rows"] = 20
+    file.write_text(json.dumps(card))
+    reseal(tmp_path / "run")
+    found = [one.what for one in verify(tmp_path / "run") if one.file == "data_card.json"]
+    assert any("steps` is 6, but config.json (`data.mix.long.steps`) says 12" in one for one in found), found
 
 
 def test_steps_that_are_not_those_of_the_config_are_found(own):

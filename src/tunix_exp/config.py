@@ -90,10 +90,12 @@ def _items(config: RunConfig) -> ItemsEvalConfig | None:
 
 def _is_of_stages(config: RunConfig) -> bool:
     """Whether the budget is that of the stages, or a smoke run's part of it."""
-    steps, due = config.training.steps, sum(config.data.stages.values())
+    steps, due = config.training.steps, config.data.steps_of_stages
     if steps is None:
         return config.training.epochs == 1
-    return steps == due or (config.mode.name == "smoke" and steps < due)
+    if due is None:
+        return config.mode.name == "smoke"
+    return steps == sum(due) or (config.mode.name == "smoke" and steps < sum(due))
 
 
 def _updates_bfloat16(config: RunConfig) -> bool:
@@ -112,7 +114,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "training.steps, training.epochs, data.mix",
         lambda c: c.mode.name != "eval" and bool(c.data.stages) and not _is_of_stages(c),
-        "the stages' steps are the budget: set training.steps=null training.epochs=1; mode=smoke alone may"
+        "the stages are the budget: set training.steps=null training.epochs=1; mode=smoke alone may"
         " end before the last of them",
     ),
     Rule(
@@ -473,19 +475,16 @@ def _explain(key: str, fault: ErrorDetails) -> str:
             return unknown(key)
         case "value_error":
             says = _says(fault)
-            return _with_whole_keys(key, says) if CONTRADICT in says else f"`{key}`: {says}"
+            if CONTRADICT not in says:
+                return f"`{key}`: {says}"
+            group = key if isinstance(fault["input"], Mapping) else key.rpartition(".")[0]
+            return re.sub(r"`(\w+=)", rf"`{group}.\1", says)
         case "missing" | "union_tag_not_found":
             return f"`{key}` is missing"
         case "union_tag_invalid":
             assert "ctx" in fault
             return f"`{key}` = {shown(fault['ctx']['tag'])}: {_says(fault)}"
     return f"`{key}` = {shown(fault['input'])}: {_says(fault)}"
-
-
-def _with_whole_keys(key: str, says: str) -> str:
-    """The message, with the keys of a config class as they are typed; `key` is one of them, or its group."""
-    group = key if any(known.startswith(f"{key}.") for known in known_keys()) else key.rpartition(".")[0]
-    return re.sub(r"`(\w+=)", rf"`{group}.\1", says)
 
 
 def _says(fault: ErrorDetails) -> str:

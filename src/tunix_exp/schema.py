@@ -30,6 +30,7 @@ MOST_SEED = 2**32 - 1  # what Grain and NumPy take
 LEAST = 1e-30  # a positive number below it may be zero in float32
 
 Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
+Epochs = Annotated[float, Field(ge=LEAST, le=1e6)]
 Rows = Annotated[int, Field(ge=1, le=MOST_ROWS)]
 Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 BatchSize = Annotated[int, Field(ge=1, le=MOST_BATCH)]

@@ -509,6 +509,12 @@ def test_rows_are_chosen_by_what_their_fields_hold(tmp_path):
     assert [
         row.question for row in sources.read(config(tmp_path / "a.jsonl", only={"lang": ("en",)}, limit=1))
     ] == ["1?"]
+    either = ({"lang": ("en",), "n": ("1",)}, {"n": ("2", "4")})
+    assert [row.question for row in sources.read(config(tmp_path / "a.jsonl", only=either))] == [
+        "1?",
+        "2?",
+        "4?",
+    ]
     with pytest.raises(UserError, match=r"none of the 6 rows is what data\.only asks for"):
         sources.read(config(tmp_path / "a.jsonl", only={"lang": ("fr",)}))
     with pytest.raises(UserError, match=r"the field `tongue` of data\.only is missing"):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunix_exp.data.packing import best_fit, least_padding
+from tunix_exp.data.packing import best_fit, least_padding, rows_of
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=40)
 
@@ -18,6 +18,8 @@ def packed(lengths, capacity):
 @given(LENGTHS, st.integers(40, 60))
 def test_every_index_is_in_one_row_and_no_row_overflows(lengths, capacity):
     rows = packed(lengths, capacity)
+    assert rows_of(np.array(lengths), max_tokens=capacity, is_packed=True) == len(rows)
+    assert rows_of(np.array(lengths), max_tokens=capacity, is_packed=False) == len(lengths)
     assert sorted(itertools.chain(*rows)) == list(range(len(lengths)))
     assert max(sum(lengths[index] for index in row) for row in rows) <= capacity
 

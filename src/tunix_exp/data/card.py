@@ -17,10 +17,11 @@ from tunix_exp.data.tokens import TokenizedExample
 
 
 class SetFacts(NamedTuple):
-    """What the card says of one training set."""
+    """What the card says of one training set; a stage has steps."""
 
     examples: ExampleSet
     statistics: TokenStatistics
+    steps: int | None
 
 
 def data_card(
@@ -81,7 +82,7 @@ def _train(config: DataConfig, sets: Mapping[str, SetFacts], examples: ExampleSe
         "sha256": facts.sha256,
         "sets": {
             name: {
-                **_turn(config.mix[name]),
+                **_turn(config.mix[name], one.steps),
                 **asdict(one.examples.facts),
                 "only": config.mix[name].only,
                 "max_rows": config.mix[name].max_rows,
@@ -93,8 +94,8 @@ def _train(config: DataConfig, sets: Mapping[str, SetFacts], examples: ExampleSe
     }
 
 
-def _turn(one: MixedConfig) -> dict[str, float | int | None]:
-    return {"weight": one.weight} if one.steps is None else {"steps": one.steps}
+def _turn(one: MixedConfig, steps: int | None) -> dict[str, float | int | None]:
+    return {"steps": steps, "epochs": one.epochs} if one.is_stage else {"weight": one.weight}
 
 
 def composition(examples: Sequence[Example]) -> dict[str, dict[str, int]]:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from tunix_exp.models.families.registry import chat_templates
 from tunix_exp.references import ReferenceText
-from tunix_exp.schema import MOST_TOKENS, Config, Name, Rows, Steps, Text, contradiction
+from tunix_exp.schema import MOST_TOKENS, Config, Epochs, Name, Rows, Steps, Text, contradiction
 
 ItemFormat = Literal["auto", "question-answer", "prompt-response", "alpaca", "messages", "sharegpt"]
 Format = ItemFormat | Literal["text"]
@@ -118,8 +118,9 @@ class TemplateConfig(Config):
         return self
 
 
-Only = dict[Name, Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]]
-"""Values by field: rows that have another value there are left out."""
+_Values = dict[Name, Annotated[tuple[Text, ...], Field(strict=False, min_length=1)]]
+Only = _Values | Annotated[tuple[_Values, ...], Field(strict=False, min_length=1)]
+"""Values by field: rows that have another value there are left out. Of several such, a row has to fit one."""
 
 
 class SourceConfig(Config):
@@ -134,11 +135,32 @@ class SourceConfig(Config):
 
 class MixedConfig(SourceConfig):
     """One set of several: rows are drawn in proportion to the weights, or the sets come in turn, each for so
-    many steps.
+    many steps, or for the steps of so many passes through its rows.
     """
 
     weight: Annotated[float, Field(gt=0, le=1e9)] | None
     steps: Steps | None
+    epochs: Epochs | None
+
+    @model_validator(mode="after")
+    def _drawn_in_one_way(self) -> "MixedConfig":
+        said = {"weight": self.weight, "steps": self.steps, "epochs": self.epochs}
+        given = {key: value for key, value in said.items() if value is not None}
+        if not given:
+            raise ValueError(
+                "the set has neither a weight, by which it is mixed with the others, nor steps or epochs, for"
+                " which it comes in its turn: give it one of them"
+            )
+        if len(given) > 1:
+            raise ValueError(
+                contradiction(given, "a set has one of weight, steps and epochs; leave out the rest")
+            )
+        return self
+
+    @property
+    def is_stage(self) -> bool:
+        """Whether the set comes in its turn."""
+        return self.weight is None
 
 
 SetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$")]
@@ -184,18 +206,23 @@ class DataConfig(Config):
 
     @model_validator(mode="after")
     def _weights_or_stages(self) -> "DataConfig":
-        kinds = {(one.weight is None, one.steps is None) for one in (self.mix or {}).values()}
-        if not kinds <= {(False, True)} and kinds != {(True, False)}:
+        if len({one.is_stage for one in (self.mix or {}).values()}) > 1:
             raise ValueError(
-                "some sets of data.mix have weights and some have steps: give all of them a weight, by which"
-                " they are mixed, or all of them steps, for which they come in turn"
+                "some sets of data.mix have weights and some are stages: give all of them a weight, by which"
+                " they are mixed, or each of them steps or epochs, for which they come in turn"
             )
         return self
 
     @property
-    def stages(self) -> dict[str, int]:
-        """The steps of each stage by its set's name; empty where rows are not drawn in stages."""
-        return {name: one.steps for name, one in (self.mix or {}).items() if one.steps is not None}
+    def stages(self) -> dict[str, MixedConfig]:
+        """The sets that come in turn, by name; empty where rows are not drawn in stages."""
+        return {name: one for name, one in (self.mix or {}).items() if one.is_stage}
+
+    @property
+    def steps_of_stages(self) -> tuple[int, ...] | None:
+        """The steps of each stage; `None` where some are counted in passes through rows yet to be read."""
+        steps = tuple(one.steps for one in self.stages.values() if one.steps is not None)
+        return steps if len(steps) == len(self.stages) else None
 
     @property
     def sets(self) -> "Mapping[str, DataConfig | SourceConfig]":
@@ -207,7 +234,7 @@ def _filled(one: Any, group: Mapping[str, Any]) -> Any:
     if not isinstance(one, Mapping):
         return one
     shared = {key: group[key] for key in ("format", "only", "max_rows") if key in group}
-    shared |= {"weight": None} if "steps" in one else {"steps": None}
+    shared |= dict.fromkeys(("weight", "steps", "epochs"))
     fields = group.get("fields")
     own = one.get("fields", {})
     if isinstance(fields, Mapping) and isinstance(own, Mapping):

@@ -7,6 +7,11 @@ import numpy as np
 _WIDTH_MULTIPLE = 16
 
 
+def rows_of(lengths_N: np.ndarray, *, max_tokens: int, is_packed: bool) -> int:
+    """How many rows examples of these lengths make."""
+    return len(best_fit(lengths_N, max_tokens)[1]) - 1 if is_packed else len(lengths_N)
+
+
 def best_fit(lengths_N: np.ndarray, capacity: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of indices, each index in one row, no row longer than `capacity` (best-fit decreasing).
 

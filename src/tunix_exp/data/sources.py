@@ -9,7 +9,7 @@ from typing import Any, overload
 from pydantic import TypeAdapter
 
 from tunix_exp.data import cache
-from tunix_exp.data.config import DataConfig, FieldsConfig, Format, SourceConfig
+from tunix_exp.data.config import DataConfig, FieldsConfig, Format, Only, SourceConfig
 from tunix_exp.data.equals import Equals, Ids
 from tunix_exp.data.example import Example, normalised, shortened
 from tunix_exp.data.files import Opened, open_source
@@ -151,7 +151,7 @@ class _Reading:
         source: str,
         form: Format,
         fields: FieldsConfig,
-        only: Mapping[str, Sequence[str]] | None,
+        only: Only | None,
         limit: int | None,
         key: str,
         *,
@@ -160,7 +160,7 @@ class _Reading:
         self._source, self._fields = source, fields
         self._prefix = prefix  # of the rows' ids
         self._form: Format = form
-        self._only, self._limit, self._key = only or {}, limit, key
+        self._only, self._limit, self._key = (only,) if isinstance(only, dict) else only or (), limit, key
         self._where = f"{key}.source"
         self._counts: Counter[str] = Counter()
         self._problems: list[Problem] = []
@@ -173,7 +173,7 @@ class _Reading:
         opened = open_source(self._source, self._where)
         files = [part.file for part in opened.parts if part.file is not None]
         fields = self._fields.model_dump()
-        settings = [self._form, fields, dict(self._only), self._limit, questions_distinct, self._source]
+        settings = [self._form, fields, self._only, self._limit, questions_distinct, self._source]
         settings.append(self._prefix)
         folder = cache.folder_for(files, "examples", *settings)
         if folder is None:
@@ -258,7 +258,10 @@ class _Reading:
         return self._reader
 
     def _is_wanted(self, record: Any) -> bool:
-        for field, values in self._only.items():
+        return any(self._fits(record, one) for one in self._only)
+
+    def _fits(self, record: Any, only: Mapping[str, Sequence[str]]) -> bool:
+        for field, values in only.items():
             found = value_at(record, field) if isinstance(record, dict) else record
             if is_missing(found):
                 remedy = f"name a field that all rows have in {self._key}.only"

@@ -1,7 +1,9 @@
 """The sections of `run_manifest.json`: what is recorded of code, machine, model, data and result."""
 
 import hashlib
+import math
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -125,6 +127,16 @@ class Mixture(Config):
     rows: Count
     sha256: Sha256
     sets: dict[Word, MixedSet | Stage]
+
+    @property
+    def stages(self) -> dict[str, int]:
+        """The steps of each set that is trained on in its turn."""
+        return {name: one.steps for name, one in self.sets.items() if isinstance(one, Stage)}
+
+
+def steps_of(epochs: float, *, rows: int, batch_size: int) -> int:
+    """The batches that hold the rows so many times; the last one may be filled from the next pass."""
+    return math.ceil(Fraction(str(epochs)) * rows / batch_size)
 
 
 def digest_of_sets(digests: Mapping[str, str]) -> str:

@@ -98,7 +98,7 @@ def _draw_all(axes: list[Axes], record: Record, titles: dict[str, str]) -> None:
         else:
             _draw(axis, title, steps, values)
             _start_at_zero(axis)
-        _mark_stages(axis, stage_ends(record.config), last, named=key == "loss")
+        _mark_stages(axis, stage_ends(record.manifest.data), last, named=key == "loss")
         axis.set_xlim(0, 1.02 * last)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axis.set_xlabel("optimizer step")

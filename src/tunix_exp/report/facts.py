@@ -9,7 +9,7 @@ from tunix_exp.evidence.kinds import source
 from tunix_exp.evidence.kinds.origin import Origin, origin_if_any
 from tunix_exp.evidence.kinds.stages import reused
 from tunix_exp.evidence.manifest import RunManifest
-from tunix_exp.evidence.sections import Code, HarnessEval, ItemsEval, LoRA, MixedSet, Mixture, Model, Stage
+from tunix_exp.evidence.sections import Code, HarnessEval, ItemsEval, LoRA, MixedSet, Mixture, Model
 from tunix_exp.numbers import counted, duration, figure, percent, size
 from tunix_exp.report.markdown import table, verbatim
 
@@ -162,9 +162,8 @@ def _data(said: Any, noun: str) -> Value:
     if isinstance(said, Mixture):
         weighed = {name: one.weight for name, one in said.sets.items() if isinstance(one, MixedSet)}
         parts = [f"{name} ({percent(weight / sum(weighed.values()))})" for name, weight in weighed.items()]
-        stages = [(name, one.steps) for name, one in said.sets.items() if isinstance(one, Stage)]
-        parts += [f"{name} ({counted(steps, 'step')})" for name, steps in stages]
-        how = "in stages" if stages else "a mixture of"
+        parts += [f"{name} ({counted(steps, 'step')})" for name, steps in said.stages.items()]
+        how = "in stages" if said.stages else "a mixture of"
         rest = f", {how} {', '.join(parts)}, {counted(said.rows, noun)}, sha256 "
         return [Name(said.name), rest, Hash(said.sha256)]
     if said.source == "data":

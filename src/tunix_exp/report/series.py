@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tunix_exp.evidence.sections import Data, Mixture
 from tunix_exp.objectives import registry
 
 _LOG_RATIO = 20.0  # a loss that falls further than this shows its end only on a logarithmic axis
@@ -31,12 +32,10 @@ def objective_figures(config: Mapping[str, Any], rows: Sequence[dict[str, Any]])
     return figures
 
 
-def stage_ends(config: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """The stages of a recorded config by name, each with its last step; none where it has no stages."""
-    names = registry.sets_in(config)
-    mix = config["data"]["mix"] if names else {}
-    steps = {name: mix[name]["steps"] for name in names if mix[name].get("steps") is not None}
-    return list(zip(steps, itertools.accumulate(steps.values()), strict=True))
+def stage_ends(data: Data | Mixture | None) -> list[tuple[str, int]]:
+    """The stages of the training data by name, each with its last step; none where it has no stages."""
+    stages = data.stages if isinstance(data, Mixture) else {}
+    return list(zip(stages, itertools.accumulate(stages.values()), strict=True))
 
 
 def is_loss(key: str) -> bool:

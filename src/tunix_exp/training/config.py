@@ -7,12 +7,12 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from tunix_exp.references import Place
 from tunix_exp.schema import (
-    LEAST,
     MOST_STEPS,
     MOST_TOKENS,
     BatchSize,
     Config,
     Decay,
+    Epochs,
     Fraction,
     Scale,
     Small,
@@ -21,7 +21,6 @@ from tunix_exp.schema import (
     shown,
 )
 
-_MOST_EPOCHS = 1e6
 _MOST_WIDTHS = 1000  # each is a compilation
 
 
@@ -51,7 +50,7 @@ class TrainingConfig(Config):
     """
 
     steps: Steps | None
-    epochs: Annotated[float, Field(ge=LEAST, le=_MOST_EPOCHS)] | None
+    epochs: Epochs | None
     batch_size: BatchSize
     batching: Literal["padded", "buckets", "packed"]
     bucket_widths: BucketWidths

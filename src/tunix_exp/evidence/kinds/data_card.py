@@ -5,7 +5,7 @@ from typing import Any
 
 from tunix_exp.evidence.kinds.kind import Found, Kind, when_computed
 from tunix_exp.evidence.opened import OpenedRun, bundled, differs, lookup
-from tunix_exp.evidence.sections import Mixture, Stage, digest_of_sets
+from tunix_exp.evidence.sections import Mixture, Stage, digest_of_sets, steps_of
 from tunix_exp.evidence.strict_json import BrokenFile
 
 # The card's keys, and the manifest's for the same fact.
@@ -92,14 +92,25 @@ def _mixture(run: OpenedRun) -> Found:
         for leaf, due in places[key].model_dump(mode="json").items():
             place = "statistics.rows_kept" if leaf == "rows" else leaf
             yield from differs(f"{key}, {place}", lookup(facts[key], place, KIND.path), "the manifest", due)
-        for leaf in ("source", "steps" if isinstance(places[key], Stage) else "weight"):
-            set_key = key.replace(".source", f".{leaf}")
+        turn, drawn = key.removesuffix(".source"), "steps" if isinstance(places[key], Stage) else "weight"
+        due = {key: run.setting(key), f"{turn}.{drawn}": _due_turn(run, card, turn, drawn)}
+        for set_key, value in due.items():
+            leaf = set_key.rpartition(".")[2]
             said = lookup(facts[key], leaf, KIND.path)
-            yield from differs(f"{key}, {leaf}", said, f"config.json (`{set_key}`)", run.setting(set_key))
+            yield from differs(f"{key}, {leaf}", said, f"config.json (`{set_key}`)", value)
     digest = digest_of_sets({name: one.sha256 for name, one in recorded.items()})
     yield from differs("train.sha256", lookup(card, "train.sha256", KIND.path), "its sets'", digest)
     kept = lookup(card, "statistics.rows_kept", KIND.path)
     yield from differs("statistics.rows_kept", kept, "its sets'", sum(one.rows for one in recorded.values()))
+
+
+def _due_turn(run: OpenedRun, card: dict[str, Any], turn: str, drawn: str) -> Any:
+    """The weight of a set, or the steps of a stage: of one in epochs, as many as hold its rows so often."""
+    epochs = run.setting_if_any(f"{turn}.epochs")
+    if epochs is None:
+        return run.setting(f"{turn}.{drawn}")
+    rows = _count(card, f"batches.sets.{turn.removeprefix('data.mix.')}.rows")
+    return steps_of(epochs, rows=rows, batch_size=run.setting("training.batch_size"))
 
 
 def _split(run: OpenedRun) -> Found:

@@ -77,7 +77,7 @@ def _curves(record: Record) -> tuple[list[Chart], dict[str, Any]]:
     if not record.metrics:
         return [], {}
     own = objective_figures(record.config, record.metrics)
-    return training_charts(record.metrics, record.heldout, own, stage_ends(record.config))
+    return training_charts(record.metrics, record.heldout, own, stage_ends(record.manifest.data))
 
 
 def _drawn(chart: Chart) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def planned_step(
         batch_size=config.training.batch_size,
         max_tokens=widest,
         loss_chunk=LossChunk.of_cpu(config.model.vocab_size),
-        stages=tuple(config.data.stages.values()),
+        stages=texts.stages if texts else config.data.steps_of_stages or (),
     )
     remat = chosen_remat(setting, device, parent)
     setting = with_remat(setting, remat.remat)

@@ -33,13 +33,15 @@ if TYPE_CHECKING:
 class Texts(NamedTuple):
     """Training rows and held-out items as tokens; without such items `items` is empty.
 
-    `tasks` are the harness's, and `stop` the texts that end an answer to an item.
+    `tasks` are the harness's, and `stop` the texts that end an answer to an item. `stages` are the steps of
+    each.
     """
 
     tokenizer: Tokenizer
     items: tuple[TokenizedExample, ...]
     tasks: "Tasks | None"
     batches: Source
+    stages: tuple[int, ...]
     stop: tuple[str, ...]
     form: Form | None
 
@@ -92,7 +94,7 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
         tasks = prepare(config.eval, data.template, config.model.num_positions, evidence)
     card = data_card(
         data,
-        {one.name: SetFacts(one.examples, one.tokenized.statistics) for one in rows.sets},
+        {one.name: SetFacts(one.examples, one.tokenized.statistics, one.steps) for one in rows.sets},
         rows.examples,
         rows.statistics,
         rows.batches.statistics(),
@@ -113,7 +115,8 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
     items, stop = (held_out.items, held_out.stop) if held_out else ((), ())
     fields = rows.examples.facts.fields
     form = form_of(data.template.response, data.template.response_without_reasoning, fields)
-    texts = Texts(tokenizer, items, tasks, rows.batches, stop, form)
+    stages = tuple(one.steps for one in rows.sets if one.steps is not None)
+    texts = Texts(tokenizer, items, tasks, rows.batches, stages, stop, form)
     _say(texts, rows, held_out, config, evidence)
     return texts
 

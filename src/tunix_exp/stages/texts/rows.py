@@ -6,10 +6,11 @@ from typing import NamedTuple
 from tunix_exp.config import RunConfig
 from tunix_exp.data.config import DataConfig
 from tunix_exp.data.limit import Limit, limit, most_tokens
+from tunix_exp.data.packing import rows_of
 from tunix_exp.data.render import Renderer
 from tunix_exp.data.sources import ExampleSet, joined
 from tunix_exp.data.statistics import TokenStatistics, statistics_of_all
-from tunix_exp.data.tokenize import tokenize
+from tunix_exp.data.tokenize import Tokenized, tokenize
 from tunix_exp.data.tokenizer import Tokenizer
 from tunix_exp.evidence import sections as records
 from tunix_exp.objectives.objective import Material, Objective, Source, TrainingSet
@@ -32,16 +33,15 @@ def training_rows(
     data, training, renderer = config.data, config.training, renderer_of(config, tokenizer)
     positions, widths = config.model.num_positions, training.bucket_widths
     most = most_tokens(data.max_tokens, positions=positions, bucket_widths=widths)
-    turns = {name: (one.weight, one.steps) for name, one in (data.mix or {}).items()} or {"": (1.0, None)}
     how = {"positions": positions, "learn": data.learn}
-    sets = tuple(
-        TrainingSet(
-            name, *turn, read[name], tokenize(read[name], renderer, tokenizer, most, data.too_long, **how)
-        )
-        for name, turn in turns.items()
-    )
-    statistics = statistics_of_all([(one.tokenized.kept, one.tokenized.statistics) for one in sets])
+    tokenized = {
+        name: tokenize(one, renderer, tokenizer, most, data.too_long, **how) for name, one in read.items()
+    }
+    statistics = statistics_of_all([(one.kept, one.statistics) for one in tokenized.values()])
     row = limit(data.max_tokens, most=most, longest=statistics.total_tokens.max)
+    sets = tuple(
+        TrainingSet(name, *_turn(config, name, one, row), read[name], one) for name, one in tokenized.items()
+    )
     material = Material(
         sets,
         tokenizer,
@@ -52,6 +52,18 @@ def training_rows(
         bucket_widths=widths,
     )
     return TrainingRows(sets, joined(read), statistics, row, objective.source(material))
+
+
+def _turn(config: RunConfig, name: str, tokenized: Tokenized, row: Limit) -> tuple[float | None, int | None]:
+    """The weight of the set, or the steps of its stage."""
+    if config.data.mix is None:
+        return 1.0, None
+    one, training = config.data.mix[name], config.training
+    if one.epochs is None:
+        return one.weight, one.steps
+    is_packed = training.batching == "packed"
+    rows = rows_of(tokenized.kept.lengths_K, max_tokens=row.tokens, is_packed=is_packed)
+    return None, records.steps_of(one.epochs, rows=rows, batch_size=training.batch_size)
 
 
 def data_record(data: DataConfig, rows: TrainingRows) -> records.Data | records.Mixture:
