@@ -16,7 +16,6 @@ from tunix_exp.errors import UserError
 from tunix_exp.evaluation.config import refuse_lacking
 from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.exits import FAILED, REFUSED, REGRESSED
-from tunix_exp.launch import follow
 from tunix_exp.sweep import ledger
 
 
@@ -36,6 +35,8 @@ class Door(Callback):
                 environment.apply(valid.device, preflight=False)
                 hosts.join(valid.device.distributed)
             if hosts.index() > 0:
+                from tunix_exp.launch import follow
+
                 notes = [] if found is None else [found.describe()]
                 raise SystemExit(follow(plain, command=command_line(), notes=notes))
             _refuse_unwritable(Path(config.hydra.run.dir))

@@ -1,36 +1,48 @@
-"""Examples as columns: what a row takes is its text, not the objects of a dozen Python values."""
+"""Examples as columns: what a row takes is its text, not the objects of a dozen Python values.
+
+Arrow, whose libraries take 40 MB, is imported where a table is made.
+"""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from functools import cache
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import pyarrow as pa
 
 from tunix_exp.data.example import Example
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _BATCH = 8192
-_TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
-SCHEMA = pa.schema(
-    {
-        "id": _TEXT,
-        "question": _TEXT,
-        "steps": _TEXTS,
-        "answer": _TEXT,
-        "section": _TEXT,
-        "category": _TEXT,
-        "difficulty": _TEXT,
-        "place": _TEXT,
-        "roles": _TEXTS,
-        "texts": _TEXTS,
-    }
-)
+
+
+@cache
+def _schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    text, texts = pa.string(), pa.list_(pa.string())
+    return pa.schema(
+        {
+            "id": text,
+            "question": text,
+            "steps": texts,
+            "answer": text,
+            "section": text,
+            "category": text,
+            "difficulty": text,
+            "place": text,
+            "roles": texts,
+            "texts": texts,
+        }
+    )
 
 
 class ExampleTable(Sequence[Example]):
     """The examples of an Arrow table, each made when it is asked for."""
 
-    def __init__(self, table: pa.Table) -> None:
-        """Of the columns of `SCHEMA`."""
+    def __init__(self, table: "pa.Table") -> None:
+        """Of the columns of `_schema`."""
         self._table = table
 
     def __len__(self) -> int:
@@ -67,15 +79,19 @@ class ExampleTable(Sequence[Example]):
 
     def where(self, is_kept_N: np.ndarray, file: str | None = None) -> "ExampleTable":
         """The examples at the true places, in order; `file`, where named, is made and mapped from disk."""
+        import pyarrow as pa
+
         kept = self._where(is_kept_N)
         if file is None:
-            return ExampleTable(pa.Table.from_batches(kept, SCHEMA))
-        with pa.ipc.new_file(file, SCHEMA) as writer:
+            return ExampleTable(pa.Table.from_batches(kept, _schema()))
+        with pa.ipc.new_file(file, _schema()) as writer:
             for batch in kept:
                 writer.write_batch(batch)
         return mapped(file)
 
-    def _where(self, is_kept_N: np.ndarray) -> Iterator[pa.RecordBatch]:
+    def _where(self, is_kept_N: np.ndarray) -> "Iterator[pa.RecordBatch]":
+        import pyarrow as pa
+
         start = 0
         for batch in self._table.to_batches(max_chunksize=_BATCH):
             yield batch.filter(pa.array(is_kept_N[start : start + len(batch)]))
@@ -83,6 +99,8 @@ class ExampleTable(Sequence[Example]):
 
     def ids(self, places_I: np.ndarray) -> tuple[str, ...]:
         """The ids of the examples at these places."""
+        import pyarrow as pa
+
         return tuple(self._table.column("id").take(pa.array(places_I)).to_pylist())
 
 
@@ -91,10 +109,12 @@ class TableWriter:
 
     def __init__(self, file: str | None = None) -> None:
         """Of no rows yet; `file` is made, and `table` maps it from disk."""
+        import pyarrow as pa
+
         self._rows: list[Example] = []
         self._batches: list[pa.RecordBatch] = []
         self._file = file
-        self._writer = None if file is None else pa.ipc.new_file(file, SCHEMA)
+        self._writer = None if file is None else pa.ipc.new_file(file, _schema())
 
     def append(self, example: Example) -> None:
         """One more row."""
@@ -103,12 +123,14 @@ class TableWriter:
             self._flush()
 
     def _flush(self) -> None:
+        import pyarrow as pa
+
         rows, self._rows = self._rows, []
-        columns: list[Any] = [[getattr(row, name) for row in rows] for name in SCHEMA.names[:8]]
+        columns: list[Any] = [[getattr(row, name) for row in rows] for name in _schema().names[:8]]
         columns.append([[role for role, _ in row.messages] for row in rows])
         columns.append([[text for _, text in row.messages] for row in rows])
-        arrays = [pa.array(column, kind.type) for column, kind in zip(columns, SCHEMA, strict=True)]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+        arrays = [pa.array(column, kind.type) for column, kind in zip(columns, _schema(), strict=True)]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=_schema())
         if self._writer is None:
             self._batches.append(batch)
         else:
@@ -116,20 +138,26 @@ class TableWriter:
 
     def table(self) -> ExampleTable:
         """The examples that were appended; nothing more can be."""
+        import pyarrow as pa
+
         self._flush()
         if self._writer is None:
-            return ExampleTable(pa.Table.from_batches(self._batches, SCHEMA))
+            return ExampleTable(pa.Table.from_batches(self._batches, _schema()))
         self._writer.close()
         return mapped(str(self._file))
 
 
 def mapped(file: str) -> ExampleTable:
     """The examples of a file that a `TableWriter` made, read from disk where they are asked for."""
+    import pyarrow as pa
+
     return ExampleTable(pa.ipc.open_file(pa.memory_map(file)).read_all())
 
 
 def concatenated(tables: Sequence[ExampleTable]) -> ExampleTable:
     """The examples of all tables, one after another; nothing is copied."""
+    import pyarrow as pa
+
     return ExampleTable(pa.concat_tables([table._table for table in tables]))
 
 
@@ -141,8 +169,10 @@ def table_of(examples: Sequence[Example]) -> ExampleTable:
     return writer.table()
 
 
-def _values(column: pa.Array) -> Sequence[Any]:
+def _values(column: "pa.Array") -> Sequence[Any]:
     """The column's values; of lists that are all empty without a look at each."""
+    import pyarrow as pa
+
     if pa.types.is_list(column.type) and not len(column.flatten()):
         return ((),) * len(column)
     return column.to_pylist()
