@@ -153,9 +153,11 @@ class Decoder(nnx.Module):
         return self.final_norm(x_BTD), made
 
     def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
-        """Scores over the vocabulary, float32."""
+        """Scores over the vocabulary, float32, where few tokens want them."""
         table = self.token_embedding if self.output_embedding is None else self.output_embedding
-        return self.unembedding.logits(x_BTD, table.embedding[...])
+        x_ND = x_BTD.reshape(-1, x_BTD.shape[-1])
+        logits_NV = self.unembedding.logits_of_few(x_ND, table.embedding[...])
+        return logits_NV.reshape(*x_BTD.shape[:-1], -1)
 
     def _layers(self) -> list[Layer]:
         window_L = np.asarray(self.windows, np.int32) if self.is_windowed else None
