@@ -11,6 +11,7 @@ from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tunix_exp import config as configs
+from tunix_exp.cli.launchers import OF_THE_EXTRA
 from tunix_exp.errors import UserError, did_you_mean, nearest
 from tunix_exp.models.from_folder import FromFolder, from_folder
 from tunix_exp.sweep.config import SweepConfig, sweep_config
@@ -133,6 +134,10 @@ def plainly(error: Exception) -> UserError:
     """Hydra's or OmegaConf's complaint as what, where and remedy."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
+        if group == "hydra/launcher" and option in OF_THE_EXTRA:
+            return UserError(
+                f"the launcher `{option}` is not installed", where=group, remedy="uv sync --extra sweep"
+            )
         options = list(error.options or ())
         return UserError(
             f"`{group}` has no option `{option}`{did_you_mean(nearest(option, options))}",

@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from tunix_exp.cli import launchers
 from tunix_exp.cli.composing import sweep_of
 from tunix_exp.cli.sweeper import Jobs, refuse_unverified
 from tunix_exp.errors import UserError
@@ -54,6 +55,8 @@ class Study(Jobs):
         alone = [one for one in overrides if not one.is_sweep_override()]
         fixed = [f"{one.get_key_element()}={one.get_value_element_as_str()}" for one in alone]
         swept = {one.get_key_element(): one for one in overrides if one.is_sweep_override()}
+        if self._is_alone:
+            self._refuse_several_environments(fixed, swept)
         self._root.mkdir(parents=True, exist_ok=True)
         if self._resumes:
             before = ledger.read(self._root)
@@ -72,6 +75,15 @@ class Study(Jobs):
                 returned += self._launched(batch)
                 self._tell(study, [one.planned for one in batch])
         return returned
+
+    def _refuse_several_environments(self, fixed: Sequence[str], swept: Mapping[str, Override]) -> None:
+        """Raise UserError where a choice decides in what process a job can run."""
+        listed = [one for one in swept.values() if not isinstance(one.value(), IntervalSweep)]
+        words = [
+            f"{one.get_key_element()}={value}" for one in listed for value in one.sweep_string_iterator()
+        ]
+        wanted = [launchers.environment_of(self._composed(0, [*fixed, word])[1]) for word in words]
+        launchers.refuse_several_environments(list(zip(words, wanted, strict=True)))
 
     def _study(self) -> Any:
         storages = self._optuna.storages

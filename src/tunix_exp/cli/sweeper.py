@@ -4,18 +4,19 @@ So several processes may work on one sweep, and one that was killed is gone on w
 """
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from tunix_exp.cli import launchers
 from tunix_exp.cli.composing import applicable, resolved
+from tunix_exp.cli.launchers import Environment
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import checkout
 from tunix_exp.evidence.layout import MANIFEST
@@ -29,6 +30,7 @@ from tunix_exp.verbs.finish import quoted
 
 Words = Sequence[str]
 
+_POLL_S = 0.5
 # How a sweep goes on is none of what it was begun with.
 _OF_GOING_ON = ("hydra.sweep.dir=", "hydra.sweeper.resume=")
 
@@ -47,18 +49,22 @@ class Jobs:
     ) -> None:
         """`resume` goes on with the sweep in `hydra.sweep.dir`."""
         self._loader, self._config = context.config_loader, config
-        self._launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=context, task_function=task, config=config
-        )
+        self._launcher = launchers.instantiated(context, task, config)
         self._root = Path(config.hydra.sweep.dir)
         self._resumes = resume
+        self._is_alone = launchers.is_in_process(self._launcher)
         # one process runs one job after another: it takes no more than that from other workers
-        is_alone = type(self._launcher) is BasicLauncher
-        self._at_once = 1 if is_alone else max_batch_size
+        self._at_once = 1 if self._is_alone else max_batch_size
+        self._keeps_processes = not self._is_alone and launchers.is_joblib(self._launcher)
+        self._environments: dict[int, Environment | None] = {}
+        self._served: Environment | None = None
 
     def _planned(self, every: Sequence[Words], sweeper: str) -> Ledger:
         """The ledger of all jobs: each is composed before the first is run."""
         composed = [self._composed(number, words) for number, words in enumerate(every)]
+        if self._is_alone:
+            names = [(f"job {number}", wanted) for number, wanted in sorted(self._environments.items())]
+            launchers.refuse_several_environments(names)
         whole = [config for _, config in composed if config is not None]
         code = checkout.source_code(Path(__file__).resolve().parents[1]).record
         begun = ledger.begun(begun_with(), sweeper, code, whole[0] if whole else {})
@@ -78,21 +84,58 @@ class Jobs:
             plain = resolved(applicable(config)[0])
         except UserError:
             plain = None  # the job fails alone, and says why
+        self._environments[number] = launchers.environment_of(plain)
         return str(config.hydra.sweep.subdir), plain
 
     def _claimed(self, due: Sequence[Standing]) -> tuple[list[Standing], list[Standing]]:
-        """The next jobs to run, which no other process has taken meanwhile, and the rest."""
-        batch, rest = [], list(due)
-        while rest and (self._at_once is None or len(batch) < self._at_once):
-            one = rest.pop(0)
-            if claims.take(self._root, one.planned.number, one.attempts + 1):
+        """The next jobs to run, which no other process has taken meanwhile, and the rest.
+
+        Processes that serve one job after another get jobs of one device config.
+        """
+        batch, rest, served = [], [], None
+        for one in due:
+            wanted = self._wanted(one) if self._keeps_processes else None
+            has_place = self._at_once is None or len(batch) < self._at_once
+            if not has_place or not (served is None or wanted is None or served == wanted):
+                rest.append(one)
+            elif claims.take(self._root, one.planned.number, one.attempts + 1):
                 batch.append(one)
+                served = wanted if served is None else served
         return batch, rest
 
+    def _wanted(self, one: Standing) -> Environment | None:
+        """What the job wants of its process."""
+        if one.planned.number not in self._environments:
+            self._composed(one.planned.number, one.planned.words)
+        return self._environments[one.planned.number]
+
     def _launched(self, batch: Sequence[Standing]) -> list[Any]:
+        """What the jobs returned: nothing where the launcher lost a process, or could begin none."""
+        if self._keeps_processes:
+            wanted = next((found for found in map(self._wanted, batch) if found is not None), self._served)
+            if self._served not in (None, wanted):
+                launchers.end_kept()
+            self._served = wanted
         words = [self._words(one) for one in batch]
-        results = self._launcher.launch(words, initial_job_idx=batch[0].planned.number)
+        try:
+            results = self._launcher.launch(words, initial_job_idx=batch[0].planned.number)
+        except Exception as error:
+            if self._is_alone:
+                raise
+            print(f"the launcher stopped: {type(error).__name__}: {error}", file=sys.stderr)
+            self._wait_for(batch)
+            return []
         return [result.return_value for result in results]
+
+    def _wait_for(self, batch: Sequence[Standing]) -> None:
+        """No job of the batch is under way on this machine any more."""
+        numbers = {one.planned.number for one in batch}
+        while any(
+            one.job.status == "running" and one.holder is not None and not one.holder.is_elsewhere
+            for one in standings(self._root, is_over=True)
+            if one.planned.number in numbers
+        ):
+            time.sleep(_POLL_S)
 
     def _words(self, one: Standing) -> list[str]:
         """The words of the job's command: to go on from what an earlier attempt left, or to begin."""

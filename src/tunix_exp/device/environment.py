@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from tunix_exp.device.config import DeviceConfig
@@ -72,17 +72,22 @@ def apply(
                 remedy="look at device.xla_flags and device.compilation_cache",
             )
     if "jax" in sys.modules:
-        wrong = {
-            k: environ.get(k) for k, v in variables.items() if environ.get(k) != v and k not in COMPILER_ONLY
-        }
-        wrong |= {k: environ[k] for k in _OURS - variables.keys() if k in environ}
+        wrong = unlike(variables, environ)
         if wrong:
             raise UserError(
                 "this process has JAX running with another environment: "
                 + ", ".join(f"{k} is {v!r}, wanted {variables.get(k)!r}" for k, v in wrong.items()),
                 where="device",
                 remedy="one process serves one device config; sweep over devices with a launcher that has"
-                " processes of its own (uv sync --extra sweep; hydra/launcher=joblib)",
+                " processes of its own (uv sync --extra sweep; hydra/launcher=joblib_processes)",
             )
     environ.update(variables)
     return variables
+
+
+def unlike(variables: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str | None]:
+    """In what the environment of a process in which JAX runs is not the one that is wanted."""
+    wrong = {
+        k: environ.get(k) for k, v in variables.items() if environ.get(k) != v and k not in COMPILER_ONLY
+    }
+    return wrong | {k: environ[k] for k in sorted(_OURS - variables.keys()) if k in environ}

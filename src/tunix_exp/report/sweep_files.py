@@ -32,7 +32,7 @@ class SweepFiles:
 
     def write(self, *, is_last: bool) -> text.Summary:
         """The summary as the jobs stand, in its three forms, and the page; after the last job always."""
-        jobs = found_jobs(self._root)
+        jobs = found_jobs(self._root, is_over=is_last)
         summary, title = summarized(jobs, self._config), "/".join(self._root.parts[-2:])
         forms = {
             SUMMARY: json_text(summary, file=SUMMARY),

@@ -42,6 +42,11 @@ class Process(Config):
         return self.host != socket.gethostname()
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is this process."""
+        return self.pid == os.getpid() and not self.is_elsewhere
+
+    @property
     def may_live(self) -> bool:
         """Whether it lives, or nobody here can tell."""
         import psutil
@@ -71,6 +76,11 @@ class Claim(Config):
         """The process that holds it still."""
         return next((one for one in self.holders if one.may_live), None)
 
+    @property
+    def other_holder(self) -> Process | None:
+        """The process that holds it still, this one aside."""
+        return next((one for one in self.holders if one.may_live and not one.is_own), None)
+
 
 def newest(root: Path) -> dict[int, Claim]:
     """The newest claim of each job of the sweep in `root`."""
@@ -90,7 +100,7 @@ def take(root: Path, number: int, attempt: int) -> bool:
 def hold(root: Path, number: int) -> None:
     """The newest attempt at the job is held by this process too, whoever claimed it."""
     claim = newest(root).get(number)
-    if claim is not None and all(one.pid != os.getpid() or one.is_elsewhere for one in claim.holders):
+    if claim is not None and not any(one.is_own for one in claim.holders):
         _made(root / FOLDER / f"{number}.{claim.attempt}.worker.json")
 
 

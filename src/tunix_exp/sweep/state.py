@@ -27,17 +27,17 @@ class Standing:
         return self.job.status != "completed" and self.holder is None
 
 
-def standings(root: Path, known: Ledger | None = None) -> list[Standing]:
-    """Every job of the sweep in `root` as it stands now."""
+def standings(root: Path, known: Ledger | None = None, *, is_over: bool = False) -> list[Standing]:
+    """Every job of the sweep in `root` as it stands now; `is_over` where this process runs none any more."""
     held = claims.newest(root)
     planned = (ledger.read(root) if known is None else known).jobs
-    return [_standing(root, job, held.get(job.number)) for job in planned]
+    return [_standing(root, job, held.get(job.number), is_over=is_over) for job in planned]
 
 
-def found_jobs(root: Path) -> list[Job]:
+def found_jobs(root: Path, *, is_over: bool = False) -> list[Job]:
     """The jobs of the sweep in `root`; where its sweeper kept no ledger, those whose runs lie there."""
     if ledger.has_one(root):
-        return [one.job for one in standings(root)]
+        return [one.job for one in standings(root, is_over=is_over)]
     names = sorted((run.relative_to(root).as_posix() for run in runs_below(root)), key=lambda n: (len(n), n))
     return [
         read_job(number, settings_of(overrides_of(root / name)), root, name)
@@ -60,11 +60,12 @@ def jobs_beside(run: Path) -> tuple[Path, ...]:
     return tuple(place for place in places if place != run.resolve())
 
 
-def _standing(root: Path, planned: PlannedJob, claim: Claim | None) -> Standing:
+def _standing(root: Path, planned: PlannedJob, claim: Claim | None, *, is_over: bool) -> Standing:
     settings = settings_of(planned.words)
     if claim is None:
         return Standing(planned, 0, None, Job(planned.number, settings, None, "missing"))
-    job, holder = read_job(planned.number, settings, root, planned.directory), claim.holder
+    job = read_job(planned.number, settings, root, planned.directory)
+    holder = claim.other_holder if is_over else claim.holder
     if job.status in (NO_MANIFEST, "running"):
         # a process that was killed says nothing of it
         left = "missing" if job.status == NO_MANIFEST else "interrupted"
