@@ -1,12 +1,10 @@
-"""Jobs whose values Optuna chooses, and jobs in processes of their own."""
+"""Jobs whose values Optuna chooses."""
 
 import sys
 
 import pytest
 
-from tests.forking import Forked
 from tests.running import TOY, read_json
-from tests.sweep.killed import but_for_times, resume
 from tunix_exp import cli
 
 WORDS = (
@@ -58,17 +56,3 @@ def test_without_optuna_a_study_is_refused_with_the_remedy(tmp_path, monkeypatch
     assert (
         "optuna is not installed\n  where: hydra/sweeper=study\n  remedy: uv sync" in capfd.readouterr().err
     )
-
-
-@pytest.mark.slow
-def test_jobs_in_processes_of_their_own_end_in_the_same_summary(tmp_path):
-    words = ("-m", *TOY, "optim.peak_lr=1e-3,x")
-    alone, joblib = tmp_path / "alone", tmp_path / "joblib"
-    assert cli.main([*words, f"hydra.sweep.dir={alone}"]) == 1
-    apart = Forked(*words, f"hydra.sweep.dir={joblib}", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    assert apart.wait() == 1, apart.said
-    for name in ("summary.json", "summary.csv", "summary.md"):
-        assert but_for_times(joblib, name) == but_for_times(alone, name)
-    again = resume(joblib)
-    assert again.wait() == 1, again.said
-    assert sorted(path.name for path in (joblib / "attempts").iterdir()) == ["1.1"]
