@@ -126,6 +126,26 @@ def test_small_files_are_not_kept(toy, kept, monkeypatch):
     assert not kept.exists()
 
 
+def test_of_small_files_the_newest_stay_in_memory(toy, unread, monkeypatch):
+    monkeypatch.setattr(cache, "_in_memory", {})
+    path = toy(*ROWS)
+    first = made(path)
+    path.write_bytes(path.read_bytes().replace(b"1?", b"one?"))
+    assert made(path)[0][0].question == "one?"
+    path.write_bytes(path.read_bytes().replace(b"one?", b"1?"))
+    unread()
+    second = made(path)
+    assert list(first[0]) == list(second[0])
+    assert first[0].facts == second[0].facts
+    assert same(first[1], second[1])
+    assert len(cache._in_memory) == 4
+    with pytest.raises(AssertionError, match="read again"):
+        made(path, "drop")  # the rows are there, their tokens are not
+    monkeypatch.setattr(cache, "_LEAST_BYTES", 0)
+    with pytest.raises(AssertionError, match="read again"):
+        made(path)  # too large by now
+
+
 def test_the_users_cache_folder_is_the_default(monkeypatch, tmp_path):
     monkeypatch.delenv("TUNIX_EXP_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

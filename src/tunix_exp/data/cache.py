@@ -1,17 +1,18 @@
-"""What was read and tokenised of large files, kept on disk and found again by content.
+"""What was read and tokenised, found again by content: of large files on disk, of small ones in the process.
 
-It lies in the folder that `TUNIX_EXP_CACHE` names, else in `tunix_exp` of the user's cache folder; an empty
-`TUNIX_EXP_CACHE` keeps all of it in memory. Small files are read again each time.
+On disk it lies in the folder that `TUNIX_EXP_CACHE` names, else in `tunix_exp` of the user's cache folder; an
+empty `TUNIX_EXP_CACHE` keeps nothing there. Of small files the newest stay in memory, for the next job of a
+sweep.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tunix_exp.errors import UserError
 
@@ -19,6 +20,11 @@ from tunix_exp.errors import UserError
 _VERSION = 1
 _LEAST_BYTES = 2**24
 _WHOLE = "whole.json"
+# The examples and the tokens of a training set and of the held-out items.
+_MOST_IN_MEMORY = 4
+
+_Made = TypeVar("_Made")
+_in_memory: dict[str, Any] = {}
 
 
 def folder_for(files: list[Path], *settings: Any) -> Path | None:
@@ -33,6 +39,32 @@ def folder_for(files: list[Path], *settings: Any) -> Path | None:
 def folder_within(folder: Path | None, *settings: Any) -> Path | None:
     """Where what is made of a folder's content is kept, beside it."""
     return None if folder is None else folder.parent / _key([_VERSION, folder.name, *settings])
+
+
+def key_for(files: list[Path], *settings: Any) -> str | None:
+    """The key of what is made of these files with these settings; None of what is too large for memory.
+
+    Without files the settings name what never changes.
+    """
+    if sum(file.stat().st_size for file in files) >= _LEAST_BYTES:
+        return None
+    return _key([[[str(file), _digest(file)] for file in files], *settings])
+
+
+def key_within(key: str | None, *settings: Any) -> str | None:
+    """The key of what is made of that which has `key`, with these settings; None of what has none."""
+    return None if key is None else _key([key, *settings])
+
+
+def in_memory(key: str | None, make: Callable[[], _Made]) -> _Made:
+    """What was made for the key in this process, where it is one of the last few, else what `make` makes."""
+    if key is None:
+        return make()
+    made = _in_memory.pop(key) if key in _in_memory else make()
+    _in_memory[key] = made  # the newest is the last
+    for old in list(_in_memory)[:-_MOST_IN_MEMORY]:
+        del _in_memory[old]
+    return made
 
 
 def is_whole(folder: Path) -> bool:

@@ -63,14 +63,16 @@ _FACTS_OF = TypeAdapter(SourceFacts)
 class ExampleSet(Sequence[Example]):
     """The examples in the order of their source, and the facts of that source.
 
-    `kept_in` is the folder of the cache that they are read from, where they are. `held_out` are the items of
-    the same source, where these are none of the examples.
+    `kept_in` is the folder of the cache that they are read from, where they are, and `key` what stands for
+    them where they are kept in memory. `held_out` are the items of the same source, where these are none of
+    the examples.
     """
 
     examples: ExampleTable
     facts: SourceFacts
     kept_in: Path | None = None
     held_out: "ExampleSet | None" = None
+    key: str | None = None
 
     def __len__(self) -> int:
         """The number of examples."""
@@ -177,8 +179,14 @@ class _Reading:
         settings.append(self._prefix)
         folder = cache.folder_for(files, "examples", *settings)
         if folder is None:
-            table, facts = self._read_all(opened, TableWriter(), questions_distinct)
-            return ExampleSet(table, facts)
+            # a set of the Hub, which may be of any size, is read again
+            key = cache.key_for(files, "examples", *settings) if opened.revision is None else None
+
+            def anew() -> ExampleSet:
+                table, facts = self._read_all(opened, TableWriter(), questions_distinct)
+                return ExampleSet(table, facts, key=key)
+
+            return cache.in_memory(key, anew)
         if not cache.is_whole(folder):
             with cache.building(folder) as made:
                 _, facts = self._read_all(opened, TableWriter(str(made / _TABLE)), questions_distinct)

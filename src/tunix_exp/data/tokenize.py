@@ -54,7 +54,7 @@ def tokenize(
     """
     encoder: Encoder | DocumentEncoder = Encoder(renderer, tokenizer, every_turn=learn == "assistant_turns")
     bound = _Bound(max_tokens, too_long, key, positions)
-    folder, table = None, examples
+    folder, key_of_tokens, table = None, None, examples
     if isinstance(examples, ExampleSet):
         table = examples.examples
         if "text" in examples.facts.fields:
@@ -63,10 +63,15 @@ def tokenize(
         own = None if renderer.own is None else [renderer.own.text, renderer.own.variables]
         settings = [own, renderer.template.model_dump(mode="json"), max_tokens, too_long, learn]
         folder = cache.folder_within(examples.kept_in, "tokens", *special, *settings)
+        key_of_tokens = cache.key_within(examples.key, "tokens", *special, *settings)
     if folder is None:
-        writer = TokensWriter()
-        fate = _write(table, encoder, bound, learn, writer)
-        return _tokenized(table, writer.flat(), fate)
+
+        def anew() -> Tokenized:
+            writer = TokensWriter()
+            fate = _write(table, encoder, bound, learn, writer)
+            return _tokenized(table, writer.flat(), fate)
+
+        return cache.in_memory(key_of_tokens, anew)
     if not cache.is_whole(folder):
         with cache.building(folder) as made:
             writer = TokensWriter(made)
