@@ -58,9 +58,9 @@ def test_the_launchers_that_are_ready_to_use_were_found():
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_launcher_composes_over_the_one_that_it_is_made_of(name, capsys):
+def test_a_launcher_composes_over_the_one_that_it_is_made_of(name, capfd):
     assert cli.main([f"hydra/launcher={name}", "--cfg", "hydra", "-p", "hydra.launcher"]) == 0
-    said = capsys.readouterr()
+    said = capfd.readouterr()
     assert "_target_: hydra_plugins.hydra_" in said.out
     assert "Warning" not in said.err
 
@@ -89,9 +89,9 @@ def test_a_launcher_that_is_not_installed_is_refused_with_the_remedy(name):
         ),
     ],
 )
-def test_several_device_configs_in_one_process_are_refused_before_a_job_begins(words, says, tmp_path, capsys):
+def test_several_device_configs_in_one_process_are_refused_before_a_job_begins(words, says, tmp_path, capfd):
     assert cli.main(["-m", *TOY, f"hydra.sweep.dir={tmp_path}", *words]) == 2
-    said = capsys.readouterr().err
+    said = capfd.readouterr().err
     assert says in said
     assert "hydra/launcher=joblib_processes, submitit_processes, slurm, ray_local or ray_cluster" in said
     assert not list(tmp_path.iterdir())
@@ -115,6 +115,22 @@ def test_processes_that_serve_several_jobs_get_those_of_one_device_config(tmp_pa
     assert cli.main(["-m", *TOY, f"hydra.sweep.dir={tmp_path}", *words]) == 1
     # two seeds of each, and the two jobs whose seed is no number go with whichever is first
     assert done == [[0, 4], "others", [4, 2]]
+
+
+def test_slurm_sends_what_a_run_heeds_and_jobs_that_it_does_not_take_are_missing(
+    tmp_path, monkeypatch, capfd
+):
+    root, script = tmp_path / "sweep", tmp_path / "script"
+    commands = {"srun": "true", "sbatch": f"cp $1 {script}; echo no such partition >&2; exit 1"}
+    for name, does in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert cli.main(["-m", *TOY, "seed=0,1", "hydra/launcher=slurm", f"hydra.sweep.dir={root}"]) == 1
+    assert "#SBATCH --signal=USR1@120\n" in script.read_text()
+    said = capfd.readouterr().err
+    assert "the launcher stopped: FailedJobError: no such partition" in said
+    assert statuses(root) == ["missing", "missing"]
 
 
 @pytest.mark.slow

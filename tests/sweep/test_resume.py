@@ -9,6 +9,7 @@ import pytest
 
 from tests.resealing import reseal
 from tests.running import TOY, bits, read_json, run, run_toy
+from tests.sweep.drawn import ERROR
 from tests.sweep.killed import but_for_times, claimed_once, outcomes, resume, sweep
 from tunix_exp import cli
 from tunix_exp.evidence.layout import file_digest
@@ -154,6 +155,15 @@ def test_a_job_that_failed_runs_again_and_a_job_that_is_held_does_not(copy, capf
     assert f"job 2: running, {words} (held by process {os.getppid()}" in said
     assert "2 of 3 jobs completed, 1 running" in said
     assert not (copy / "2").exists()
+
+
+def test_a_job_that_ended_on_another_machine_is_due_and_one_that_may_run_there_is_held(copy):
+    for number, status in enumerate(("completed", "failed", "running")):
+        claim, run = copy / "claims" / f"{number}.1.json", copy / str(number) / "run_manifest.json"
+        claim.write_text(json.dumps(read_json(claim) | {"host": "another"}))
+        error = ERROR if status == "failed" else None
+        run.write_text(json.dumps(read_json(run) | {"status": status, "error": error}))
+    assert [one.is_due for one in standings(copy)] == [False, True, False]
 
 
 def test_how_the_jobs_stand_is_told(copy, capfd):

@@ -66,6 +66,8 @@ def _standing(root: Path, planned: PlannedJob, claim: Claim | None, *, is_over: 
         return Standing(planned, 0, None, Job(planned.number, settings, None, "missing"))
     job = read_job(planned.number, settings, root, planned.directory)
     holder = claim.other_holder if is_over else claim.holder
+    if holder is not None and holder.is_elsewhere and job.status in ("failed", "interrupted"):
+        holder = None  # its run says that it has ended
     if job.status in (NO_MANIFEST, "running"):
         # a process that was killed says nothing of it
         left = "missing" if job.status == NO_MANIFEST else "interrupted"
