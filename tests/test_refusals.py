@@ -82,6 +82,14 @@ def test_a_wrong_command_is_refused_at_once_without_jax_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_config_of_a_sweep_cannot_be_shown(tmp_path, typed):
+    done = typed(tmp_path, "-m", "--cfg", "job", "seed=0,1")
+    assert done.returncode == 2
+    assert "Only one of --run, --multirun, --cfg" in done.stderr
+    assert "--cfg without -m" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_refusal_takes_a_second_and_a_half_at_most(tmp_path):
     command = [sys.executable, "-m", "tunix_exp", "seed=abc"]
     environ = os.environ | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}

@@ -106,6 +106,12 @@ def _experiment(argv: Sequence[str]) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         raise plainly(error) from None
     except ValueError as error:
+        if "can be specified" in str(error):
+            raise UserError(
+                str(error).rstrip("."),
+                where="the command line",
+                remedy="leave out the others: --cfg without -m shows the config that a sweep's jobs begin from",
+            ) from None
         if "integer string conversion" not in str(error):
             raise
         raise UserError(
