@@ -110,7 +110,7 @@ def _experiment(argv: Sequence[str]) -> int:
             raise UserError(
                 str(error).rstrip("."),
                 where="the command line",
-                remedy="leave out the others: --cfg without -m shows the config that a sweep's jobs begin from",
+                remedy="leave out the others: --cfg without -m shows what the jobs of a sweep begin from",
             ) from None
         if "integer string conversion" not in str(error):
             raise
