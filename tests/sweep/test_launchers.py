@@ -117,19 +117,19 @@ def test_processes_that_serve_several_jobs_get_those_of_one_device_config(tmp_pa
     assert done == [[0, 4], "others", [4, 2]]
 
 
-def test_slurm_sends_what_a_run_heeds_and_jobs_that_it_does_not_take_are_missing(
-    tmp_path, monkeypatch, capfd
-):
+@pytest.mark.slow
+def test_slurm_sends_what_a_run_heeds_and_jobs_that_it_does_not_take_are_missing(tmp_path):
     root, script = tmp_path / "sweep", tmp_path / "script"
     commands = {"srun": "true", "sbatch": f"cp $1 {script}; echo no such partition >&2; exit 1"}
     for name, does in commands.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
         (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert cli.main(["-m", *TOY, "seed=0,1", "hydra/launcher=slurm", f"hydra.sweep.dir={root}"]) == 1
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    # submitit closes the streams that pytest hands to a test
+    apart = Forked("-m", *TOY, "seed=0,1", "hydra/launcher=slurm", f"hydra.sweep.dir={root}", environ=environ)
+    assert apart.wait() == 1, apart.said
     assert "#SBATCH --signal=USR1@120\n" in script.read_text()
-    said = capfd.readouterr().err
-    assert "the launcher stopped: FailedJobError: no such partition" in said
+    assert "the launcher stopped: FailedJobError: no such partition" in apart.said
     assert statuses(root) == ["missing", "missing"]
 
 
