@@ -15,6 +15,8 @@ _TONES = 8
 _LOG_FROM = 20
 _HEIGHT = 260
 _LABELS_IN_A_ROW = 40  # characters
+_SLANT, _LONGEST, _LETTER = -30, 160, 6  # degrees, pixels
+_LEFT = 44  # pixels that the numbers of an axis take
 
 
 class Swept(NamedTuple):
@@ -72,9 +74,13 @@ def _spec(
     key: str, points: list[Plain], means: list[Plain], tones: dict[str, str], is_numeric: bool
 ) -> Plain:
     is_crowded = sum(len(str(x)) for x in {point["x"] for point in points}) > _LABELS_IN_A_ROW
-    slanted = (
-        {"labelAngle": -30, "labelAlign": "right", "labelLimit": 160} if is_crowded else {"labelAngle": 0}
-    )
+    slanted: Plain = {"labelAngle": 0}
+    left = _LEFT
+    if is_crowded:
+        slanted = {"labelAngle": _SLANT, "labelAlign": "right", "labelLimit": _LONGEST}
+        # the first label reaches to the left of the axis
+        first = min(_LONGEST, _LETTER * len(str(points[0]["x"])))
+        left = max(_LEFT, round(first * math.cos(math.radians(_SLANT))))
     x: Plain = {"field": "x", "type": "nominal", "sort": None, "axis": {"title": key, **slanted}}
     if is_numeric:
         places = [float(point["x"]) for point in points]
@@ -89,7 +95,7 @@ def _spec(
         "field": "y",
         "type": "quantitative",
         "scale": {"domain": [rounded(min(heights) - air), rounded(max(heights) + air)], "nice": True},
-        "axis": {"title": None, "tickCount": 5, "minExtent": 44, "labelExpr": LABELS},
+        "axis": {"title": None, "tickCount": 5, "minExtent": left, "labelExpr": LABELS},
     }
     color = {
         "field": "arm",
