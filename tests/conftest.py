@@ -41,6 +41,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tunix_exp import streams
 from tunix_exp.programs import forget_programs_when_many
 
 # Tests start many processes: each would compile every package again, which takes longer than what they do.
@@ -95,6 +96,12 @@ def compile_without_cache() -> None:
 # An example that takes long is no fault: the machine may be slow, or others' work on it.
 settings.register_profile("any pace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any pace")
+
+
+@pytest.fixture(autouse=True)
+def no_console_is_lost_yet(monkeypatch) -> None:
+    """What a library still writes to the console of an earlier test is no loss of this one's."""
+    monkeypatch.setattr(streams, "_lost", {})
 
 
 @pytest.fixture(scope="session")
