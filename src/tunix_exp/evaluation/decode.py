@@ -110,38 +110,42 @@ def compile_nothing(shapes: Answers) -> None:
     _zeros.lower(tuple(leaves), treedef).compile()
 
 
-@partial(jax.jit, static_argnums=0, static_argnames="mesh", donate_argnums=2)
+@partial(jax.jit, static_argnums=0, static_argnames=("max_new_tokens", "mesh"), donate_argnums=2)
 def one_round(
     graphdef: nnx.GraphDef,
     params: nnx.State,
-    answers: Answers,
+    answers: Answers | None,
     eos_E: Int[Array, " E"],
     prompts: Prompts,
     enough: Int[Array, ""],
     *,
+    max_new_tokens: int,
     mesh: Mesh | None,
 ) -> tuple[Answers, Told]:
     """`answers` with `prompts` in rows that were not open, and tokens added until `enough` rows are not.
 
-    The graph is static and equal for equal configs, so base and trained model share the program.
+    Without answers the rows are those of the prompts. The graph is static and equal for equal configs, so
+    base and trained model share the program.
     """
     model: LanguageModel = nnx.merge(graphdef, params)
-    rows, max_new_tokens = answers.new_RN.shape
+
+    def where_they_lie(answers: Answers) -> Answers:
+        shardings = None if mesh is None else kept_shardings(answers, mesh)
+        return answers if shardings is None else jax.lax.with_sharding_constraint(answers, shardings)
 
     def goes_on(answers: Answers) -> Bool[Array, ""]:
         return (~answers.is_open_R).sum() < enough
 
     def decode(answers: Answers) -> Answers:
-        one_R1 = jnp.ones((rows, 1), jnp.int32)
         last_R1, position_R1 = answers.last_R[:, None], answers.position_R[:, None]
+        one_R1 = jnp.ones_like(last_R1)
         return answers.with_next(*_best(model, last_R1, position_R1, one_R1, answers.cache), eos_E)
 
     fresh = _begun(graphdef, params, eos_E, prompts, max_new_tokens=max_new_tokens)
-    answers = jax.lax.while_loop(goes_on, decode, answers.with_fresh(fresh))
+    begun = where_they_lie(fresh) if answers is None else answers.with_fresh(fresh)
+    answers = jax.lax.while_loop(goes_on, decode, begun)
     told = Told(answers.number_R, answers.new_RN, answers.count_R, answers.is_open_R)
-    if mesh is not None:
-        answers = jax.lax.with_sharding_constraint(answers, kept_shardings(answers, mesh))
-    return answers, told
+    return where_they_lie(answers), told
 
 
 @partial(jax.jit, static_argnums=0, static_argnames="max_new_tokens")

@@ -67,14 +67,18 @@ def generate(
     generations: dict[int, Generation] = {}
     for queue in queues(prompts):
         rounds = list(rounds_of(prompts, queue, rows.read, pad_id))
-        shapes = no_answers(
-            graphdef, params, eos_E, rounds[0], rows=rows.answered, max_new_tokens=max_new_tokens
-        )
-        answers, told = nothing(shapes), []
+        answers, told = None, []
+        if rows.read < rows.answered:
+            shapes = no_answers(
+                graphdef, params, eos_E, rounds[0], rows=rows.answered, max_new_tokens=max_new_tokens
+            )
+            answers = nothing(shapes)
         for number, asked in enumerate(rounds, start=1):
             enough = np.int32(rows.answered if asked is rounds[-1] else rows.read)
             asked = put(asked, apart)
-            answers, one = one_round(graphdef, params, answers, eos_E, asked, enough, mesh=mesh)
+            answers, one = one_round(
+                graphdef, params, answers, eos_E, asked, enough, max_new_tokens=max_new_tokens, mesh=mesh
+            )
             told.append(one)
             if number * rows.read % batch_size < rows.read or number == len(rounds):
                 before = len(generations)
@@ -129,10 +133,16 @@ def compile_answer(
     )
     # Of no device, as `generate` hands them over: else that would not be the program which it calls.
     eos_E, enough = (jax.ShapeDtypeStruct(shape, jnp.int32) for shape in ((n_eos,), ()))
-    answers = no_answers(graphdef, params, eos_E, asked, rows=rows.answered, max_new_tokens=max_new_tokens)
-    compile_nothing(answers)
-    program = one_round.lower(graphdef, params, answers, eos_E, asked, enough, mesh=mesh).compile()
-    return program, device_bytes(beside)
+    answers = None
+    if rows.read < rows.answered:
+        answers = no_answers(
+            graphdef, params, eos_E, asked, rows=rows.answered, max_new_tokens=max_new_tokens
+        )
+        compile_nothing(answers)
+    lowered = one_round.lower(
+        graphdef, params, answers, eos_E, asked, enough, max_new_tokens=max_new_tokens, mesh=mesh
+    )
+    return lowered.compile(), device_bytes(beside)
 
 
 def check_prompts(

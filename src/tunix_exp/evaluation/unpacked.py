@@ -4,7 +4,7 @@ Else every token would copy each layer out of a stack, and cast or dequantize it
 prompts, which are read by the same. Norms stay as they are: they compute in float32.
 """
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -39,6 +39,17 @@ def _plan(
     graphdef: nnx.GraphDef[Any], params: nnx.State
 ) -> tuple[nnx.GraphDef[Any], nnx.State, tuple[str, ...]]:
     """Graph and shapes of what is read, and the paths at which something else is than in `params`."""
+    leaves, treedef = jax.tree.flatten(params)
+    alike = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding) for leaf in leaves)
+    return _plan_of(graphdef, treedef, alike)
+
+
+@lru_cache(maxsize=4)
+def _plan_of(
+    graphdef: nnx.GraphDef[Any], treedef: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]
+) -> tuple[nnx.GraphDef[Any], nnx.State, tuple[str, ...]]:
+    """The same of shapes; kept, as it takes longer than a short prompt's answer."""
+    params = jax.tree.unflatten(treedef, leaves)
     graphdef_read, shapes = nnx.split(nnx.eval_shape(partial(_model, graphdef), params))
     mesh = mesh_of(params)
     shapes = shapes if mesh is None else placed(shapes, shardings(shapes, mesh))

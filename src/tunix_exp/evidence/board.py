@@ -23,6 +23,8 @@ EVENT_FILE = "events.out.tfevents.run"
 FINAL = "final/"
 
 _FLUSH_EVERY_S = 5.0
+# A record lies between its length and its checksum; the length has one too.
+_LENGTH, _CRC = struct.Struct("<Q"), struct.Struct("<I")
 
 
 class Board:
@@ -161,22 +163,20 @@ def as_float32(value: float) -> float:
 
 def records(path: Path, name: str) -> Iterator[bytes]:
     """The records of an event file, called `name`; a `BrokenFile` where one is cut or damaged."""
-    # The reader beneath TensorBoard's loaders: they end in silence at a record that is cut, and load
-    # TensorFlow where it is installed.
-    from tensorboard.compat.tensorflow_stub.errors import DataLossError, OutOfRangeError
-    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
+    # TensorBoard's loaders end in silence at a record that is cut, and load TensorFlow where it is installed;
+    # what lies beneath them takes 0.2 s to import.
+    from tensorboardX.record_writer import masked_crc32c
 
-    reader = PyRecordReader_New(str(path))
-    for number in itertools.count(1):
-        try:
-            reader.GetNext()
-        except OutOfRangeError:
-            return
-        except DataLossError as error:
-            raise BrokenFile(name, f"record {number} is cut, or does not match its checksum") from error
-        record = reader.record()
-        assert record is not None
-        yield record
+    with path.open("rb") as file:
+        for number in itertools.count(1):
+            length, length_crc = file.read(_LENGTH.size), file.read(_CRC.size)
+            if not length:
+                return
+            is_whole = length_crc == _CRC.pack(masked_crc32c(length))
+            record = file.read(_LENGTH.unpack(length)[0]) if is_whole else b""
+            if not is_whole or file.read(_CRC.size) != _CRC.pack(masked_crc32c(record)):
+                raise BrokenFile(name, f"record {number} is cut, or does not match its checksum")
+            yield record
 
 
 def _proto(name: str) -> Any:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from tunix_exp import references
 from tunix_exp.errors import UserError
+from tunix_exp.hub import snapshot
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.families.registry import families, weight_maps
 from tunix_exp.models.hf_config import CONFIG, check_model, end_ids, stored_dtype, told_model
@@ -106,9 +107,6 @@ def _folder(weights: str) -> tuple[Path | None, bool]:
             check_folder(folder)
             return folder, True
         case references.Hub() as reference:
-            # Loads the Hub's client, which no other config waits for.
-            from tunix_exp.hub import snapshot
-
             is_here = snapshot.is_cached(reference)
             here = snapshot.resolve(reference).folder if is_here else snapshot.fetch_config(reference)
             return here, is_here
