@@ -18,7 +18,7 @@ from tunix_exp.interruption import GRACE_S
 
 _T = TypeVar("_T")
 
-JOINING_S, SILENCE_S = 300.0, 60.0  # where `device.distributed.timeout_s` names neither
+JOINING_S, SILENCE_S = 300.0, 50.0  # where `device.distributed.timeout_s` names neither
 
 _group: Group | None = None
 
