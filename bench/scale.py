@@ -1,7 +1,7 @@
 """What fits on how many chips, and what crosses between them: the step compiled for slices that are not here.
 
     uv run --extra tpu python bench/scale.py gemma2b v5e:4x4 --batch 128     # a line of bench/scale.jsonl
-    uv run --extra tpu python bench/scale.py gemma2-2b v5e:16x16 --batch 2048 --called gemma2-9b model.width=3584 …
+    uv run --extra tpu python bench/scale.py gemma2-2b v5e:4x4 --batch 128 --called NAME model.width=3584 …
     uv run python bench/scale.py --page                                      # its section of docs/scale.md
 
 Any key of the config may follow: a model of other sizes is another one, and `--called` by its name.

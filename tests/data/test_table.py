@@ -27,6 +27,13 @@ def test_examples_come_out_of_their_columns_as_they_went_in(batch, tmp_path, mon
         assert list(table.column("question")) == ["1?", "2?", "3?"]
 
 
+def test_a_batch_of_long_texts_has_fewer_rows(monkeypatch):
+    monkeypatch.setattr("tunix_exp.data.table._CHARACTERS", 8)
+    table = table_of(EXAMPLES)
+    assert list(table) == EXAMPLES
+    assert [len(batch) for batch in table._table.to_batches()] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("batch", [1, 2, 8192])
 def test_the_examples_at_true_places_stand_in_memory_or_in_a_file(batch, tmp_path, monkeypatch):
     monkeypatch.setattr("tunix_exp.data.table._BATCH", batch)

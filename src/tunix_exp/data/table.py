@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from tunix_exp.data import columns
 from tunix_exp.data.example import Example
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH = 8192
+_CHARACTERS = columns.MOST_BYTES // 8  # of a batch: in UTF-8 they take half of what a column can have
 
 
 @cache
@@ -59,7 +61,7 @@ class ExampleTable(Sequence[Example]):
             start, stop, step = index.indices(len(self))
             if step == 1:
                 return ExampleTable(self._table.slice(start, max(0, stop - start)))
-            return ExampleTable(self._table.take(list(range(start, stop, step))))
+            return ExampleTable(self._table.take(columns.places(np.arange(start, stop, step))))
         if not -len(self) <= index < len(self):
             raise IndexError(f"there are {len(self)} examples, and none at {index}")
         return _example(self._table.slice(index % len(self), 1).to_pylist()[0])
@@ -90,18 +92,14 @@ class ExampleTable(Sequence[Example]):
         return mapped(file)
 
     def _where(self, is_kept_N: np.ndarray) -> "Iterator[pa.RecordBatch]":
-        import pyarrow as pa
-
         start = 0
         for batch in self._table.to_batches(max_chunksize=_BATCH):
-            yield batch.filter(pa.array(is_kept_N[start : start + len(batch)]))
+            yield batch.filter(columns.mask(is_kept_N[start : start + len(batch)]))
             start += len(batch)
 
     def ids(self, places_I: np.ndarray) -> tuple[str, ...]:
         """The ids of the examples at these places."""
-        import pyarrow as pa
-
-        return tuple(self._table.column("id").take(pa.array(places_I)).to_pylist())
+        return tuple(self._table.column("id").take(columns.places(places_I)).to_pylist())
 
 
 class TableWriter:
@@ -112,25 +110,34 @@ class TableWriter:
         import pyarrow as pa
 
         self._rows: list[Example] = []
+        self._characters = 0
         self._batches: list[pa.RecordBatch] = []
         self._file = file
         self._writer = None if file is None else pa.ipc.new_file(file, _schema())
 
     def append(self, example: Example) -> None:
         """One more row."""
-        self._rows.append(example)
-        if len(self._rows) == _BATCH:
+        texts = (example.question, example.answer, *example.steps, *(text for _, text in example.messages))
+        characters = sum(map(len, texts))
+        if len(self._rows) == _BATCH or self._characters + characters > _CHARACTERS:
             self._flush()
+        self._rows.append(example)
+        self._characters += characters
 
     def _flush(self) -> None:
         import pyarrow as pa
 
-        rows, self._rows = self._rows, []
-        columns: list[Any] = [[getattr(row, name) for row in rows] for name in _schema().names[:8]]
-        columns.append([[role for role, _ in row.messages] for row in rows])
-        columns.append([[text for _, text in row.messages] for row in rows])
-        arrays = [pa.array(column, kind.type) for column, kind in zip(columns, _schema(), strict=True)]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=_schema())
+        rows, self._rows, self._characters = self._rows, [], 0
+        *names, _, _ = _schema().names
+        plain = {name: [getattr(row, name) for row in rows] for name in names}
+        listed = {
+            "steps": plain.pop("steps"),
+            "roles": [[role for role, _ in row.messages] for row in rows],
+            "texts": [[text for _, text in row.messages] for row in rows],
+        }
+        made = {name: columns.texts(values) for name, values in plain.items()}
+        made |= {name: columns.lists_of_texts(values) for name, values in listed.items()}
+        batch = pa.RecordBatch.from_arrays([made[name] for name in _schema().names], schema=_schema())
         if self._writer is None:
             self._batches.append(batch)
         else:
