@@ -78,6 +78,11 @@ def test_a_loss_has_an_interval_about_its_mean():
     assert found[1] - found[0] < 0.1
 
 
+@pytest.mark.parametrize("differences", [[], [0.5], [0.0] * 9, [-0.25] * 9])
+def test_of_pairs_that_do_not_spread_no_number_is_known(differences):
+    assert arms.pairs_needed(differences, 0.05) is None
+
+
 @pytest.mark.parametrize(("spread", "to_see"), [(0.4, 0.05), (0.1, 0.05), (0.4, 0.2)])
 def test_so_many_pairs_show_a_difference_four_times_in_five(spread, to_see):
     n = arms.pairs_needed([spread, -spread], to_see)
@@ -87,8 +92,3 @@ def test_so_many_pairs_show_a_difference_four_times_in_five(spread, to_see):
     drawn = draw.normal(to_see, spread * np.sqrt(2), size=(4_000, n))
     z = drawn.mean(1) / (spread * np.sqrt(2) / np.sqrt(n))
     assert 0.77 < (np.abs(z) > 1.96).mean() < 0.83 + 0.15 * (n < 10)
-
-
-def test_of_one_pair_no_number_follows_and_equal_pairs_need_two():
-    assert arms.pairs_needed([0.1], 0.05) is None
-    assert arms.pairs_needed([0.1, 0.1, 0.1], 0.05) == 2

@@ -58,11 +58,10 @@ def arm_loss_interval(losses: tuple[ItemLoss, ...], *, resamples: int, seed: int
 def pairs_needed(differences: Sequence[float], to_see: float) -> int | None:
     """How many pairs that spread as these do show a mean difference of `to_see` with 80 % power, at 5 %.
 
-    The normal approximation of a paired test; `None` of fewer than two pairs.
+    The normal approximation of a paired test; `None` of pairs that do not spread, which tell nothing.
     """
-    if len(differences) < 2:
-        return None
-    return max(2, math.ceil(_BOTH_QUANTILES**2 * stdev(differences) ** 2 / to_see**2))
+    spread = stdev(differences) if len(differences) > 1 else 0.0
+    return max(2, math.ceil(_BOTH_QUANTILES**2 * spread**2 / to_see**2)) if spread else None
 
 
 def score_lead_p(differences: Sequence[int]) -> float:
