@@ -90,7 +90,8 @@ def measured(
         "memory_gib": round(device.memory_bytes / GIB, 2),
         "planned_gib": round(taken.parts.total / GIB, 3),
         "compiled_gib": round(figures.peak_bytes / GIB, 3),
-        "overrides": overrides, "flops": taken.work.flops, "roofline_s": round(seconds, 4), "bound": bound,
+        "overrides": overrides and [f"model={model}", *overrides],
+        "flops": taken.work.flops, "roofline_s": round(seconds, 4), "bound": bound,
         "collectives": collectives(
             _kept(compiled.as_text(), f"{config.model.num_layers}-{model}-{adapter}-{topology}-{batch}"),
             layers=config.model.num_layers,
@@ -141,6 +142,7 @@ def section(rows: list[dict[str, Any]]) -> list[str]:
         slice_ = f"`{row['topology']}` ({row['devices']})"
         return [f"`{row['model']}`", row["adapter"], slice_, size, row["remat"]]
 
+    of_sizes = {(row["model"], " ".join(row["overrides"])) for row in rows if row.get("overrides")}
     compiled = [
         [*named(row), f"{row['compiled_gib']:.2f}", f"{row['memory_gib']:.2f}", *_moved(row)] for row in rows
     ]
@@ -159,9 +161,12 @@ def section(rows: list[dict[str, Any]]) -> list[str]:
         *_table((*head, "GiB", "of", *_COLLECTIVES), compiled),
         "",
         "**Estimated** by arithmetic, per device: the plan's memory, operations, and the least time that the",
-        "chip's published peaks allow for its own work. What crosses between chips is not in it.",
+        "chip's published peaks allow for its own work. What crosses between chips is not in it, nor what",
+        "they gather of each other's weights.",
         "",
         *_table((*head, "GiB", "FLOPs", "roofline s/step"), estimated),
+        "",
+        *(f"`{name}` is no option yet: `{words}`." for name, words in sorted(of_sizes)),
     ]
 
 
