@@ -6,6 +6,7 @@ Imports no JAX: a config that is wrong, or a directory in use, is refused before
 import functools
 import os
 import secrets
+import shlex
 import socket
 import sys
 import tempfile
@@ -182,8 +183,10 @@ def _interrupt(evidence: RunDirectory, stage: str, error: BaseException) -> None
     if evidence.manifest.status != "running":
         return
     evidence.interrupt(stage, error)
-    way = f"python -m tunix_exp finish {evidence.place}"
-    print(f"interrupted ({stage}): {error}\nto go on: {way}", file=sys.stderr)
+    print(f"interrupted ({stage}): {error}", file=sys.stderr)
+    if evidence.manifest.replay_of is None:  # a replay is repeated as a whole
+        way = shlex.join(["python", "-m", "tunix_exp", "finish", str(evidence.place)])
+        print(f"to go on: {way}", file=sys.stderr)
 
 
 def _fail(evidence: RunDirectory, stage: str, error: Exception) -> None:
