@@ -88,6 +88,18 @@ def test_without_a_terminal_slow_progress_speaks_every_fifteen_seconds(tmp_path:
     assert [line.split()[1] for line in shown.getvalue().splitlines()] == ["3/1000", "6/1000"]
 
 
+def test_progress_of_what_was_begun_earlier_goes_on_from_there(tmp_path: Path) -> None:
+    clock = Clock()
+    log, shown = _log(tmp_path / "log.txt", clock)
+    with log.progress(10, "train", done=6) as advance:
+        for _ in range(4):
+            clock.now += 2.0
+            advance()
+    lines = shown.getvalue().splitlines()
+    assert lines[0] == "train 7/10  6 s left"
+    assert lines[-1] == "train 10/10  0 s left"
+
+
 def test_on_a_terminal_progress_is_a_bar_with_the_figures(tmp_path: Path) -> None:
     log, shown = _log(tmp_path / "log.txt", Clock(), terminal=True)
     with log.progress(4, "train") as advance:

@@ -87,10 +87,13 @@ class RunLog:
                 self._file.write(f"{offset}  {printable}".rstrip() + "\n")
 
     @contextmanager
-    def progress(self, total: int, description: str) -> Iterator[Advance]:
-        """A bar on a terminal, elsewhere a line now and then; nothing of it goes into the file."""
+    def progress(self, total: int, description: str, *, done: int = 0) -> Iterator[Advance]:
+        """A bar on a terminal, elsewhere a line now and then; nothing of it goes into the file.
+
+        Of the `total` so many are `done` when it begins.
+        """
         if not self._console.is_terminal:
-            yield self._lines(total, description)
+            yield self._lines(total, description, done)
             return
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -100,7 +103,7 @@ class RunLog:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self._console, transient=True) as bars:
-            task = bars.add_task(description, total=total, figures="")
+            task = bars.add_task(description, total=total, completed=done, figures="")
 
             def advance(n: int = 1, **figures: float) -> None:
                 shown: Any = {"figures": _figures(figures)} if figures else {}
@@ -108,8 +111,8 @@ class RunLog:
 
             yield advance
 
-    def _lines(self, total: int, description: str) -> Advance:
-        done, start, said_tenth, said_at = 0, self._clock(), 0, self._clock()
+    def _lines(self, total: int, description: str, first: int) -> Advance:
+        done, start, said_tenth, said_at = first, self._clock(), 10 * first // max(total, 1), self._clock()
 
         def advance(n: int = 1, **figures: float) -> None:
             nonlocal done, said_tenth, said_at
@@ -118,7 +121,7 @@ class RunLog:
             if tenth == said_tenth and now - said_at < _LINE_EVERY_S:
                 return
             said_tenth, said_at = tenth, now
-            left_s = (now - start) / done * (total - done)
+            left_s = (now - start) / (done - first) * (total - done)
             parts = [f"{description} {done}/{total}", _figures(figures), f"{left_s:.0f} s left"]
             self._console.print("  ".join(part for part in parts if part), soft_wrap=True, **_AS_IT_IS)
 

@@ -67,7 +67,7 @@ def trained_model(
         Checkpoints(
             evidence.shared(folders.CHECKPOINTS.path), keep=config.training.keep_checkpoints
         ) as checkpoints,
-        evidence.log.progress(step.total_steps - first, "training") as advance,
+        evidence.log.progress(step.total_steps, "training", done=first) as advance,
     ):
         state = train(
             state,
