@@ -65,7 +65,14 @@ REFUSED = [
     ("verfy", "`verfy` is neither a verb nor key=value — did you mean `verify`?", "verbs: verify"),
     ("verify", "verify needs a run directory", "python -m tunix_exp verify"),
     (f"seed={'9' * 5000}", "a whole number has thousands of digits", "in quotes it is a text"),
-    ("optim.peak_lr=[1", "no viable alternative at input '[1'", "--help shows the grammar"),
+    ("optim.peak_lr=[1", "`optim.peak_lr=[1` cannot be read: no viable alternative", "in quotes"),
+    ("data.source=a (1).csv", "cannot be read: mismatched input", """: 'data.source="a (1).csv"'\n"""),
+    ("data.source=é.csv", "`data.source=é.csv` cannot be read\n", """: 'data.source="é.csv"'\n"""),
+    (
+        "name=a,b",
+        "`name=a,b` may be a text, a list or a sweep",
+        """a text: 'name="a,b"'; a list: 'name=[a,b]'""",
+    ),
 ]
 
 

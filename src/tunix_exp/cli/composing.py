@@ -2,12 +2,15 @@
 
 import copy
 import functools
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import ConfigCompositionException, MissingConfigException
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tunix_exp import config as configs
@@ -17,6 +20,7 @@ from tunix_exp.models.from_folder import FromFolder, from_folder
 from tunix_exp.sweep.config import SweepConfig, sweep_config
 
 SWEEP = "sweep"
+_AMBIGUOUS = re.compile("Ambiguous value for argument '(.*)'$", re.MULTILINE)
 
 
 @functools.cache  # asked for again and again, and it does not move
@@ -144,6 +148,22 @@ def plainly(error: Exception) -> UserError:
             where=f"{group}={option}",
             remedy=f"options: {', '.join(options)}",
         )
+    if isinstance(error, OverrideParseException):
+        says = " ".join(error.message.partition("See https:")[0].split())
+        return UserError(
+            f"`{error.override}` cannot be read"
+            + ("" if says.startswith("LexerNoViable") else f": {says}"),  # which repeats the word
+            where="the command line",
+            remedy=f"a text is put in quotes, and once more for the shell: {_as_text(error.override)}",
+        )
+    if ambiguous := _AMBIGUOUS.match(str(error)):
+        word = ambiguous[1]
+        key, _, value = word.partition("=")
+        return UserError(
+            f"`{word}` may be a text, a list or a sweep",
+            where="the command line",
+            remedy=f"a text: {_as_text(word)}; a list: {shlex.quote(f'{key}=[{value}]')}; a sweep: -m {word}",
+        )
     cause = error.__cause__
     full_key = getattr(cause, "full_key", None) or getattr(error, "full_key", None)
     if full_key and isinstance(error, ConfigCompositionException):
@@ -152,4 +172,12 @@ def plainly(error: Exception) -> UserError:
             remedy += f"; `+{full_key}=…` types a key that model=hf leaves to the folder"
         return UserError(configs.unknown(full_key), where="the command line", remedy=remedy)
     text = str(error) if cause is None else f"{error} ({cause})"
-    return UserError(" ".join(text.split()), where="the command line", remedy="--help shows the grammar")
+    return UserError(
+        " ".join(text.split()), where="the command line", remedy="--help shows the words that are taken"
+    )
+
+
+def _as_text(word: str) -> str:
+    """The word `key=value` as a shell passes it on and Hydra reads its value as a text."""
+    key, _, value = word.partition("=")
+    return shlex.quote(f"{key}={QuotedString(value, Quote.double).with_quotes()}")
