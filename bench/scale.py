@@ -1,10 +1,7 @@
 """What fits on how many chips, and what crosses between them: the step compiled for slices that are not here.
 
     uv run --extra tpu python bench/scale.py gemma2b v5e:4x4 --batch 128     # a line of bench/scale.jsonl
-    uv run --extra tpu python bench/scale.py gemma2-2b v5e:4x4 --batch 128 --called NAME model.width=3584 …
     uv run python bench/scale.py --page                                      # its section of docs/scale.md
-
-Any key of the config may follow: a model of other sizes is another one, and `--called` by its name.
 
 FSDP over all devices, rows of 2048 tokens. Bytes between chips are of what each collective of the compiled
 program gives a device, as often as its loop runs it.
@@ -39,34 +36,27 @@ def main() -> None:
     words.add_argument("--batch", type=int)
     words.add_argument("--tokens", type=int, default=2048)
     words.add_argument("--adapter", default="none", choices=("none", "lora"))
-    words.add_argument("--called", help="the model's name in the tables; its option's without")
-    words.add_argument("overrides", nargs="*", help="key=value of the project's config")
     words.add_argument("--page", action="store_true")
-    chosen = words.parse_intermixed_args()
+    chosen = words.parse_args()
     if chosen.page:
         before, _, rest = PAGE.read_text().partition(BEGIN)
         rows, cases = ([json.loads(line) for line in file.read_text().splitlines()] for file in (KEPT, CASES))
         lines = [BEGIN, "", *section(rows), "", *seen(cases), "", END]
         PAGE.write_text(before + "\n".join(lines) + rest.partition(END)[2])
         return
-    row = measured(
-        chosen.model, chosen.topology, chosen.adapter, chosen.batch, chosen.tokens, chosen.overrides
-    )
-    row["model"] = chosen.called or row["model"]
+    row = measured(chosen.model, chosen.topology, chosen.adapter, chosen.batch, chosen.tokens)
     with KEPT.open("a") as file:
         file.write(json.dumps(row) + "\n")
     print(json.dumps(row))
 
 
-def measured(
-    model: str, topology: str, adapter: str, batch: int, tokens: int, overrides: list[str]
-) -> dict[str, Any]:
+def measured(model: str, topology: str, adapter: str, batch: int, tokens: int) -> dict[str, Any]:
     """The plan's and the compiler's figures for one step."""
     config = composed_of(
         [
             f"model={model}", f"adapter={adapter}", "device=tpu", f"device.topology={topology}",
             "device.topology_when_absent=null", "mode=preflight", f"data.max_tokens={tokens}",
-            f"training.batch_size={batch}", *overrides,
+            f"training.batch_size={batch}",
         ]
     )  # fmt: skip
     environment.apply(config.device, preflight=True)
@@ -90,10 +80,9 @@ def measured(
         "memory_gib": round(device.memory_bytes / GIB, 2),
         "planned_gib": round(taken.parts.total / GIB, 3),
         "compiled_gib": round(figures.peak_bytes / GIB, 3),
-        "overrides": overrides and [f"model={model}", *overrides],
         "flops": taken.work.flops, "roofline_s": round(seconds, 4), "bound": bound,
         "collectives": collectives(
-            _kept(compiled.as_text(), f"{config.model.num_layers}-{model}-{adapter}-{topology}-{batch}"),
+            _kept(compiled.as_text(), f"{model}-{adapter}-{topology}-{batch}"),
             layers=config.model.num_layers,
             chunks=-(-batch * tokens // device.mesh.size // setting.loss_chunk.tokens),
         ),
@@ -142,7 +131,6 @@ def section(rows: list[dict[str, Any]]) -> list[str]:
         slice_ = f"`{row['topology']}` ({row['devices']})"
         return [f"`{row['model']}`", row["adapter"], slice_, size, row["remat"]]
 
-    of_sizes = {(row["model"], " ".join(row["overrides"])) for row in rows if row.get("overrides")}
     compiled = [
         [*named(row), f"{row['compiled_gib']:.2f}", f"{row['memory_gib']:.2f}", *_moved(row)] for row in rows
     ]
@@ -165,8 +153,6 @@ def section(rows: list[dict[str, Any]]) -> list[str]:
         "they gather of each other's weights.",
         "",
         *_table((*head, "GiB", "FLOPs", "roofline s/step"), estimated),
-        "",
-        *(f"`{name}` is no option yet: `{words}`." for name, words in sorted(of_sizes)),
     ]
 
 

@@ -191,6 +191,10 @@ GEMMA2 = OF_GEMMA | {
     "sliding_window": 4096, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0,
     "cache_implementation": "hybrid", "torch_dtype": "float32",
 }  # fmt: skip
+GEMMA2_9B = GEMMA2 | {
+    "hidden_size": 3584, "intermediate_size": 14336, "num_attention_heads": 16, "num_hidden_layers": 42,
+    "num_key_value_heads": 8,
+}  # fmt: skip
 GEMMA3 = OF_GEMMA | {
     "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "vocab_size": 262144,
     "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 1152, "intermediate_size": 6912,
@@ -205,7 +209,7 @@ GEMMA3 = OF_GEMMA | {
 @pytest.mark.parametrize(
     ("option", "found"),
     [("gpt2", GPT2), ("distilgpt2", GPT2 | DISTILLED), ("gemma2b", GEMMA), ("gemma2-2b", GEMMA2),
-     ("gemma3-1b", GEMMA3)],
+     ("gemma2-9b", GEMMA2_9B), ("gemma3-1b", GEMMA3)],
 )  # fmt: skip
 def test_keys_that_published_models_have_are_understood(tmp_path, option, found):
     (tmp_path / "config.json").write_text(json.dumps(found))
