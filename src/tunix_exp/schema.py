@@ -5,6 +5,7 @@ pass through floats unchanged, powers of two of them fit the indices of arrays, 
 normal in float32.
 """
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -45,6 +46,8 @@ Scale = Annotated[float, Field(ge=LEAST, le=1e9)]
 
 MOST_NAME, MOST_TEXT = 100, 100_000
 _SHOWN = 60
+# But for LaTeX's commands, as \neq.
+_BACKSLASH_N = re.compile(r"\\n(?!(?:abla|e|eg|eq|ewline|exists|i|mid|ot|otin|u)(?![a-z]))")
 CONTRADICT = "cannot be combined"
 
 
@@ -89,6 +92,15 @@ def written(value: Any) -> str:
     return str(value)
 
 
+def _line_ends(value: str) -> str:
+    if _BACKSLASH_N.search(value):
+        raise ValueError(
+            "a backslash and an n are no line end; bash makes one of them where the word is written"
+            """ as $'KEY="…\\n…"'"""
+        )
+    return value
+
+
 def shown(value: Any) -> str:
     """The value as Python writes it, cut where it is long."""
     whole = repr(value)
@@ -114,3 +126,6 @@ Name = Annotated[str, AfterValidator(_name)]
 
 Text = Annotated[str, AfterValidator(_text)]
 """What is put before a model."""
+
+Written = Annotated[Text, AfterValidator(_line_ends)]
+"""A text that is typed, not read from data."""

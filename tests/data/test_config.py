@@ -32,6 +32,14 @@ def test_a_blank_system_text_is_refused():
         template(chat="gemma", system=" ")
 
 
+def test_a_line_end_that_the_shell_did_not_make_is_refused():
+    for name in ("prompt", "response", "response_without_reasoning", "step_separator"):
+        with pytest.raises(ValidationError, match=r"no line end; bash makes one .* as \$'KEY="):
+            template(**{name: r"{question}\nA: {reasoning} {answer}"})
+    latex = r"{question} \neq \nu: "
+    assert template(prompt=latex).prompt == latex
+
+
 def test_a_date_is_a_day_for_the_tokenizer_s_own_chat_template():
     assert template(chat="tokenizer", date="2025-01-31").date == "2025-01-31"
     for wrong in ("31.1.2025", "2025-02-30", ""):

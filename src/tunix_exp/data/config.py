@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from tunix_exp.models.families.registry import chat_templates
 from tunix_exp.references import ReferenceText
-from tunix_exp.schema import MOST_TOKENS, Config, Epochs, Name, Rows, Steps, Text, contradiction
+from tunix_exp.schema import MOST_TOKENS, Config, Epochs, Name, Rows, Steps, Text, Written, contradiction
 
 ItemFormat = Literal["auto", "question-answer", "prompt-response", "alpaca", "messages", "sharegpt"]
 Format = ItemFormat | Literal["text"]
@@ -91,12 +91,12 @@ class TemplateConfig(Config):
     """
 
     chat: Chat
-    system: Text | None
+    system: Written | None
     date: Annotated[str, AfterValidator(_day)] | None
-    prompt: Text
-    response: Text
-    response_without_reasoning: Text
-    step_separator: Text
+    prompt: Written
+    response: Written
+    response_without_reasoning: Written
+    step_separator: Written
 
     @model_validator(mode="after")
     def _a_system_text_has_a_chat_template(self) -> "TemplateConfig":

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from tunix_exp.data.config import FieldsConfig, ItemFormat
 from tunix_exp.errors import UserError
 from tunix_exp.references import ItemsReferenceText, Place
-from tunix_exp.schema import BatchSize, Config, Name, Rows, Seed, Steps, Text, Tokens
+from tunix_exp.schema import BatchSize, Config, Name, Rows, Seed, Steps, Tokens, Written
 
 # A thousandth of a percentile is far below what a sample of items can tell apart.
 Resamples = Annotated[int, Field(ge=1000, le=1_000_000)]
@@ -29,7 +29,7 @@ class ItemsEvalConfig(Config):
     fields: FieldsConfig
     max_items: Rows | None
     batch_size: BatchSize
-    stop: Annotated[tuple[Annotated[Text, Field(min_length=1)], ...], Field(strict=False)] | None
+    stop: Annotated[tuple[Annotated[Written, Field(min_length=1)], ...], Field(strict=False)] | None
     max_new_tokens: Tokens
     heldout_every_steps: Steps | None
     resamples: Resamples
