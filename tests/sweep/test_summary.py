@@ -75,6 +75,23 @@ def test_the_best_is_named_with_what_its_lead_rests_on(summary):
     assert "p < 0.0001): significant. Over 2 seeds: 95 % CI [" in sentence
 
 
+def test_a_seed_that_ran_twice_is_one_sample(tmp_path):
+    rows = [("9", 0, "++--"), ("9", 0, "++--"), ("9", 1, "+++-"), ("1", 0, "----"), ("1", 1, "----")]
+    for place, (rate, seed, correct) in enumerate(rows):
+        write_job(tmp_path, place, [f"optim.peak_lr={rate}", f"seed={seed}"], correct)
+    summary = summarized(found_jobs(tmp_path), SCORE)
+    arm = summary["arms"][0]
+    assert (arm["n_completed"], arm["over_seeds"]["n"], arm["mean"]) == (3, 2, pytest.approx(0.625))
+    assert "62.5 % (mean over 2 seeds)" in told.verdict(summary)
+
+
+def test_no_lead_of_scores_is_above_100_points(tmp_path):
+    for place, correct in enumerate(["++++", "+---", "----", "----"]):
+        write_job(tmp_path, place, [f"optim.peak_lr={place // 2}", f"seed={place % 2}"], correct)
+    lead = summarized(found_jobs(tmp_path), SCORE)["best"]["runner_up"]
+    assert lead["over_seeds"]["interval_95"] == (-1.0, 1.0)
+
+
 def test_a_lead_is_corrected_for_the_number_of_arms(tmp_path):
     for place, correct in enumerate(["+" * 24 + "-" * 6, "+" * 17 + "-" * 13, "+" * 16 + "-" * 14, "-" * 30]):
         write_job(tmp_path, place, [f"optim.peak_lr={place}"], correct)

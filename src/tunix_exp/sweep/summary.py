@@ -3,6 +3,7 @@
 Figures are of completed runs alone: a run that failed has a row, and no score.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -26,7 +27,7 @@ Plain = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """The completed runs of one setting, and how many runs it has in all."""
+    """The jobs of one setting, and its completed runs: one a seed, as a second one is no other sample."""
 
     settings: Mapping[str, str]
     jobs: tuple[Job, ...]
@@ -94,10 +95,16 @@ def _arms(jobs: Sequence[Job], swept: Sequence[str]) -> list[Arm]:
     for job in jobs:
         own = tuple((key, job.settings[key]) for key in swept if key != SEED and key in job.settings)
         groups.setdefault(own, []).append(job)
-    return [
-        Arm(dict(own), tuple(some), tuple(job for job in some if job.is_completed))
-        for own, some in groups.items()
-    ]
+    return [Arm(dict(own), tuple(some), _one_a_seed(some)) for own, some in groups.items()]
+
+
+def _one_a_seed(jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """The first completed run of each seed."""
+    found: dict[int | None, Job] = {}
+    for job in jobs:
+        if job.is_completed:
+            found.setdefault(job.seed, job)
+    return tuple(found.values())
 
 
 def _row(job: Job, swept: Sequence[str]) -> Plain:
@@ -126,13 +133,14 @@ def _row(job: Job, swept: Sequence[str]) -> Plain:
 
 def _arm_row(arm: Arm, config: SweepConfig) -> Plain:
     values, items = arm.values(config.metric), _same_items([arm], config)
+    over_seeds = _within(0.0, statistics.seeds_interval(values), config)
     return {
         "arm": arm_name(arm.settings),
         "settings": dict(arm.settings),
         "jobs": [job.number for job in arm.jobs],
-        "n_completed": len(arm.done),
+        "n_completed": sum(job.is_completed for job in arm.jobs),
         "mean": fmean(values) if values else None,
-        "over_seeds": {"n": len(values), "interval_95": _within(config, statistics.seeds_interval(values))},
+        "over_seeds": {"n": len(values), "interval_95": over_seeds},
         "over_items": {
             "n": len(arm.figures[0].marks["primary_score"]) if items else None,
             "interval_95": _over_items(arm, config) if items and values else None,
@@ -141,12 +149,12 @@ def _arm_row(arm: Arm, config: SweepConfig) -> Plain:
     }
 
 
-def _within(config: SweepConfig, ends: statistics.Ends | None) -> statistics.Ends | None:
-    """The interval cut to what the metric can be: no score is above one."""
+def _within(least: float, ends: statistics.Ends | None, config: SweepConfig) -> statistics.Ends | None:
+    """The interval cut to what can be: no score, and no lead of one, is above one."""
     if ends is None:
         return None
     low, high = ends
-    return max(0.0, low), min(1.0, high) if METRICS[config.metric].is_share else high
+    return max(least, low), min(1.0, high) if METRICS[config.metric].is_share else high
 
 
 def _over_items(arm: Arm, config: SweepConfig) -> statistics.Ends | None:
@@ -201,8 +209,11 @@ def _lead_over_seeds(best: Arm, second: Arm, config: SweepConfig) -> Plain:
     seeds = [seed for seed in by_seed[0] if seed in by_seed[1]]
     sign = 1 if config.direction == "maximize" else -1
     leads = [sign * (by_seed[0][seed] - by_seed[1][seed]) for seed in seeds]
-    found: Plain = {"n": len(seeds), "interval_95": statistics.seeds_interval(leads)}
-    if METRICS[config.metric].is_share:
+    is_share = METRICS[config.metric].is_share
+    least = -1.0 if is_share else -math.inf
+    ends = _within(least, statistics.seeds_interval(leads), config)
+    found: Plain = {"n": len(seeds), "interval_95": ends}
+    if is_share:
         found["n_to_see_5_points"] = statistics.pairs_needed(leads, _TO_SEE)
     return found
 
