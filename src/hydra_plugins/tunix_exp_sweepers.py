@@ -16,7 +16,7 @@ class Study(Sweeper):
         """The sweeper itself is there."""
         from tunix_exp.cli.study import Study as Own
 
-        self.own = Own(hydra_context, task_function, config, **self.settings)
+        self.own = Own(hydra_context, task_function, config, self.settings)
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run what is due of the study of these words."""
@@ -34,7 +34,7 @@ class Grid(Sweeper):
         """The sweeper itself is there."""
         from tunix_exp.cli.sweeper import Grid as Own
 
-        self.own = Own(hydra_context, task_function, config, **self.settings)
+        self.own = Own(hydra_context, task_function, config, self.settings)
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run what is due of the jobs of these words."""

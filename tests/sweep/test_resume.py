@@ -205,6 +205,19 @@ def test_a_directory_that_holds_a_sweep_is_refused_and_one_that_holds_none(copy,
     assert "sweep.json is damaged: `arguments`" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("seed=range(2,0)", "the sweep has no jobs: one of its ranges or globs is empty"),
+        ("hydra.sweeper.max_batch_size=0", "`hydra.sweeper.max_batch_size` = 0: input should be greater"),
+    ],
+)
+def test_a_grid_that_would_run_nothing_is_refused(word, says, tmp_path, capfd):
+    assert cli.main(["-m", f"hydra.sweep.dir={tmp_path}", *TOY, word]) == 2
+    assert says in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_jobs_in_one_directory_are_refused(tmp_path, capfd):
     words = ["hydra.sweep.subdir=one", "mode=smoke", "seed=0,1"]
     assert cli.main(["-m", f"hydra.sweep.dir={tmp_path}", *words]) == 2

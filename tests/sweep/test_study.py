@@ -56,3 +56,21 @@ def test_without_optuna_a_study_is_refused_with_the_remedy(tmp_path, monkeypatch
     assert (
         "optuna is not installed\n  where: hydra/sweeper=study\n  remedy: uv sync" in capfd.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["hydra.sweeper.n_trials=0"], "`hydra.sweeper.n_trials` = 0: input should be greater than or equal"),
+        (["hydra.sweeper.seed=x"], "`hydra.sweeper.seed` = 'x': input should be a valid integer"),
+        (["hydra.sweeper.max_batch_size=-1"], "`hydra.sweeper.max_batch_size` = -1: input should be greater"),
+        (["+hydra.sweeper.trials=3"], "`hydra.sweeper.trials` is not a key — did you mean"),
+        (["optim.beta1=interval(1,0.5)"], "from `optim.beta1=interval(1,0.5)`: `low <= high` must hold"),
+        (["optim.beta1=tag(log,interval(0,1))"], "interval(0,1))`: `low > 0` must hold for `log=True`"),
+        (["optim.beta1=interval(0,inf)"], "chosen from `optim.beta1=interval(0,inf)`: it has no end"),
+    ],
+)  # fmt: skip
+def test_a_study_that_cannot_be_is_refused_before_it_begins(words, says, tmp_path, capfd):
+    assert cli.main(["-m", f"hydra.sweep.dir={tmp_path}", *WORDS, *words]) == 2
+    assert says in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []

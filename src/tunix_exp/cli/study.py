@@ -19,6 +19,7 @@ from tunix_exp.cli.composing import sweep_of
 from tunix_exp.cli.sweeper import Jobs, refuse_unverified
 from tunix_exp.errors import UserError
 from tunix_exp.sweep import ledger
+from tunix_exp.sweep.config import StudyConfig, sweeper_config
 from tunix_exp.sweep.ledger import Ledger, PlannedJob
 from tunix_exp.sweep.state import Standing, standings
 from tunix_exp.sweep.summary import objective
@@ -35,16 +36,10 @@ class Study(Jobs):
         context: HydraContext,
         task: TaskFunction,
         config: DictConfig,
-        *,
-        n_trials: int,
-        n_startup_trials: int,
-        seed: int,
-        max_batch_size: int | None,
-        resume: bool,
+        settings: Mapping[str, Any],
     ) -> None:
-        """The first `n_startup_trials` are drawn at random; `max_batch_size` are chosen and run at once."""
-        super().__init__(context, task, config, max_batch_size=max_batch_size, resume=resume)
-        self._n_trials, self._n_startup, self._seed = n_trials, n_startup_trials, seed
+        self._settings = sweeper_config(StudyConfig, settings)
+        super().__init__(context, task, config, self._settings)
         self._metric = sweep_of(config)
         self._optuna = imported()
 
@@ -55,6 +50,7 @@ class Study(Jobs):
         alone = [one for one in overrides if not one.is_sweep_override()]
         fixed = [f"{one.get_key_element()}={one.get_value_element_as_str()}" for one in alone]
         swept = {one.get_key_element(): one for one in overrides if one.is_sweep_override()}
+        choices = {key: self._choices(key, one) for key, one in swept.items()}
         if self._is_alone:
             self._refuse_several_environments(fixed, swept)
         self._root.mkdir(parents=True, exist_ok=True)
@@ -69,7 +65,7 @@ class Study(Jobs):
         # a process may have ended between a job's end and its being told
         self._tell(study, [one.planned for one in standings(self._root) if one.job.is_completed])
         due = [one for one in standings(self._root) if one.is_due]
-        while due or (due := self._chosen(study, fixed, swept)):
+        while due or (due := self._chosen(study, fixed, choices)):
             batch, due = self._claimed(due)
             if batch:
                 returned += self._launched(batch)
@@ -85,6 +81,27 @@ class Study(Jobs):
         wanted = [launchers.environment_of(self._composed(0, [*fixed, word])[1]) for word in words]
         launchers.refuse_several_environments(list(zip(words, wanted, strict=True)))
 
+    def _choices(self, key: str, override: Override) -> Any:
+        """What may be chosen for the key: an interval is one of logarithms where it is tagged so."""
+        value, of = override.value(), self._optuna.distributions
+        if not isinstance(value, IntervalSweep):
+            listed = list(override.sweep_string_iterator())
+            is_shuffled = getattr(value, "shuffle", False)  # anew by each process that goes on
+            return of.CategoricalDistribution(sorted(listed) if is_shuffled else listed)
+        is_log, ends = "log" in value.tags, (value.start, value.end)
+        is_whole = all(isinstance(end, int) for end in ends)  # as int(interval(1,5)) has them
+        try:
+            if any(end is None or not math.isfinite(end) for end in ends):
+                raise ValueError("it has no end")
+            kind = of.IntDistribution if is_whole else of.FloatDistribution
+            return kind(*ends, log=is_log)
+        except ValueError as error:
+            raise UserError(
+                f"nothing can be chosen from `{override.input_line}`: {str(error).rstrip('.')}",
+                where=key,
+                remedy="the lower end stands first; of tag(log,…) it is above zero",
+            ) from None
+
     def _study(self) -> Any:
         storages = self._optuna.storages
         backend = storages.journal.JournalFileBackend(str(self._root / STUDY))
@@ -96,25 +113,26 @@ class Study(Jobs):
             load_if_exists=True,
         )
 
-    def _chosen(self, study: Any, fixed: Sequence[str], swept: Mapping[str, Override]) -> list[Standing]:
+    def _chosen(self, study: Any, fixed: Sequence[str], choices: Mapping[str, Any]) -> list[Standing]:
         """The next jobs of the study, in the ledger; none when there are enough."""
         with ledger.locked(self._root):
             known = ledger.read(self._root)
-            numbers = range(len(known.jobs), min(self._n_trials, len(known.jobs) + (self._at_once or 1)))
+            begun = len(known.jobs)
+            numbers = range(begun, min(self._settings.n_trials, begun + (self._at_once or 1)))
             for number in numbers:
-                known = self._with_next(known, study, number, fixed, swept)
+                known = self._with_next(known, study, number, fixed, choices)
             ledger.write(self._root, known)
         return [one for one in standings(self._root) if one.planned.number in numbers]
 
     def _with_next(
-        self, known: Ledger, study: Any, number: int, fixed: Sequence[str], swept: Mapping[str, Override]
+        self, known: Ledger, study: Any, number: int, fixed: Sequence[str], choices: Mapping[str, Any]
     ) -> Ledger:
         study.sampler = self._optuna.samplers.TPESampler(
-            seed=self._seed + number, n_startup_trials=self._n_startup
+            seed=self._settings.seed + number, n_startup_trials=self._settings.n_startup_trials
         )
-        trial = study.ask()
+        trial = study.ask(dict(choices))
         trial.set_user_attr(_JOB, number)
-        words = [*fixed, *(f"{key}={_suggested(trial, key, one)}" for key, one in swept.items())]
+        words = [*fixed, *(f"{key}={value}" for key, value in trial.params.items())]
         directory, config = self._composed(number, words)
         if not known.config and config is not None:
             known = ledger.begun(known.arguments, known.sweeper, known.code, config).model_copy(
@@ -158,14 +176,3 @@ def imported() -> Any:
             remedy="uv sync --extra sweep",
         ) from None
     return optuna
-
-
-def _suggested(trial: Any, key: str, override: Override) -> Any:
-    """The study's choice for the key: within an interval, on a logarithmic scale where it is tagged so."""
-    value = override.value()
-    if isinstance(value, IntervalSweep):
-        is_log, ends = "log" in value.tags, (value.start, value.end)
-        if all(isinstance(end, int) for end in ends) and "float" not in value.tags:
-            return trial.suggest_int(key, *ends, log=is_log)
-        return trial.suggest_float(key, *ends, log=is_log)
-    return trial.suggest_categorical(key, list(override.sweep_string_iterator()))

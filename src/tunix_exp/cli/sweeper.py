@@ -5,7 +5,7 @@ So several processes may work on one sweep, and one that was killed is gone on w
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tunix_exp.evidence import checkout
 from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.verify import inspect
 from tunix_exp.sweep import claims, ledger
+from tunix_exp.sweep.config import GridConfig, sweeper_config
 from tunix_exp.sweep.job import EARLIER
 from tunix_exp.sweep.ledger import Ledger, PlannedJob
 from tunix_exp.sweep.state import Standing, earlier, standings
@@ -43,18 +44,15 @@ class Jobs:
         context: HydraContext,
         task: TaskFunction,
         config: DictConfig,
-        *,
-        max_batch_size: int | None,
-        resume: bool,
+        settings: GridConfig,
     ) -> None:
-        """`resume` goes on with the sweep in `hydra.sweep.dir`."""
         self._loader, self._config = context.config_loader, config
         self._launcher = launchers.instantiated(context, task, config)
         self._root = Path(config.hydra.sweep.dir)
-        self._resumes = resume
+        self._resumes = settings.resume
         self._is_alone = launchers.is_in_process(self._launcher)
         # one process runs one job after another: it takes no more than that from other workers
-        self._at_once = 1 if self._is_alone else max_batch_size
+        self._at_once = 1 if self._is_alone else settings.max_batch_size
         self._keeps_processes = not self._is_alone and launchers.is_joblib(self._launcher)
         self._environments: dict[int, Environment | None] = {}
         self._served: Environment | None = None
@@ -157,10 +155,25 @@ class Jobs:
 class Grid(Jobs):
     """Every combination of the values that were typed: all are composed before the first is run."""
 
+    def __init__(
+        self,
+        context: HydraContext,
+        task: TaskFunction,
+        config: DictConfig,
+        settings: Mapping[str, Any],
+    ) -> None:
+        super().__init__(context, task, config, sweeper_config(GridConfig, settings))
+
     def sweep(self, arguments: Words) -> list[Any]:
         """What each job that was due returned; jobs that another process runs are left to it."""
         parser = OverridesParser.create(config_loader=self._loader)
         (every,) = BasicSweeper.split_arguments(parser.parse_overrides(list(arguments)), None)
+        if not every:
+            raise UserError(
+                "the sweep has no jobs: one of its ranges or globs is empty",
+                where="the command line",
+                remedy="range(0,3) is 0, 1 and 2; a range that falls has a step below zero, range(3,0,-1)",
+            )
         self._root.mkdir(parents=True, exist_ok=True)
         planned = self._planned(every, "grid")
         if self._resumes:

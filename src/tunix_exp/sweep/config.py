@@ -1,15 +1,21 @@
-"""`sweep`: what a sweep's jobs are compared by. It decides nothing of a run, and is no part of its config."""
+"""`sweep` and `hydra.sweeper`: what a sweep's jobs are compared by, and how many there are.
+
+Neither decides anything of a run, nor is part of its config.
+"""
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from tunix_exp.errors import UserError, did_you_mean, nearest
-from tunix_exp.schema import Config, shown
+from tunix_exp.schema import Config, Seed, shown
 
 Goal = Literal["maximize", "minimize"]
 MetricName = Literal["primary_score", "verdict_accuracy", "heldout_loss_nats", "training_loss"]
+
+MOST_JOBS = 10**6
+Count = Annotated[int, Field(ge=1, le=MOST_JOBS)]
 
 
 class Metric(NamedTuple):
@@ -42,26 +48,48 @@ class SweepConfig(Config):
         return METRICS[self.metric].goal if self.goal is None else self.goal
 
 
+class GridConfig(Config):
+    """How many jobs a launcher is handed at once, null its own number; whether a sweep is gone on with."""
+
+    max_batch_size: Count | None
+    resume: bool
+
+
+class StudyConfig(GridConfig):
+    """How many jobs there are in all, how many of them are drawn at random, and the seed of the choices."""
+
+    n_trials: Count
+    n_startup_trials: Annotated[int, Field(ge=0, le=MOST_JOBS)]
+    seed: Seed
+
+
+_Section = TypeVar("_Section", bound=Config)
+
+
 def sweep_config(plain: Mapping[str, Any]) -> SweepConfig:
     """The typed section, or one `UserError` that lists every fault with its key."""
+    remedy = f"sweep.metric is one of {', '.join(METRICS)}; sweep.goal is maximize, minimize, or null (the"
+    return _typed(SweepConfig, plain, where="sweep", remedy=f"{remedy} metric's own)")
+
+
+def sweeper_config(kind: type[_Section], plain: Mapping[str, Any]) -> _Section:
+    """The same of a sweeper's own settings."""
+    return _typed(kind, plain, where="hydra.sweeper", remedy="`--cfg hydra` shows every key with its value")
+
+
+def _typed(kind: type[_Section], plain: Mapping[str, Any], *, where: str, remedy: str) -> _Section:
     try:
-        return SweepConfig.model_validate(dict(plain))
+        return kind.model_validate(dict(plain))
     except ValidationError as error:
-        faults = [
-            _explained(str(one["loc"][0]), one["type"], one["msg"], one["input"]) for one in error.errors()
-        ]
-    raise UserError(
-        "\n".join(faults),
-        where="sweep",
-        remedy=f"sweep.metric is one of {', '.join(METRICS)}; sweep.goal is maximize, minimize, or null (the"
-        " metric's own)",
-    )
+        faults = [_explained(kind, where, one) for one in error.errors()]
+    raise UserError("\n".join(faults), where=where, remedy=remedy)
 
 
-def _explained(key: str, kind: str, says: str, value: object) -> str:
-    if kind == "extra_forbidden":
-        near = nearest(key, SweepConfig.model_fields)
-        return f"`sweep.{key}` is not a key{did_you_mean(near and f'sweep.{near}')}"
-    if kind == "missing":
-        return f"`sweep.{key}` is missing"
-    return f"`sweep.{key}` = {shown(value)}: {says[0].lower()}{says[1:]}"
+def _explained(kind: type[Config], section: str, fault: Any) -> str:
+    key, says = str(fault["loc"][0]), fault["msg"]
+    if fault["type"] == "extra_forbidden":
+        near = nearest(key, kind.model_fields)
+        return f"`{section}.{key}` is not a key{did_you_mean(near and f'{section}.{near}')}"
+    if fault["type"] == "missing":
+        return f"`{section}.{key}` is missing"
+    return f"`{section}.{key}` = {shown(fault['input'])}: {says[0].lower()}{says[1:]}"
