@@ -730,7 +730,7 @@ def test_a_directory_of_runs_is_verified_run_by_run(
     says = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
     sweep = tmp_path / "sweep"
     assert says == [
-        f"{sweep}/0: verified", f"{sweep}/1: 1 disagreements", f"{sweep}/2: 1 disagreements"
+        f"{sweep}/0: verified", f"{sweep}/1: 1 disagreement", f"{sweep}/2: 1 disagreement"
     ]  # fmt: skip
     assert verb.main([f"{sweep}/0"]) == 0
 

@@ -7,6 +7,7 @@ from tunix_exp.errors import UserError
 from tunix_exp.evidence.pack import inspect_pack, is_pack
 from tunix_exp.evidence.verify import Inspection, inspect, runs_at
 from tunix_exp.exits import COMPLETED, FAILED
+from tunix_exp.numbers import counted
 
 
 def main(words: list[str]) -> int:
@@ -41,7 +42,7 @@ def _inspected(path: Path) -> Iterator[tuple[Path, Inspection]]:
 def _verdict(seen: Inspection) -> str:
     """Whether it is verified, the status of a run that did not complete, and how much was odd."""
     if seen.disagreements or seen.manifest is None:
-        return f"{len(seen.disagreements)} disagreements"
+        return counted(len(seen.disagreements), "disagreement")
     status, count = seen.manifest.status, len(seen.findings)
     says = "verified" if status == "completed" else f"verified; its status is {status}"
-    return f"{says}; {count} finding{'s' * (count > 1)}" if count else says
+    return f"{says}; {counted(count, 'finding')}" if count else says
