@@ -266,7 +266,7 @@ REFUSED = {
         lines({"question": "1?", "answer": None}),
         "a.jsonl:1",
         "`answer` is null",
-        "in quotes",
+        "write the answer or take the row out",
     ),
     "unknown names": (
         "a.jsonl",
@@ -374,6 +374,13 @@ REFUSED = {
         "a.jsonl:1",
         "message 2 of `messages` is the user's, where the assistant's is due",
         "in turn",
+    ),
+    "null as a message": (
+        "a.jsonl",
+        lines({"messages": turns(TALK[0], ("assistant", None))}),
+        "a.jsonl:1",
+        "the text of message 2 of `messages` is null",
+        "write the message, or take the row out",
     ),
     "a tool's message": (
         "a.jsonl",

@@ -73,7 +73,10 @@ def test_labels_and_ids_are_read_by_their_fields():
 def test_a_missing_field_names_what_the_row_has_and_the_nearest():
     message = refusal({"question": "?", "answer": "x"}, question="question", answer="anwser")
     assert "the field `anwser` is missing; the row has question, answer — did you mean `answer`?" in message
-    assert "name the row's own field in data.fields.answer" in message
+    assert (
+        "name the rows' own field in data.fields.answer; where the row alone has no answer, write it"
+        in message
+    )
 
 
 @pytest.mark.parametrize(

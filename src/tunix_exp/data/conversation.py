@@ -86,6 +86,8 @@ def _content(content: Any, where: str, role: str) -> str:
                 f"{where} holds more than text", "take the row out: images and sound are not read here"
             )
         content = "".join(map(str, parts))
+    if content is None:
+        raise BadRow(f"the text of {where} is null", "write the message, or take the row out")
     if type(content) is not str:
         raise BadRow(f"the text of {where} is {kind_of(content)}, not a text", 'write it in quotes, as "…"')
     if not content.strip() and role != "system":

@@ -130,6 +130,8 @@ class RowReader:
         elif isinstance(value, bool):
             kind, value = "a truth value", str(value).lower()
             self.counts[f"truth_values_as_text.{part}"] += 1
+        elif value is None:
+            raise BadRow(f"`{field}` is null, not a text", f"write the {part} or take the row out")
         else:
             raise BadRow(f"`{field}` is {kind_of(value)}, not a text", f'write the {part} in quotes, as "…"')
         if not value or value.isspace():
@@ -196,7 +198,8 @@ class RowReader:
             near = did_you_mean(nearest(field, known))
             raise BadRow(
                 f"the field `{field}` is missing; the row has {', '.join(known)}{near}",
-                f"name the row's own field in {self._key}.fields.{part}",
+                f"name the rows' own field in {self._key}.fields.{part}; where the row alone has no {part},"
+                " write it or take the row out",
             )
         return found
 
