@@ -54,8 +54,9 @@ def test_each_run_begins_with_the_weights_that_the_one_before_had_trained(chain)
     assert f"the trained model of run {first['run_id']} after step 4 (checkpoints/4)" in log
 
 
-def test_an_evaluation_of_its_model_gives_the_answers_of_the_run_itself(chain, tmp_path):
-    words = ("mode=eval", "model=hf", "model.layer_loop=unroll", f"model.weights={chain / '1'}")
+def test_an_evaluation_of_its_model_gives_the_answers_of_the_run_itself(chain, tmp_path, monkeypatch):
+    monkeypatch.chdir(chain)  # from where the run is named as outputs/NAME/DATE is
+    words = ("mode=eval", "model=hf", "model.layer_loop=unroll", "model.weights=./1")
     words += ("data=nano-reasoning", "eval=nano-eval", "data.max_tokens=null")
     small = ("device=cpu", "device.compilation_cache=null", "data.max_rows=60")
     asked = ("eval.max_items=5", "eval.max_new_tokens=6", "eval.heldout_every_steps=null")

@@ -147,7 +147,8 @@ def _listed(folder: Path) -> dict[str, tuple[tuple[int, ...], Any]]:
     import orbax.checkpoint as ocp  # only now: weights rarely come from a run
 
     try:
-        metadata: Any = ocp.PyTreeCheckpointer().metadata(folder / _ITEM)
+        # Orbax reads absolute paths alone
+        metadata: Any = ocp.PyTreeCheckpointer().metadata(folder.absolute() / _ITEM)
         tree = metadata.item_metadata.tree
         return {
             name: (tuple(one.shape), jnp.dtype(one.dtype))
@@ -167,7 +168,7 @@ def _restored(folder: Path, names: set[str]) -> dict[str, Any]:
     item = dict.fromkeys(wanted, 0)
     try:
         return ocp.PyTreeCheckpointer().restore(
-            folder / _ITEM,
+            folder.absolute() / _ITEM,
             args=ocp.args.PyTreeRestore(item=item, restore_args=wanted, partial_restore=True),
         )
     except Exception as error:
