@@ -118,6 +118,8 @@ def test_a_directory_that_holds_a_run_is_refused_before_hydra_writes_into_it(tmp
     assert done.returncode == 2
     assert "used already holds a run" in done.stderr
     assert "python -m tunix_exp finish used" in done.stderr
+    done = typed(tmp_path, "-m", "hydra.sweep.dir=used/a/b")
+    assert f"used/a/b lies in the directory of a run, {tmp_path / 'used'}" in done.stderr
     assert [p.name for p in (tmp_path / "used").iterdir()] == ["run_manifest.json"]
 
 

@@ -97,14 +97,16 @@ def refuse(error: UserError) -> int:
 
 def _refuse_used(directory: Path) -> None:
     try:
-        is_used = (directory / MANIFEST).exists()
-    except OSError:
+        places = (directory, *directory.resolve().parents)
+        used = next((place for place in places if (place / MANIFEST).exists()), None)
+    except (OSError, ValueError):
         return  # a path that the system refuses is refused with its reason, below
-    if is_used:
+    if used is not None:
+        lies = "already holds a run" if used == directory else f"lies in the directory of a run, {used}"
         raise UserError(
-            f"{directory} already holds a run",
+            f"{directory} {lies}",
             where="hydra.run.dir / hydra.sweep.dir",
-            remedy=f"name another directory; to finish that run, `python -m tunix_exp finish {directory}`",
+            remedy=f"name another directory; to finish that run, `python -m tunix_exp finish {used}`",
         )
 
 
