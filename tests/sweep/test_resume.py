@@ -125,6 +125,13 @@ def test_what_is_missing_runs_and_what_is_whole_is_kept(copy, whole):
     assert names == ["0.1.json", "1.1.json", "2.1.json", "2.2.json"]
 
 
+def test_a_grid_that_was_shuffled_goes_on_in_the_order_that_it_had(copy):
+    known = read_json(copy / "sweep.json")
+    typed = [word.replace("3e-3,2e-3,1e-3", "shuffle(1e-3,2e-3,3e-3,4e-3)") for word in known["arguments"]]
+    (copy / "sweep.json").write_text(json.dumps(known | {"arguments": typed}))
+    assert cli.main(["sweep", "resume", str(copy)]) == 0
+
+
 def test_an_interrupted_job_goes_on_from_its_checkpoint(copy, whole):
     shutil.rmtree(copy / "2")
     words = ["training.save_every_steps=2", "training.stop_at_step=2", "optim.peak_lr=1e-3"]

@@ -166,8 +166,8 @@ class Grid(Jobs):
 
     def sweep(self, arguments: Words) -> list[Any]:
         """What each job that was due returned; jobs that another process runs are left to it."""
-        parser = OverridesParser.create(config_loader=self._loader)
-        (every,) = BasicSweeper.split_arguments(parser.parse_overrides(list(arguments)), None)
+        before = ledger.read(self._root) if self._resumes else None
+        every = self._every(arguments) if before is None else [job.words for job in before.jobs]
         if not every:
             raise UserError(
                 "the sweep has no jobs: one of its ranges or globs is empty",
@@ -176,8 +176,7 @@ class Grid(Jobs):
             )
         self._root.mkdir(parents=True, exist_ok=True)
         planned = self._planned(every, "grid")
-        if self._resumes:
-            before = ledger.read(self._root)
+        if before is not None:
             ledger.refuse_changed(before, planned)
             refuse_unverified(self._root, before)
         else:
@@ -190,6 +189,12 @@ class Grid(Jobs):
             if batch:
                 returned += self._launched(batch)
         return returned
+
+    def _every(self, arguments: Words) -> Sequence[Words]:
+        """The words of each job, which a shuffled sweep has in another order each time."""
+        parser = OverridesParser.create(config_loader=self._loader)
+        (every,) = BasicSweeper.split_arguments(parser.parse_overrides(list(arguments)), None)
+        return every
 
 
 def is_run(place: Path) -> bool:
