@@ -58,6 +58,19 @@ def test_without_optuna_a_study_is_refused_with_the_remedy(tmp_path, monkeypatch
     )
 
 
+def test_a_study_without_evaluation_is_refused_the_metric_of_one(tmp_path, capfd):
+    words = ["mode=smoke", "eval=none", "hydra/sweeper=study", "optim.peak_lr=interval(1e-4,1e-1)"]
+    assert cli.main(["-m", f"hydra.sweep.dir={tmp_path}", *words]) == 2
+    says = "no job of the study would have its metric: sweep.metric=primary_score, eval=none"
+    assert says in capfd.readouterr().err
+
+
+def test_studies_of_other_seeds_share_no_choice():
+    from tunix_exp.cli.study import _seed
+
+    assert len({_seed(seed, number) for seed in range(10) for number in range(10)}) == 100
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -68,6 +81,7 @@ def test_without_optuna_a_study_is_refused_with_the_remedy(tmp_path, monkeypatch
         (["optim.beta1=interval(1,0.5)"], "from `optim.beta1=interval(1,0.5)`: `low <= high` must hold"),
         (["optim.beta1=tag(log,interval(0,1))"], "interval(0,1))`: `low > 0` must hold for `log=True`"),
         (["optim.beta1=interval(0,inf)"], "chosen from `optim.beta1=interval(0,inf)`: it has no end"),
+        (["mode=eval", "sweep.metric=training_loss"], "its metric: sweep.metric=training_loss, mode="),
     ],
 )  # fmt: skip
 def test_a_study_that_cannot_be_is_refused_before_it_begins(words, says, tmp_path, capfd):

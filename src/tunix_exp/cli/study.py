@@ -51,6 +51,7 @@ class Study(Jobs):
         fixed = [f"{one.get_key_element()}={one.get_value_element_as_str()}" for one in alone]
         swept = {one.get_key_element(): one for one in overrides if one.is_sweep_override()}
         choices = {key: self._choices(key, one) for key, one in swept.items()}
+        self._refuse_no_figure(fixed, swept)
         if self._is_alone:
             self._refuse_several_environments(fixed, swept)
         self._root.mkdir(parents=True, exist_ok=True)
@@ -71,6 +72,25 @@ class Study(Jobs):
                 returned += self._launched(batch)
                 self._tell(study, [one.planned for one in batch])
         return returned
+
+    def _refuse_no_figure(self, fixed: Sequence[str], swept: Mapping[str, Override]) -> None:
+        """Raise UserError where no job would have the metric, and choices would follow from nothing."""
+        config = self._composed(0, fixed)[1]
+        if config is None or not swept.keys().isdisjoint(("eval", "mode", "experiment")):
+            return
+        metric, mode = self._metric.metric, config["mode"]["name"]
+        is_of_training = metric == "training_loss"
+        lacks = "mode" if mode == "preflight" or (is_of_training and mode == "eval") else None
+        if lacks is None and not is_of_training and config["eval"]["kind"] == "none":
+            lacks = "eval"
+        if lacks is not None:
+            raise UserError(
+                "no job of the study would have its metric:"
+                f" sweep.metric={metric}, {lacks}={config[lacks]['name']}",
+                where="sweep.metric",
+                remedy=f"choose another `{lacks}`, or a metric that the jobs compute:"
+                " without evaluation sweep.metric=training_loss",
+            )
 
     def _refuse_several_environments(self, fixed: Sequence[str], swept: Mapping[str, Override]) -> None:
         """Raise UserError where a choice decides in what process a job can run."""
@@ -128,7 +148,7 @@ class Study(Jobs):
         self, known: Ledger, study: Any, number: int, fixed: Sequence[str], choices: Mapping[str, Any]
     ) -> Ledger:
         study.sampler = self._optuna.samplers.TPESampler(
-            seed=self._settings.seed + number, n_startup_trials=self._settings.n_startup_trials
+            seed=_seed(self._settings.seed, number), n_startup_trials=self._settings.n_startup_trials
         )
         trial = study.ask(dict(choices))
         trial.set_user_attr(_JOB, number)
@@ -176,3 +196,10 @@ def imported() -> Any:
             remedy="uv sync --extra sweep",
         ) from None
     return optuna
+
+
+def _seed(seed: int, number: int) -> int:
+    """The seed of a job's choices, which no job of a study with another seed has."""
+    import numpy as np
+
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
