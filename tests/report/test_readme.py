@@ -48,6 +48,16 @@ def test_held_out_rows_are_said_to_be_of_the_training_data(run):
     assert "| held-out items | `split`, 1,200 items held out of the training data |" in readme(run)
 
 
+def test_items_whose_questions_were_trained_on_are_counted(run):
+    card = {"overlap": {"training_questions_held_out": 0, "allowed": True}}
+    (run / "data_card.json").write_text(json.dumps(card))
+    assert "their questions in the training data" not in readme(run)
+    card["overlap"]["training_questions_held_out"] = 2
+    (run / "data_card.json").write_text(json.dumps(card))
+    (line,) = [one for one in readme(run).splitlines() if one.startswith("| held-out items |")]
+    assert line.endswith("; their questions in the training data: 2 rows |")
+
+
 def test_the_page_says_what_was_run(run):
     text = readme(run)
     assert "| model | `nano-gpt2` (gpt2), weights `random`, 612,345 parameters |" in text

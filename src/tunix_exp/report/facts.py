@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tunix_exp.evidence.kinds import source
+from tunix_exp.evidence.kinds import data_card, source
 from tunix_exp.evidence.kinds.origin import Origin, origin_if_any
+from tunix_exp.evidence.kinds.read import object_if_any
 from tunix_exp.evidence.kinds.stages import reused
 from tunix_exp.evidence.manifest import RunManifest
 from tunix_exp.evidence.sections import Code, HarnessEval, ItemsEval, LoRA, MixedSet, Mixture, Model
@@ -70,7 +71,7 @@ def what_was_run(manifest: RunManifest, root: Path) -> Facts:
     if manifest.data is not None:
         facts.append(("training data", _data(manifest.data, "row")))
     if isinstance(manifest.eval, ItemsEval):
-        facts.append(("held-out items", _data(manifest.eval, "item")))
+        facts.append(("held-out items", [*_data(manifest.eval, "item"), *_trained_on(root)]))
     if isinstance(manifest.eval, HarnessEval):
         asked = manifest.eval
         tasks = [part for name in asked.tasks for part in (Name(name), ", ")][:-1]
@@ -170,6 +171,14 @@ def _data(said: Any, noun: str) -> Value:
         return [Name(said.name), f", {counted(said.rows, noun)} held out of the training data"]
     rest = f", {counted(said.rows, noun)}, sha256 "
     return [Name(said.name), " from ", Name(said.source), rest, Hash(said.sha256)]
+
+
+def _trained_on(root: Path) -> Value:
+    """How many training rows ask what an item asks; nothing where none does."""
+    card = object_if_any(data_card.KIND, root)
+    says = card.get("overlap") if card else None
+    count = says.get("training_questions_held_out") if says else None
+    return [f"; their questions in the training data: {counted(count, 'row')}"] if count else []
 
 
 def _resumed_from(manifest: RunManifest) -> Value:

@@ -21,6 +21,7 @@ from tunix_exp.evidence import sections as records
 from tunix_exp.evidence.kinds import data_card as card_kind
 from tunix_exp.evidence.kinds import pages
 from tunix_exp.evidence.run_directory import RunDirectory
+from tunix_exp.numbers import counted
 from tunix_exp.objectives.objective import Objective, Source
 from tunix_exp.scoring.form import Form, form_of
 from tunix_exp.stages.texts.rows import TrainingRows, data_record, renderer_of, training_rows
@@ -87,6 +88,9 @@ def read_texts(config: RunConfig, objective: Objective, evidence: RunDirectory) 
     held_out = held_out_items(config, read, tokenizer)
     if held_out is not None and not data.allow_eval_overlap:
         held_out.refuse_shared(rows.examples)
+    elif held_out is not None and held_out.shared:
+        count = counted(len(held_out.shared), "row")
+        evidence.log.say(f"held-out questions in the training data: {count} (data.allow_eval_overlap=true)")
     tasks = None
     if isinstance(config.eval, HarnessEvalConfig):
         from tunix_exp.evaluation.harness.stage import prepare
