@@ -81,6 +81,21 @@ def test_a_loss_has_an_interval_about_its_mean():
 @pytest.mark.parametrize("differences", [[], [0.5], [0.0] * 9, [-0.25] * 9])
 def test_of_pairs_that_do_not_spread_no_number_is_known(differences):
     assert arms.pairs_needed(differences, 0.05) is None
+    assert arms.items_needed(differences, 0.05) is None
+
+
+def test_two_seeds_that_lie_close_are_too_few_for_a_t_test():
+    assert arms.pairs_needed([0.0, 0.01, 0.02], 0.05) == 3
+
+
+def test_so_many_items_are_needed_that_six_of_them_differ():
+    few = [1.0] * 2 + [0.0] * 98
+    n = arms.items_needed(few, 0.05)
+    assert n == 300
+    assert arms.pairs_needed(few, 0.05) < n
+    assert arms.score_lead_p([1] * 5) > 0.05 > arms.score_lead_p([1] * 6)
+    many = [1.0, -1.0] * 25 + [0.0] * 50
+    assert arms.items_needed(many, 0.05) == arms.pairs_needed(many, 0.05)
 
 
 @pytest.mark.parametrize(("spread", "to_see"), [(0.4, 0.05), (0.1, 0.05), (0.4, 0.2)])

@@ -20,8 +20,9 @@ from statistics import fmean, stdev
 from tunix_exp.scoring.paired import LEVEL, ItemLoss, loss_interval
 
 _DECIMALS = 6
-# Of the normal distribution: 97.5 % lie below the first, 80 % below the second.
-_BOTH_QUANTILES = 1.959963984540054 + 0.8416212335729143
+_QUANTILES = (0.975, 0.8)  # of a test at 5 % with 80 % power
+_BOTH_QUANTILES = 1.959963984540054 + 0.8416212335729143  # of the normal distribution
+_FEWEST_UNLIKE = 6  # five alone, all to one side, have p = 2·2⁻⁵ = 6 %
 _CHUNK = 2**21
 
 Ends = tuple[float, float]
@@ -58,10 +59,21 @@ def arm_loss_interval(losses: tuple[ItemLoss, ...], *, resamples: int, seed: int
 def pairs_needed(differences: Sequence[float], to_see: float) -> int | None:
     """How many pairs that spread as these do show a mean difference of `to_see` with 80 % power, at 5 %.
 
-    The normal approximation of a paired test; `None` of pairs that do not spread, which tell nothing.
+    Of a paired t test; `None` of pairs that do not spread, which tell nothing.
     """
     spread = stdev(differences) if len(differences) > 1 else 0.0
-    return max(2, math.ceil(_BOTH_QUANTILES**2 * spread**2 / to_see**2)) if spread else None
+    if not spread:
+        return None
+    n = max(2, math.ceil(_BOTH_QUANTILES**2 * spread**2 / to_see**2))
+    while n < sum(student_quantile(one, n - 1) for one in _QUANTILES) ** 2 * spread**2 / to_see**2:
+        n += 1
+    return n
+
+
+def items_needed(differences: Sequence[float], to_see: float) -> int | None:
+    """The same of items scored right or wrong, by the exact test: it takes `_FEWEST_UNLIKE` that differ."""
+    n, unlike = pairs_needed(differences, to_see), sum(one != 0 for one in differences)
+    return None if n is None else max(n, math.ceil(_FEWEST_UNLIKE * len(differences) / unlike))
 
 
 def score_lead_p(differences: Sequence[int]) -> float:

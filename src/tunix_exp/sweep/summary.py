@@ -238,7 +238,7 @@ def _lead_over_items(best: Arm, second: Arm, comparisons: int, config: SweepConf
         shares = [one / (n_best * n_second) for one in whole]
         interval = statistics.lead_interval(shares, resamples=resamples, seed=_DRAWS_SEED)
         p, n = statistics.score_lead_p(whole), len(whole)
-        needed = {"n_to_see_5_points": statistics.pairs_needed(shares, _TO_SEE)}
+        needed = {"n_to_see_5_points": statistics.items_needed(shares, _TO_SEE)}
     else:
         if not (best.losses and second.losses):
             return None
