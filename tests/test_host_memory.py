@@ -4,7 +4,11 @@ import mmap
 import os
 import subprocess
 import sys
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
+import jax
+import numpy as np
 import pytest
 
 from tunix_exp import host_memory
@@ -48,6 +52,22 @@ def test_freed_memory_is_given_back():
     host_memory.give_back()
     assert held - resident_kib() > 100_000
     assert last
+
+
+def test_an_array_that_was_copied_to_the_device_is_given_back():
+    def copied():
+        values = np.ones((1024, 4096), np.float32)
+        return jax.device_put(values, may_alias=False), weakref.ref(values)
+
+    gc.disable()
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            array, values = pool.submit(copied).result()
+        jax.block_until_ready(array)
+        host_memory.give_back()
+        assert values() is None
+    finally:
+        gc.enable()
 
 
 def huge_kib(address):

@@ -101,14 +101,19 @@ def test_every_batch_size_and_order_makes_the_same_calls(monkeypatch):
     """Equal calls are equal bits: what the device is given does not depend on either."""
     asked = prompts(2 * MOST + 3)
     calls = []
-    real = module.one_round
+    real = module._program
 
-    def recorded(graphdef, params, answers, eos_E, prompts, enough, **settings):
-        # Each prompt by its tokens, as its number says where it was given.
-        calls.append((prompts.tokens_QP.tobytes(), prompts.length_Q.tobytes(), int(enough)))
-        return real(graphdef, params, answers, eos_E, prompts, enough, **settings)
+    def recording(*shapes, **settings):
+        program, empty = real(*shapes, **settings)
 
-    monkeypatch.setattr(module, "one_round", recorded)
+        def recorded(params, answers, eos_E, prompts, enough):
+            # Each prompt by its tokens, as its number says where it was given.
+            calls.append((*(np.asarray(part).tobytes() for part in prompts[:2]), int(enough)))
+            return program(params, answers, eos_E, prompts, enough)
+
+        return recorded, empty
+
+    monkeypatch.setattr(module, "_program", recording)
     run(model(), asked)
     expected = calls.copy()
     for batch_size, given in ((1, asked), (100, asked), (8, asked[::-1])):
@@ -148,7 +153,7 @@ def test_the_end_of_sequence_stops_a_row_and_is_not_among_its_tokens():
 
 
 def test_the_loop_reads_matrices_in_the_compute_dtype_and_vectors_as_they_are_held():
-    _, read = unpacked(*nnx.split(a_model("gemma3", "scan", compute_dtype=jnp.bfloat16)))
+    read = unpacked(*nnx.split(a_model("gemma3", "scan", compute_dtype=jnp.bfloat16)))
     kinds = {(leaf.ndim > 1, leaf.dtype.name) for leaf in jax.tree.leaves(read)}
     assert kinds == {(True, "bfloat16"), (False, "float32")}
 
@@ -200,11 +205,11 @@ def test_a_hundred_items_compile_once_a_bucket_and_a_hundred_others_not_at_all()
 
 def test_two_models_of_one_config_share_their_programs_and_are_traced_once(monkeypatch):
     run(model(seed=0), prompts(3, longest=8))
-    before = module.one_round._cache_size()
+    before = module._compiled.cache_info().misses
     monkeypatch.setattr(type(model()), "hidden", None)  # whoever traces the model again fails
     monkeypatch.setattr(unpacked_module, "unstacked", None)
     first, second = (run(model(seed=seed), prompts(3, longest=8)) for seed in (0, 1))
-    assert module.one_round._cache_size() == before
+    assert module._compiled.cache_info().misses == before
     assert first != second
 
 

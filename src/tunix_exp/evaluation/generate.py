@@ -10,7 +10,8 @@ how many are handed to the device before the host waits for answers.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +21,18 @@ from jax.sharding import Mesh, NamedSharding
 
 from tunix_exp.device.plan import device_bytes
 from tunix_exp.errors import NonFinite, UserError
-from tunix_exp.evaluation.decode import Prompts, Told, compile_nothing, no_answers, nothing, one_round
-from tunix_exp.evaluation.rounds import bucket, queues, rounds_of, rows_of
+from tunix_exp.evaluation.decode import (
+    Answers,
+    Prompts,
+    Told,
+    compile_nothing,
+    no_answers,
+    nothing,
+    one_round,
+)
+from tunix_exp.evaluation.rounds import Rows, bucket, queues, rounds_of, rows_of
 from tunix_exp.evaluation.unpacked import unpacked, unpacked_shapes
+from tunix_exp.host_memory import give_back
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.hosts import gathered, put
 from tunix_exp.models.sharding import mesh_of, rows_beside
@@ -60,25 +70,26 @@ def generate(
         num_positions=model.num_positions,
         vocab_size=model.vocab_size,
     )
-    graphdef, params = unpacked(*nnx.split(model))
-    mesh, eos_E = mesh_of(params), np.asarray(eos_ids, np.int32)
+    graphdef, held = nnx.split(model)
+    mesh, eos_E = mesh_of(held), np.asarray(eos_ids, np.int32)
     rows = rows_of([len(prompt) for prompt in prompts], jax.default_backend(), mesh)
-    apart = rows_beside(params, rows.read)
+    graphdef_read, shapes, _ = unpacked_shapes(graphdef, held)
+    programs = {
+        width: _program(
+            graphdef_read, shapes, mesh, rows, width=width, n_eos=len(eos_ids), max_new_tokens=max_new_tokens
+        )
+        for width in sorted({bucket(len(prompt)) for prompt in prompts})
+    }
+    # Only now: what a compiler takes is free again before weights are made beside those that are held.
+    params, apart = unpacked(graphdef, held), rows_beside(held, rows.read)
     generations: dict[int, Generation] = {}
     for queue in queues(prompts):
         rounds = list(rounds_of(prompts, queue, rows.read, pad_id))
-        answers, told = None, []
-        if rows.read < rows.answered:
-            shapes = no_answers(
-                graphdef, params, eos_E, rounds[0], rows=rows.answered, max_new_tokens=max_new_tokens
-            )
-            answers = nothing(shapes)
+        program, empty = programs[rounds[0].tokens_QP.shape[1]]
+        answers, told = None if empty is None else nothing(empty), []
         for number, asked in enumerate(rounds, start=1):
             enough = np.int32(rows.answered if asked is rounds[-1] else rows.read)
-            asked = put(asked, apart)
-            answers, one = one_round(
-                graphdef, params, answers, eos_E, asked, enough, max_new_tokens=max_new_tokens, mesh=mesh
-            )
+            answers, one = program(params, answers, eos_E, put(asked, apart), enough)
             told.append(one)
             if number * rows.read % batch_size < rows.read or number == len(rounds):
                 before = len(generations)
@@ -124,25 +135,62 @@ def compile_answer(
     """
     graphdef, params, beside = unpacked_shapes(graphdef, params)
     rows = rows_of(prompt_lengths, mesh.devices.flat[0].platform, mesh)
-    apart = NamedSharding(mesh, rows_of_mesh(mesh, rows.read))
+    width = bucket(max(prompt_lengths))
+    program, empty = _program(
+        graphdef, params, mesh, rows, width=width, n_eos=n_eos, max_new_tokens=max_new_tokens
+    )
+    if empty is not None:
+        compile_nothing(empty)
+    return program, device_bytes(beside)
+
+
+def _program(
+    graphdef: nnx.GraphDef[Any],
+    params: nnx.State,
+    mesh: Mesh | None,
+    rows: Rows,
+    *,
+    width: int,
+    n_eos: int,
+    max_new_tokens: int,
+) -> tuple[Any, Answers | None]:
+    """The compiled round for prompts of `width`, and the shapes of rows without prompts, if it begins with
+    some; of shapes with shardings.
+    """
+    leaves, treedef = jax.tree.flatten(params)
+    return _compiled(graphdef, treedef, tuple(leaves), mesh, rows, width, n_eos, max_new_tokens)
+
+
+@lru_cache(maxsize=64)
+def _compiled(
+    graphdef: nnx.GraphDef[Any],
+    treedef: Any,
+    leaves: tuple[jax.ShapeDtypeStruct, ...],
+    mesh: Mesh | None,
+    rows: Rows,
+    width: int,
+    n_eos: int,
+    max_new_tokens: int,
+) -> tuple[Any, Answers | None]:
+    params: nnx.State = jax.tree.unflatten(treedef, leaves)
+    apart = None if mesh is None else NamedSharding(mesh, rows_of_mesh(mesh, rows.read))
     asked = Prompts(
         *(
             jax.ShapeDtypeStruct(shape, jnp.int32, sharding=apart)
-            for shape in ((rows.read, bucket(max(prompt_lengths))), (rows.read,), (rows.read,))
+            for shape in ((rows.read, width), (rows.read,), (rows.read,))
         )
     )
-    # Of no device, as `generate` hands them over: else that would not be the program which it calls.
+    # Of no device, as `generate` hands them over.
     eos_E, enough = (jax.ShapeDtypeStruct(shape, jnp.int32) for shape in ((n_eos,), ()))
-    answers = None
+    empty = None
     if rows.read < rows.answered:
-        answers = no_answers(
-            graphdef, params, eos_E, asked, rows=rows.answered, max_new_tokens=max_new_tokens
-        )
-        compile_nothing(answers)
+        empty = no_answers(graphdef, params, eos_E, asked, rows=rows.answered, max_new_tokens=max_new_tokens)
     lowered = one_round.lower(
-        graphdef, params, answers, eos_E, asked, enough, max_new_tokens=max_new_tokens, mesh=mesh
+        graphdef, params, empty, eos_E, asked, enough, max_new_tokens=max_new_tokens, mesh=mesh
     )
-    return lowered.compile(), device_bytes(beside)
+    program = lowered.compile()
+    give_back()
+    return program, empty
 
 
 def check_prompts(

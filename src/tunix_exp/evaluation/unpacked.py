@@ -19,17 +19,19 @@ from tunix_exp.models.quantize import dequantize
 from tunix_exp.models.sharding import mesh_of, placed, shardings
 
 
-def unpacked(graphdef: nnx.GraphDef[Any], params: nnx.State) -> tuple[nnx.GraphDef[Any], nnx.State]:
-    """Graph and parameters to answer by; what lies so already is the same array."""
-    graphdef_read, shapes, made = _plan(graphdef, params)
+def unpacked(graphdef: nnx.GraphDef[Any], params: nnx.State) -> nnx.State:
+    """The parameters to answer by; what lies so already is the same array."""
+    _, shapes, made = _plan(graphdef, params)
     arrays = _by_path(params) | (_made(graphdef, made, mesh_of(params), params) if made else {})
-    return graphdef_read, jax.tree_util.tree_map_with_path(lambda keys, _: arrays[path_of(keys)], shapes)
+    return jax.tree_util.tree_map_with_path(lambda keys, _: arrays[path_of(keys)], shapes)
 
 
 def unpacked_shapes(
     graphdef: nnx.GraphDef[Any], params: nnx.State
 ) -> tuple[nnx.GraphDef[Any], nnx.State, list[jax.ShapeDtypeStruct]]:
-    """The same of shapes where they lie, and those of `params` that are held beside what was made of them."""
+    """The graph to answer by, its parameters' shapes where they lie, and those of `params` that are held
+    beside what was made of them.
+    """
     graphdef_read, shapes, made = _plan(graphdef, params)
     kept = _by_path(shapes).keys() - set(made)
     return graphdef_read, shapes, [leaf for path, leaf in _by_path(params).items() if path not in kept]
