@@ -6,6 +6,7 @@ Two sources: arithmetic on shapes, in a moment and without a compiler, and the c
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import jax
@@ -130,7 +131,7 @@ def compiled_figures(compiled: Any, platform: str, *, beside: int = 0) -> Compil
     """The figures of a compiled program; its code lies in the same memory, and `beside` bytes of weights that
     it does not read.
     """
-    analysis = compiled.memory_analysis()
+    analysis = _analysis(compiled)
     live = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
     # On CPU the most that lives at a time is told without the temporaries.
     peak = analysis.peak_memory_in_bytes if platform == "tpu" else live + analysis.temp_size_in_bytes
@@ -142,6 +143,11 @@ def compiled_figures(compiled: Any, platform: str, *, beside: int = 0) -> Compil
         code_bytes=analysis.generated_code_size_in_bytes,
         peak_bytes=peak + analysis.generated_code_size_in_bytes + beside,
     )
+
+
+@lru_cache(maxsize=4)  # the jobs of a sweep share a program
+def _analysis(compiled: Any) -> Any:
+    return compiled.memory_analysis()
 
 
 def out_of_memory(error: Exception) -> str | None:

@@ -27,6 +27,7 @@ _HEIGHT = 8.0  # inches, of two rows of axes
 _FEW_STEPS = 60  # up to here every logged step is a dot of its own
 _STYLE: dict[str, Any] = {
     "axes.titlelocation": "left", "axes.titlesize": 12, "axes.titlecolor": _INK, "axes.titlepad": 10,
+    "axes.titley": 1.0,  # else all ticks are measured to find it
     "axes.labelsize": 10, "axes.labelcolor": _FAINT, "axes.edgecolor": _FAINT, "axes.spines.top": False,
     "axes.spines.right": False, "axes.spines.left": False, "axes.grid": True, "axes.grid.axis": "y",
     "axes.axisbelow": True, "grid.color": _GRID, "grid.linewidth": 0.8, "lines.linewidth": 1.8,

@@ -5,6 +5,7 @@ wrong alone: the steps that are due are computed from the question.
 """
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -97,8 +98,7 @@ def classified(
 ) -> Classification:
     """The class of the answer that was extracted from `output`, and is right or not."""
     text = without_ends(answered(output, writing.stop))[-LONGEST_OUTPUT:]
-    ways = worked(question)
-    steps = judged(_before_the_answer(text), ways, question, writing.step_separator)
+    steps = _steps(text, question, writing.step_separator)
     wrong = None if steps is None else steps.wrong
     if correct:
         name = "right" if wrong is None else "right_answer_wrong_steps"
@@ -106,6 +106,12 @@ def classified(
         name = _wrong(text, extracted, stop_reason, writing.form, steps)
     shown = wrong if name in ("right_answer_wrong_steps", "wrong_step") else None
     return _classification(name, shown, are_steps_computed=steps is not None)
+
+
+# An answer is judged when it is given, and again when its run is verified.
+@functools.lru_cache(maxsize=4_096)
+def _steps(text: str, question: str, separator: str) -> Steps | None:
+    return judged(_before_the_answer(text), worked(question), question, separator)
 
 
 def _classification(name: Class, wrong: WrongStep | None, *, are_steps_computed: bool) -> Classification:

@@ -7,6 +7,7 @@ that stands in the text as a whole counts, with all that belongs to it; else a s
 output. An answer is never a piece of a value: where the end of the text does not read as one, there is none.
 """
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -77,6 +78,7 @@ _PIECE_WORDS = frozenset(
 )
 
 
+@functools.lru_cache(maxsize=4_096)
 def extract(text: str) -> Extraction:
     """The answer of the last mark, or the last value where none stands, as it is written."""
     text = without_ends(text[-LONGEST_OUTPUT:])

@@ -34,8 +34,8 @@ LEVEL, POWER = 0.95, 0.80
 GROUPS = ("section", "category", "difficulty")
 
 _DECIMALS = 6
-# Draws held in memory at a time.
-_CHUNK = 2**21
+# Draws held in memory at a time: as many as a core's cache holds.
+_CHUNK = 2**17
 # With fewer, too many draws hold one item alone and have no standard error.
 _FEWEST_LOSSES = 4
 

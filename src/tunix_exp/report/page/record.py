@@ -1,6 +1,7 @@
 """A run directory, read once: everything that a page may show of it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tunix_exp.scoring.scorecard import Prediction
 Plain = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Record:
     """The files of one run; what it has not written is `None` or empty."""
 
@@ -37,9 +38,17 @@ class Record:
     heldout: dict[int, float]
     summary: Plain | None
     harness: Plain | None
-    base: list[Prediction]
-    trained: list[Prediction]
     plan: Plain | None
+
+    @cached_property
+    def base(self) -> list[Prediction]:
+        """The base model's answers; a `UserError` says what is broken."""
+        return read_rows(predictions.BASE, self.root)
+
+    @cached_property
+    def trained(self) -> list[Prediction]:
+        """The trained model's."""
+        return read_rows(predictions.TRAINED, self.root)
 
     @property
     def result(self) -> Plain | None:
@@ -77,8 +86,6 @@ def read_record(root: Path) -> Record:
         heldout=_heldout(steps, plain_lines(heldout.KIND, root), summary) if steps else {},
         summary=summary,
         harness=object_if_any(harness.SUMMARY, root),
-        base=read_rows(predictions.BASE, root),
-        trained=read_rows(predictions.TRAINED, root),
         plan=object_if_any(plan.KIND, root),
     )
 
