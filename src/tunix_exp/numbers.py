@@ -77,6 +77,13 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
+def enumerated(names: Sequence[str], *, most: int = 3) -> str:
+    """`a`, `a and b`, `a, b and c`; of more than `most` names the first, and how many others there are."""
+    if len(names) > most:
+        names = [*names[:most], f"{len(names) - most:,} more"]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def written(value: Any) -> str:
     """A config value as the command line takes it: strings bare, the rest as JSON."""
     if isinstance(value, str) and value and value.isprintable():

@@ -75,6 +75,18 @@ def test_the_best_is_named_with_what_its_lead_rests_on(summary):
     assert "p < 0.0001): significant. Over 2 seeds: 95 % CI [" in sentence
 
 
+def test_arms_that_tie_are_all_named_as_best(tmp_path):
+    for place, correct in enumerate(["++--", "+-+-", "----", "--++"]):
+        write_job(tmp_path, place, [f"optim.peak_lr={place}"], correct)
+    sentence = told.verdict(summarized(found_jobs(tmp_path), SCORE))
+    assert sentence.startswith(
+        "Tied for best by primary score (maximized):"
+        " optim.peak_lr=0, optim.peak_lr=1 and optim.peak_lr=3, 50.0 %."
+        " Against optim.peak_lr=1: the same mean ("
+    )
+    assert "Runner-up" not in sentence
+
+
 def test_a_seed_that_ran_twice_is_one_sample(tmp_path):
     rows = [("9", 0, "++--"), ("9", 0, "++--"), ("9", 1, "+++-"), ("1", 0, "----"), ("1", 1, "----")]
     for place, (rate, seed, correct) in enumerate(rows):

@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from tunix_exp.numbers import counted, duration, interval, percent, points, probability
+from tunix_exp.numbers import counted, duration, enumerated, interval, percent, points, probability
 from tunix_exp.report.comparison import CONFIDENCE
 from tunix_exp.report.markdown import named
 from tunix_exp.report.table import Table, as_markdown, as_text
@@ -40,21 +40,27 @@ def _words(summary: Summary) -> _Words:
 
 
 def verdict(summary: Summary) -> str:
-    """The first sentence: the best arm, and whether its lead over the next is shown."""
+    """The first sentence: the best arm or those that tie, and whether the lead is shown."""
     metric = METRICS[summary["metric"]].title
     if summary["best"] is None:
         return f"No best by {metric}: {_WITHOUT_BEST[summary['no_best']]}."
     best = summary["best"]
-    found = f"Best by {metric} ({summary['goal']}d): {best['arm']}, {_words(summary).value(best['mean'])}"
-    found += f" (mean over {len(best['jobs'])} seeds)." if len(best["jobs"]) > 1 else "."
+    tied = [arm for arm in summary["arms"] if arm["mean"] == best["mean"]]
+    which, arms = "Best", best["arm"]
+    if len(tied) > 1:
+        which, arms = "Tied for best", enumerated([arm["arm"] for arm in tied])
+    found = f"{which} by {metric} ({summary['goal']}d): {arms}, {_words(summary).value(best['mean'])}"
+    counts = {arm["over_seeds"]["n"] for arm in tied}
+    found += f" (mean over {max(counts)} seeds)." if len(counts) == 1 and max(counts) > 1 else "."
     return found if best["runner_up"] is None else f"{found} {_lead(summary, best['runner_up'])}"
 
 
 def _lead(summary: Summary, second: dict[str, Any]) -> str:
     """How far the next arm is behind, and what that rests on."""
     _, ends, lead = _words(summary)
-    text = f"Runner-up {second['arm']}: "
-    text += f"{lead(second['lead'])} behind" if second["lead"] else "the same mean"
+    text = f"Against {second['arm']}: the same mean"
+    if second["lead"]:
+        text = f"Runner-up {second['arm']}: {lead(second['lead'])} behind"
     over_items, over_seeds = second["over_items"], second["over_seeds"]
     if over_items is None:
         text += "; there are no items to test that on"

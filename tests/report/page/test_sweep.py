@@ -65,6 +65,14 @@ def test_the_first_sentence_names_the_best_and_whether_the_next_is_shown_to_be_b
     assert "]), not significantly different." in text
 
 
+def test_runs_that_tie_are_all_named_as_best(tmp_path):
+    runs = [
+        write(tmp_path, name, correct=correct, lr=0.1) for name, correct in (("0", "++--"), ("1", "--++"))
+    ]
+    text = page_of(runs, tmp_path).text
+    assert "Tied for best of 2 scored runs: 0 and 1, 50.0 % exact match. Against 1: +0.0 points" in text
+
+
 def test_a_run_that_is_clearly_behind_is_said_to_be(tmp_path):
     runs = [
         write(tmp_path, "0", correct="+" * 40, lr=0.1),

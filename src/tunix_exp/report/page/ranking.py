@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tunix_exp.errors import UserError
-from tunix_exp.numbers import interval_in_points, percent, points
+from tunix_exp.numbers import enumerated, interval_in_points, percent, points
 from tunix_exp.report.comparison import CONFIDENCE
 from tunix_exp.report.page.record import Record, read_record
 from tunix_exp.scoring.paired import LEVEL, Flips, accuracy_interval, mcnemar_p
@@ -60,21 +60,25 @@ def gap(best: Entrant, other: Entrant) -> Gap | None:
 
 
 def verdict(entrants: Sequence[Entrant], settings: dict[str, str]) -> str:
-    """The first sentence: the best run with its `settings`, and whether the next is shown to be behind it."""
+    """The first sentence: the best run with `settings`, or those that tie, and whether a lead is shown."""
     scored = [one for one in entrants if one.score is not None]
     if not scored:
         return f"None of the {len(entrants)} runs has a score."
     best = scored[0]
     assert best.score is not None
     words = " ".join(f"{key}={value}" for key, value in settings.items())
-    named = f" ({words})" if words and len(settings) <= _MOST_NAMED else ""
-    sentence = f"Best of {len(scored)} scored runs: {best.name}{named}, {percent(best.score)} exact match."
+    named = f"{best.name} ({words})" if words and len(settings) <= _MOST_NAMED else best.name
+    which, second = "Best", "Runner-up"
+    tied = [one.name for one in scored if one.score == best.score]
+    if len(tied) > 1:
+        which, second, named = "Tied for best", "Against", enumerated(tied)
+    sentence = f"{which} of {len(scored)} scored runs: {named}, {percent(best.score)} exact match."
     behind = gap(best, scored[1]) if len(scored) > 1 else None
     if behind is None:
         return sentence
     shown = "significantly lower" if behind.is_shown else "not significantly different"
     size = f"{points(behind.difference)} points ({CONFIDENCE} {behind.interval})"
-    return f"{sentence} Runner-up {scored[1].name}: {size}, {shown}."
+    return f"{sentence} {second} {scored[1].name}: {size}, {shown}."
 
 
 def not_comparable(entrants: Sequence[Entrant]) -> str | None:
