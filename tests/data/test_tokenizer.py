@@ -167,7 +167,7 @@ def test_the_special_ids_are_told_by_generation_s_keys(tmp_path):
         "pad_token_id": tokenizer.pad_id,
     }
     plain = load_tokenizer("bundled:bytes", chat="none")
-    assert plain.special_ids == {"bos_token_id": 256, "eos_token_id": 256, "pad_token_id": 256}
+    assert plain.special_ids == {"eos_token_id": 256, "pad_token_id": 256}
 
 
 def test_an_answer_also_ends_where_the_model_s_files_say_so(tmp_path):

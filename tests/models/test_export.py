@@ -31,9 +31,10 @@ def loaded(family, adapter=NONE, folder=None, param_dtype="float32", **changes):
     return weights.load(config, adapter, **dtypes, seed=0).model
 
 
-def export(target, family, model, *, dtype=None, source="golden", **more):
+def export(target, family, model, *, dtype=None, source="golden", special_ids=IDS, **more):
     source = GOLDENS / family if source == "golden" else source
-    write_model(target, model, golden_config(family), dtype=dtype, source=source, special_ids=IDS, **more)
+    config = golden_config(family)
+    write_model(target, model, config, dtype=dtype, source=source, special_ids=special_ids, **more)
     return load_file(target / SINGLE) if (target / SINGLE).exists() else None
 
 
@@ -82,6 +83,20 @@ def test_generation_config_says_what_ends_an_answer_and_else_what_it_said(tmp_pa
     export(tmp_path, "gemma3", loaded("gemma3"))
     said = json.loads((GOLDENS / "gemma3" / hf.GENERATION).read_text())
     assert json.loads((tmp_path / hf.GENERATION).read_text()) == said | IDS
+
+
+def test_a_tokenizer_that_begins_no_text_leaves_what_the_source_said_and_else_no_id_of_transformers(tmp_path):
+    ends = {"eos_token_id": 106, "pad_token_id": 0}
+    (with_source := tmp_path / "a").mkdir()
+    export(with_source, "gemma3", loaded("gemma3"), special_ids=ends)
+    said = json.loads((GOLDENS / "gemma3" / hf.GENERATION).read_text())
+    assert said["bos_token_id"] == 2
+    assert json.loads((with_source / hf.GENERATION).read_text()) == said | ends
+    (without := tmp_path / "b").mkdir()
+    export(without, "gemma3", loaded("gemma3"), source=None, special_ids=ends)
+    config = json.loads((without / hf.CONFIG).read_text())
+    assert {key: config[key] for key in IDS} == ends | {"bos_token_id": None}
+    assert json.loads((without / hf.GENERATION).read_text()) == ends
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -71,10 +71,11 @@ class Tokenizer:
 
     @property
     def special_ids(self) -> dict[str, int | list[int]]:
-        """By their keys in generation_config.json: what begins a text, ends an answer, fills a row."""
+        """By their keys in generation_config.json: what begins a text, where something does, ends an answer,
+        fills a row.
+        """
         ends = list(self.stop_ids)
-        return {
-            "bos_token_id": self.bos_ids[0] if self.bos_ids else self.eos_id,
+        return ({"bos_token_id": self.bos_ids[0]} if self.bos_ids else {}) | {
             "eos_token_id": ends if len(ends) > 1 else ends[0],
             "pad_token_id": self.pad_id,
         }

@@ -16,7 +16,7 @@ from tunix_exp.models import lora, peft
 from tunix_exp.models.adapter import LoRAConfig, targeted
 from tunix_exp.models.config import ModelConfig
 from tunix_exp.models.families.registry import weight_maps
-from tunix_exp.models.hf_config import CONFIG, GENERATION
+from tunix_exp.models.hf_config import CONFIG, GENERATION, SPECIAL
 from tunix_exp.models.hf_kind import read_config
 from tunix_exp.models.hosts import gathered
 from tunix_exp.models.paths import is_stacked, layer_paths, path_of
@@ -48,7 +48,11 @@ def write_model(
     tensors = list(_model_tensors(model, config, weight_map, None if dtype is None else jnp.dtype(dtype)))
     _write_weights(folder, tensors, shard_bytes)
     ids = dict(special_ids)
-    found = config_json(config, weight_map) | ids if source is None else read_config(source / CONFIG)
+    if source is None:
+        # Where a key is absent, a class of transformers puts an id of its own, of another vocabulary.
+        found = config_json(config, weight_map) | dict.fromkeys(SPECIAL) | ids
+    else:
+        found = read_config(source / CONFIG)
     held = "torch_dtype" if "torch_dtype" in found else "dtype"
     _write(folder / CONFIG, found | {held: tensors[0].dtype.name})
     _write(folder / GENERATION, ({} if source is None else _read(source, GENERATION)) | ids)

@@ -24,7 +24,7 @@ from tunix_exp.received import file_in, named, read_object, shown
 from tunix_exp.schema import Config
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
-_SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
+SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 MERGE = (
     "merge the adapter into its model with PEFT (merge_and_unload, then save_pretrained) and name that folder"
     " in model.weights, with adapter=none or a new adapter"
@@ -112,7 +112,7 @@ def _with_special_tokens(folder: Path, name: str, vocab_size: int) -> dict[str, 
     found = read_config(file) if name == CONFIG else read_object(file)
     faults = [
         f"{key} is {shown(found[key])}, not the number of a token, 0 to {vocab_size - 1}"
-        for key in _SPECIAL
+        for key in SPECIAL
         if key in found and not _tells_tokens(key, found[key], vocab_size)
     ]
     if faults:
