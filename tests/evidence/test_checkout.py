@@ -7,7 +7,7 @@ import pytest
 
 from tunix_exp.errors import UserError
 from tunix_exp.evidence import checkout
-from tunix_exp.evidence.checkout import git_state, refuse_large, source_code
+from tunix_exp.evidence.checkout import git_state, of_code, refuse_large, source_code
 
 
 def git(root: Path, *words: str) -> str:
@@ -70,7 +70,7 @@ def test_the_patch_makes_the_checkout_of_the_commit(tree: Path, tmp_path: Path) 
     found = source_code(package)
     assert git(tree, "status", "--porcelain", "--ignored") == before
     assert (tree / ".git" / "index").read_bytes() == index
-    assert found.record.git_diff_sha256 == hashlib.sha256(found.patch).hexdigest()
+    assert found.record.git_diff_sha256 == hashlib.sha256(of_code(found.patch)).hexdigest()
 
     (tmp_path / "source.patch").write_bytes(found.patch)
     git(tmp_path, "clone", "-q", str(tree), "again")
@@ -102,13 +102,28 @@ def test_a_change_of_the_same_second_and_size_is_in_the_patch_beside_a_new_file(
 def test_an_untracked_file_that_is_no_source_is_named_by_its_hash_alone(tree: Path, tmp_path: Path) -> None:
     (tree / "notes.txt").write_text("private\n")
     found = source_code(tree / "src" / "package")
-    assert found.record.git_dirty is True
+    assert found.record.git_dirty is False
     assert (
         found.patch.decode()
         == f"untracked {hashlib.sha256(b'private' + bytes([10])).hexdigest()} notes.txt\n"
     )
     (tmp_path / "source.patch").write_bytes(found.patch)
     git(tree, "apply", "--allow-empty", str(tmp_path / "source.patch"))
+
+
+def test_a_log_that_grows_in_the_checkout_leaves_the_code_what_it_was(tree: Path) -> None:
+    package = tree / "src" / "package"
+    clean = source_code(package).record
+    (tree / "two\nlines.log").write_text("first\n")
+    assert source_code(package).record == clean
+    (package / "code.py").write_text("x = 2\n")
+    changed = source_code(package).record
+    assert changed.git_dirty
+    (tree / "two\nlines.log").write_text("first\nsecond\n")
+    assert source_code(package).record == changed
+    patch = source_code(package).patch
+    assert patch.startswith(b"untracked ")
+    assert changed.git_diff_sha256 == hashlib.sha256(of_code(patch)).hexdigest()
 
 
 def test_a_large_untracked_file_is_named_by_its_size(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -487,6 +487,11 @@ ALTERATIONS = {
     "a patch of unknown origin": Alteration(
         "source.patch", "is not the file of `code.git_diff_sha256`", _bytes("source.patch", b"+x\n")
     ),
+    "a patch of unknown origin behind names of other files": Alteration(
+        "source.patch",
+        "is not the file of `code.git_diff_sha256`",
+        _bytes("source.patch", b"untracked - a.log\n+x\n"),
+    ),
     "a lock of unknown origin": Alteration(
         "uv.lock", "is not the file of `code.lock_sha256`", _bytes("uv.lock", b"version = 1\n")
     ),

@@ -37,7 +37,10 @@ class GitState:
 
 @dataclass(frozen=True, slots=True)
 class SourceCode:
-    """The manifest's record of the code, with the patch and the lock file that it has the hashes of."""
+    """The manifest's record of the code, with the patch and the lock file that it has the hashes of.
+
+    Of the patch it has the hash of what is `of_code`.
+    """
 
     record: Code
     patch: bytes
@@ -52,14 +55,23 @@ def source_code(package: Path) -> SourceCode:
     lock_file = top / "uv.lock"
     lock = lock_file.read_bytes() if lock_file.is_file() else None
     patch = b"" if state is None else state.patch
+    changes = of_code(patch)
     record = Code(
         version=metadata.version(PACKAGE),
         git_commit=None if state is None else state.commit,
-        git_dirty=None if state is None else bool(patch),
-        git_diff_sha256=hashlib.sha256(patch).hexdigest() if patch else None,
+        git_dirty=None if state is None else bool(changes),
+        git_diff_sha256=hashlib.sha256(changes).hexdigest() if changes else None,
         lock_sha256=None if lock is None else hashlib.sha256(lock).hexdigest(),
     )
     return SourceCode(record, patch, lock)
+
+
+def of_code(patch: bytes) -> bytes:
+    """The patch without the lines that name files which are no code.
+
+    A log that grows beside the code changes nothing that is computed: the code is the same with it.
+    """
+    return re.sub(rb"\A(?:untracked .*\n)+", b"", patch)
 
 
 def refuse_large(patch: bytes) -> None:
@@ -150,4 +162,5 @@ def _untracked(path: Path, name: str) -> str:
         mark = f"{path.stat().st_size} bytes".center(64, "-")
     else:
         mark = file_digest(path)
-    return f"untracked {mark} {name}\n"
+    one_line = name.replace("\n", "\\n")
+    return f"untracked {mark} {one_line}\n"
