@@ -16,13 +16,18 @@ ADAPTER = {
 
 @pytest.fixture
 def card(tmp_path):
-    def written(form="hf", *, weights="random", adapter=None, steps_done=4, summary=True, export_dtype=None):
+    def written(
+        form="hf", *, weights="random", adapter=None, steps_done=4, summary=True, export_dtype=None,
+        template=TEMPLATE, data_card=None,
+    ):  # fmt: skip
         manifest = copy.deepcopy(MANIFEST) | {"adapter": adapter, "steps_done": steps_done}
         manifest["model"]["weights"] = weights
         write_run(tmp_path, losses=[1.0], manifest=manifest)
-        config = {"data": {"template": TEMPLATE}, "device": {"param_dtype": "float32"}}
+        config = {"data": {"template": template}, "device": {"param_dtype": "float32"}}
         config["training"] = {"export_dtype": export_dtype}
         (tmp_path / "config.json").write_text(json.dumps(config))
+        if data_card is not None:
+            (tmp_path / "data_card.json").write_text(json.dumps(data_card))
         if summary:
             write_summary(tmp_path)
         return model_card(tmp_path, form)
@@ -46,6 +51,28 @@ def test_a_card_opens_with_what_the_hub_reads_and_the_result(card):
     assert "| all items | 12 | 25.0 % | 91.7 % |" in rest
     assert "nano/2026-07-01_12-00-00-123456" in rest
     assert '"prompt": "Q: {question}\\n"' in rest
+
+
+CONVERSATIONS, QUESTIONS = {"messages": "messages"}, {"question": "prompt", "answer": "answer"}
+
+
+@pytest.mark.parametrize(
+    ("chat", "train", "held_out", "has_prompt"),
+    [
+        ("gemma", CONVERSATIONS, CONVERSATIONS, False),
+        ("gemma", CONVERSATIONS, None, False),
+        ("gemma", CONVERSATIONS, QUESTIONS, True),
+        ("gemma", QUESTIONS, None, True),
+        ("none", CONVERSATIONS, None, True),
+    ],
+)
+def test_a_template_of_prompts_that_rendered_nothing_is_not_on_the_card(
+    card, chat, train, held_out, has_prompt
+):
+    facts = {"train": {"fields": train}, "eval": None if held_out is None else {"fields": held_out}}
+    text = card(template=TEMPLATE | {"chat": chat}, data_card=facts)
+    assert f'"chat": "{chat}"' in text
+    assert ('"prompt": "Q: {question}\\n"' in text) == has_prompt
 
 
 def test_random_weights_have_no_base_model(card):

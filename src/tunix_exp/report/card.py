@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tunix_exp.evidence.kinds import config as config_kind
-from tunix_exp.evidence.kinds.read import read_object
+from tunix_exp.evidence.kinds import data_card
+from tunix_exp.evidence.kinds.read import object_if_any, read_object
 from tunix_exp.evidence.manifest import RunManifest, read_manifest
 from tunix_exp.evidence.sections import LoRA
 from tunix_exp.numbers import counted
@@ -21,7 +22,8 @@ def model_card(run: Path, form: Form) -> str:
     """Markdown with the front matter that the Hub reads, from the files that lie in `run` by now."""
     manifest, config = read_manifest(run), read_object(config_kind.KIND, run)
     # by which training and evaluation rendered prompts and responses
-    template = {key: config["data"]["template"][key] for key in ("chat", "system", "prompt", "response")}
+    keys = ("chat", "system") if _are_conversations(run, config) else ("chat", "system", "prompt", "response")
+    template = {key: config["data"]["template"][key] for key in keys}
     return render_markdown(
         "card.md",
         manifest=manifest,
@@ -32,6 +34,15 @@ def model_card(run: Path, form: Form) -> str:
         prompts=json.dumps(template, indent=2, ensure_ascii=False),
         **result_of(run),
     )
+
+
+def _are_conversations(run: Path, config: dict[str, Any]) -> bool:
+    """Whether every row that was read has messages of its own, which a chat template renders alone."""
+    card = object_if_any(data_card.KIND, run)
+    if card is None or config["data"]["template"]["chat"] == "none":
+        return False
+    sets = [*data_card.train_facts(card).values(), card["eval"]]
+    return all(one is None or "messages" in one["fields"] for one in sets)
 
 
 def _what_it_is(manifest: RunManifest, config: dict[str, Any], form: Form) -> str:
