@@ -185,17 +185,28 @@ def _interrupt(evidence: RunDirectory, stage: str, error: BaseException) -> None
     evidence.interrupt(stage, error)
     print(f"interrupted ({stage}): {error}", file=sys.stderr)
     if evidence.manifest.replay_of is None:  # a replay is repeated as a whole
-        way = shlex.join(["python", "-m", "tunix_exp", "finish", str(evidence.place)])
-        print(f"to go on: {way}", file=sys.stderr)
+        print(f"to go on: {_finish(evidence)}", file=sys.stderr)
+
+
+def _finish(evidence: RunDirectory) -> str:
+    """The command that goes on with the run."""
+    return shlex.join(["python", "-m", "tunix_exp", "finish", str(evidence.place)])
 
 
 def _fail(evidence: RunDirectory, stage: str, error: Exception) -> None:
     hosts.tell_end("failed", stage, error)
     evidence.log.say(f"failed ({stage}): {error}")
-    evidence.fail(stage, error, analysis=_analysis(stage, error))
+    try:
+        evidence.fail(stage, error, analysis=_analysis(stage, error))
+    except OSError as lost:  # the disk is full, or the directory is gone
+        why = f"the end of the run cannot be recorded: {lost.strerror}"
+        after = f"once that is mended: {_finish(evidence)}" if (evidence.place / MANIFEST).is_file() else None
+    else:
+        why, after = None, f"{evidence.place / FAILURE_ANALYSIS.path} says what to do next"
     if not isinstance(error, UserError):
-        traceback.print_exc()
-    print(f"{evidence.place / FAILURE_ANALYSIS.path} says what to do next", file=sys.stderr)
+        traceback.print_exception(error)
+    for line in filter(None, (why, after)):
+        print(line, file=sys.stderr)
 
 
 def _cut_off(evidence: RunDirectory, stages: Stages, name: str) -> None:
@@ -215,7 +226,7 @@ def _exit_status(manifest: RunManifest) -> int:
     match manifest.status:
         case "interrupted":
             return INTERRUPTED
-        case "failed":
+        case "failed" | "running":  # the latter where its end could not be recorded
             return FAILED
     return REGRESSED if manifest.verdict == "regressed" else COMPLETED
 

@@ -63,7 +63,13 @@ def test_the_page_has_stage_cause_what_was_tried_and_what_to_do():
             "Unable to initialize backend 'cuda': not found",
             "JAX did not find the platform that `device` asks for.",
         ),
-        ("OSError: [Errno 28] No space left on device", "The disk is full."),
+        ("OSError: [Errno 28] No space left on device", "The disk is full"),
+        ("OSError: [Errno 122] Disk quota exceeded: 'a'", "or the quota on it is used up."),
+        (
+            'RESOURCE_EXHAUSTED: Error writing "count/0": Failed to write 1035567 bytes to file 11:'
+            " No space left on device [os_error_code='28']",
+            "The disk is full",
+        ),
     ],
 )
 def test_a_known_failure_becomes_a_plain_sentence_before_its_message(message, cause):

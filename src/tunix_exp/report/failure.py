@@ -25,6 +25,11 @@ _LESS_MEMORY = (
 # Whatever the case of letters; the first that fits decides, so the more particular stand first.
 _KNOWN = (
     _Known(
+        r"No space left on device|Disk quota exceeded|Errno (?:28|122)\b",
+        "The disk is full, or the quota on it is used up.",
+        ("free space, or lower `training.keep_checkpoints`; `hydra.run.dir=PATH` writes the run elsewhere",),
+    ),
+    _Known(
         r"TPU is already in use|libtpu\.so.{0,20}already in use|libtpu_lockfile",
         "Another process on this machine holds the TPU, and a TPU serves one process at a time{process}.",
         (
@@ -86,11 +91,6 @@ _KNOWN = (
             "see what JAX finds: `python -c 'import jax; print(jax.devices())'`",
             "or run without an accelerator: `device=cpu`",
         ),
-    ),
-    _Known(
-        r"No space left on device|Errno 28",
-        "The disk is full.",
-        ("free space, or lower `training.keep_checkpoints`; `hydra.run.dir=PATH` writes the run elsewhere",),
     ),
 )
 _UNKNOWN = _Known(

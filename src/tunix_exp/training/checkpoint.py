@@ -4,7 +4,10 @@ The step is also the data position and there is no other random state: weights a
 (seed), batches from (seed, step), and the models have no dropout.
 """
 
-from collections.abc import Mapping
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +18,9 @@ import orbax.checkpoint as ocp
 
 from tunix_exp.errors import UserError
 from tunix_exp.training.step import TrainState
+
+# What Orbax adds to the name of a checkpoint while it is written.
+_UNFINISHED = ".orbax-checkpoint-tmp"
 
 
 class Checkpoints:
@@ -32,16 +38,40 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        """Wait for what is being written, then close."""
-        self._manager.close()
+        """Wait for what is being written, then close; half a checkpoint is not left."""
+        try:
+            with self._writing():
+                self._manager.close()
+        finally:
+            if kind is not None:
+                # it may be what fills the disk, and the run has its end to record
+                for half in Path(self._manager.directory).glob(f"*{_UNFINISHED}"):
+                    shutil.rmtree(half, ignore_errors=True)
 
     def save(self, state: TrainState, *, step: int) -> None:
         """The state after `step` updates is being written; it may be donated at once."""
-        self._manager.save(step, args=ocp.args.StandardSave(dict(_named(state))))
+        with self._writing():
+            self._manager.save(step, args=ocp.args.StandardSave(dict(_named(state))))
 
     def wait(self) -> None:
         """Every save has reached the disk."""
-        self._manager.wait_until_finished()
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Inside, a disk that is full raises UserError; Orbax tells it as resources that are exhausted."""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            full = re.search("No space left on device|Disk quota exceeded", str(error))
+            if full is None:
+                raise
+            raise UserError(
+                f"a checkpoint cannot be written: {full[0]}",
+                where=str(self._manager.directory),
+                remedy="free space, or keep fewer with training.keep_checkpoints; then finish the run",
+            ) from error
 
     def newest(self) -> int | None:
         """The step of the newest complete checkpoint."""
