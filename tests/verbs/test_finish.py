@@ -91,13 +91,10 @@ def test_a_run_that_left_nothing_is_done_anew_and_says_so(tmp_path, monkeypatch,
     assert bits(tmp_path / "1-finished") == bits(toy_run)
 
 
-def test_an_evaluation_alone_is_finished_too_and_a_second_time_beside_the_first(
-    tmp_path, monkeypatch, evaluations
-):
+def test_an_evaluation_alone_is_finished_too(tmp_path, monkeypatch, evaluations):
     killed_in(comparison, "eval_summary", tmp_path / "1", "mode=eval", monkeypatch=monkeypatch)
-    for name in ("1-finished", "1-finished-2"):
-        assert cli.main(["finish", str(tmp_path / "1")]) == 0
-        assert verify(tmp_path / name) == []
+    assert cli.main(["finish", str(tmp_path / "1")]) == 0
+    assert verify(tmp_path / "1-finished") == []
     assert len(evaluations) == 1
 
 
@@ -113,3 +110,26 @@ def test_a_run_without_the_words_of_its_command_is_refused(tmp_path, monkeypatch
     (tmp_path / "1" / ".hydra" / "overrides.yaml").write_text("{")
     assert cli.main(["finish", str(tmp_path / "1")]) == 2
     assert "holds no list of what the command overrode" in capsys.readouterr().err
+
+
+def test_what_another_run_has_finished_is_not_done_a_second_time(tmp_path, monkeypatch, capsys):
+    killed_in(training, "train", tmp_path / "1", HELD_OUT, monkeypatch=monkeypatch)
+    assert cli.main(["finish", str(tmp_path / "1")]) == 0
+    capsys.readouterr()
+    assert cli.main(["finish", str(tmp_path / "1")]) == 2
+    whole = tmp_path / "1-finished"
+    assert f"nothing is missing: {whole} went on from the run to its end" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "1-finished"]
+
+
+def test_what_a_run_that_went_on_has_done_is_kept(tmp_path, monkeypatch, capsys, evaluations):
+    killed_in(training, "train", tmp_path / "1", HELD_OUT, monkeypatch=monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(comparison, "eval_summary", die)
+        with pytest.raises(Killed):
+            cli.main(["finish", str(tmp_path / "1")])
+    assert len(evaluations) == 2
+    assert cli.main(["finish", str(tmp_path / "1")]) == 0
+    assert len(evaluations) == 2
+    assert f"{tmp_path / '1-finished'} went on from {tmp_path / '1'}, and did not" in capsys.readouterr().out
+    assert verify(tmp_path / "1-finished-2") == []

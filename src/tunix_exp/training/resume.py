@@ -172,6 +172,17 @@ def has_work(folder: Path) -> bool:
     return _parent(folder) is not None
 
 
+def went_on_from(folder: Path) -> Iterator[tuple[Path, RunManifest]]:
+    """The runs beside the one in `folder` that went on from it, at once or by others; the newest first."""
+    beside = sorted(_runs_in(folder.resolve().parent), key=lambda one: one[1].started_at)
+    line, found = {_manifest(folder).run_id}, list[tuple[Path, RunManifest]]()
+    for place, manifest in beside:  # a run began after the one that it went on from
+        if manifest.resumed_from is not None and manifest.resumed_from.run_id in line:
+            line.add(manifest.run_id)
+            found.append((place, manifest))
+    yield from reversed(found)
+
+
 def _line_of(folder: Path) -> Iterator[Path]:
     """The run, the one beside it that it went on from, the one that this went on from, and so on."""
     beside = {manifest.run_id: place for place, manifest in _runs_in(folder.resolve().parent)}

@@ -9,7 +9,7 @@ from tunix_exp.evidence.kinds.composed import OVERRIDES
 from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.manifest import parse_manifest
 from tunix_exp.evidence.strict_json import read_text
-from tunix_exp.training.resume import has_work
+from tunix_exp.training.resume import has_work, went_on_from
 from tunix_exp.verbs.words import Words
 
 
@@ -17,15 +17,16 @@ def main(words: list[str]) -> list[str]:
     """The words of the experiment that does what is missing of the run, in a directory beside it."""
     parser = Words("finish", "Do what is missing of a run that did not complete, in a directory beside it.")
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
-    run: Path = parser.parse_args(words).run
-    _refuse_others(run)
+    named: Path = parser.parse_args(words).run
+    _refuse_others(named)
+    run = _newest(named)
     own = ("training.stop_at_step=", "training.resume=") if has_work(run) else ("training.stop_at_step=",)
     typed = [word for word in _typed(run) if not word.startswith(own)]
     if len(own) == 2:
         typed.append(f"training.resume={quoted(run)}")
     else:
         print(f"{run} left no checkpoint and no finished stage: everything is done anew")
-    again = [*typed, f"hydra.run.dir={quoted(_beside(run))}"]
+    again = [*typed, f"hydra.run.dir={quoted(_beside(named))}"]
     print(f"python -m tunix_exp {' '.join(again)}")
     return again
 
@@ -50,6 +51,28 @@ def _refuse_others(run: Path) -> None:
             where=str(run),
             remedy="replay that run again: python -m tunix_exp replay RUN",
         )
+
+
+def _newest(run: Path) -> Path:
+    """The newest run with work that went on from this one, or itself; a UserError where one has completed."""
+    later = [(_as_typed(place, run), manifest) for place, manifest in went_on_from(run)]
+    whole = next((place for place, manifest in later if manifest.status == "completed"), None)
+    if whole is not None:
+        raise UserError(
+            f"nothing is missing: {whole} went on from the run to its end",
+            where=str(run),
+            remedy=f"`python -m tunix_exp verify {whole}` checks it again",
+        )
+    newest = next((place for place, _ in later if has_work(place)), None)
+    if newest is None:
+        return run
+    print(f"{newest} went on from {run}, and did not complete: this goes on from there")
+    return newest
+
+
+def _as_typed(place: Path, run: Path) -> Path:
+    """The directory beside the run, relative where the run's is."""
+    return run.parent / place.name
 
 
 def _typed(run: Path) -> list[str]:
