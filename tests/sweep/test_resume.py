@@ -210,6 +210,12 @@ def test_a_directory_that_holds_a_sweep_is_refused_and_one_that_holds_none(copy,
     (copy / "sweep.json").write_text('{"schema_version": 1}')
     assert cli.main(["sweep", "show", str(copy)]) == 2
     assert "sweep.json is damaged: `arguments`" in capfd.readouterr().err
+    for text in ("", "{", "[1]"):
+        (copy / "sweep.json").write_text(text)
+        assert cli.main(["sweep", "resume", str(copy)]) == 2
+        told = capfd.readouterr().err
+        assert "sweep.json is damaged: " in told
+        assert "``" not in told
 
 
 @pytest.mark.parametrize(

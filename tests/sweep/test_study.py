@@ -17,7 +17,7 @@ def rates(root):
     return [float(job["settings"]["optim.peak_lr"]) for job in read_json(root / "summary.json")["jobs"]]
 
 
-def test_a_study_goes_on_to_its_total_with_the_choices_of_the_one_that_was_not_stopped(tmp_path):
+def test_a_study_goes_on_to_its_total_with_the_choices_of_the_one_that_was_not_stopped(tmp_path, capsys):
     from tunix_exp.cli import study
 
     whole, half = tmp_path / "whole", tmp_path / "half"
@@ -25,7 +25,7 @@ def test_a_study_goes_on_to_its_total_with_the_choices_of_the_one_that_was_not_s
     summary = read_json(whole / "summary.json")
     assert (summary["n_completed"], summary["goal"]) == (4, "minimize")
     assert len(set(rates(whole))) == 4
-    assert all(1e-4 <= rate <= 1e-1 for rate in rates(whole))
+    assert all(1e-4 <= rate <= 1e-1 and rate == float(f"{rate:.6g}") for rate in rates(whole))
     told, tell = [], study.Study._tell
 
     def stopped(own, asked, jobs):
@@ -37,7 +37,13 @@ def test_a_study_goes_on_to_its_total_with_the_choices_of_the_one_that_was_not_s
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study.Study, "_tell", stopped)
         assert cli.main(["-m", f"hydra.sweep.dir={half}", *WORDS, "hydra.sweeper.n_trials=4"]) == 130
+    capsys.readouterr()
+    assert cli.main(["sweep", "show", str(half)]) == 0
+    assert capsys.readouterr().out.endswith("2 of 4 jobs completed; 2 jobs of the study not chosen yet\n")
     assert cli.main(["sweep", "resume", str(half)]) == 0
+    capsys.readouterr()
+    assert cli.main(["sweep", "show", str(half)]) == 0
+    assert capsys.readouterr().out.endswith("\n4 of 4 jobs completed\n")
     assert rates(half) == rates(whole)
 
 
@@ -63,6 +69,16 @@ def test_a_study_without_evaluation_is_refused_the_metric_of_one(tmp_path, capfd
     assert cli.main(["-m", f"hydra.sweep.dir={tmp_path}", *words]) == 2
     says = "no job of the study would have its metric: sweep.metric=primary_score, eval=none"
     assert says in capfd.readouterr().err
+
+
+def test_a_number_is_chosen_as_it_can_be_typed_and_lies_in_its_interval():
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    from tunix_exp.cli.study import _rounded
+
+    assert _rounded(0.0011781448719376517, FloatDistribution(1e-4, 1e-2)) == 0.00117814
+    assert _rounded(0.99999999, FloatDistribution(0.9, 0.99999999)) == 0.99999999
+    assert _rounded("0.12345678", CategoricalDistribution(["0.12345678"])) == "0.12345678"
 
 
 def test_studies_of_other_seeds_share_no_choice():

@@ -26,6 +26,8 @@ from tunix_exp.sweep.summary import objective
 
 STUDY = "study.log"
 _NAME, _JOB = "sweep", "job"
+# Of a number that is chosen from an interval.
+_DIGITS = 6
 
 
 class Study(Jobs):
@@ -60,7 +62,7 @@ class Study(Jobs):
             ledger.refuse_changed(before, self._planned([job.words for job in before.jobs], "study"))
             refuse_unverified(self._root, before)
         else:
-            OmegaConf.save(self._config, self._root / "multirun.yaml")
+            OmegaConf.save(self._config, self._root / ledger.CONFIG)
             ledger.write(self._root, self._planned([], "study"))
         study, returned = self._study(), []
         # a process may have ended between a job's end and its being told
@@ -152,7 +154,8 @@ class Study(Jobs):
         )
         trial = study.ask(dict(choices))
         trial.set_user_attr(_JOB, number)
-        words = [*fixed, *(f"{key}={value}" for key, value in trial.params.items())]
+        chosen = {key: _rounded(value, choices[key]) for key, value in trial.params.items()}
+        words = [*fixed, *(f"{key}={value}" for key, value in chosen.items())]
         directory, config = self._composed(number, words)
         if not known.config and config is not None:
             known = ledger.begun(known.arguments, known.sweeper, known.code, config).model_copy(
@@ -196,6 +199,13 @@ def imported() -> Any:
             remedy="uv sync --extra sweep",
         ) from None
     return optuna
+
+
+def _rounded(value: Any, of: Any) -> Any:
+    """The value as a person would type it, inside what may be chosen: pages and tables have room for it."""
+    if not isinstance(value, float):
+        return value
+    return min(max(float(f"{value:.{_DIGITS}g}"), of.low), of.high)
 
 
 def _seed(seed: int, number: int) -> int:

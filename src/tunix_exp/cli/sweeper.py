@@ -180,7 +180,7 @@ class Grid(Jobs):
             ledger.refuse_changed(before, planned)
             refuse_unverified(self._root, before)
         else:
-            OmegaConf.save(self._config, self._root / "multirun.yaml")
+            OmegaConf.save(self._config, self._root / ledger.CONFIG)
             ledger.write(self._root, planned)
         due = [one for one in standings(self._root, planned) if one.is_due]
         returned: list[Any] = []

@@ -19,6 +19,8 @@ from tunix_exp.evidence.strict_json import json_text, read_text
 from tunix_exp.schema import Config, written
 
 FILE, LOCK = "sweep.json", "sweep.lock"
+# As Hydra composed it, the sweeper's settings among it.
+CONFIG = "multirun.yaml"
 _MOST_TOLD = 20
 
 Plain = dict[str, Any]
@@ -98,10 +100,23 @@ def read(root: Path) -> Ledger:
         ) from None
     except ValidationError as error:
         told = error.errors()[:_MOST_TOLD]
-        faults = "; ".join(f"`{'.'.join(map(str, one['loc']))}`: {one['msg']}" for one in told)
+        faults = "; ".join(f"`{'.'.join(map(str, one['loc']))}`: {one['msg']}" for one in told if one["loc"])
+        faults = faults or told[0]["msg"]  # what is no JSON has no keys
         raise UserError(
             f"{FILE} is damaged: {faults}", where=str(root), remedy="type the sweep's command again elsewhere"
         ) from None
+
+
+def asked_for(root: Path) -> int:
+    """How many jobs the study in `root` is to have; 0 of a grid, whose ledger has them all."""
+    import yaml
+
+    try:
+        says = yaml.safe_load(read_text(root / CONFIG, file=CONFIG))
+        asked = says["hydra"]["sweeper"]["n_trials"]
+    except (OSError, yaml.YAMLError, UserError, KeyError, TypeError):
+        return 0
+    return asked if type(asked) is int else 0
 
 
 def has_one(root: Path) -> bool:

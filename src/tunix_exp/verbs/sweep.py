@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tunix_exp.exits import COMPLETED
+from tunix_exp.numbers import counted
 from tunix_exp.sweep import ledger
 from tunix_exp.sweep.state import Standing, standings
 from tunix_exp.verbs.finish import quoted
@@ -20,7 +21,9 @@ def main(words: list[str]) -> int | list[str]:
         if asked.what == "show" or one.holder is not None:
             print(told(one))
     if asked.what == "show":
-        print(f"{sum(one.job.is_completed for one in jobs)} of {len(jobs)} jobs completed")
+        to_come = max(0, ledger.asked_for(asked.sweep) - len(jobs))
+        print(f"{sum(one.job.is_completed for one in jobs)} of {len(jobs) + to_come} jobs completed", end="")
+        print(f"; {counted(to_come, 'job')} of the study not chosen yet" * (to_come > 0))
         return COMPLETED
     return [*begun.arguments, f"hydra.sweep.dir={quoted(asked.sweep)}", "hydra.sweeper.resume=true"]
 
