@@ -53,6 +53,13 @@ REFUSED = [
     ("batchsize=4", "is not a key — did you mean `eval.batch_size` or `training.batch_size`?", SHOWS),
     ("+model.bogus=1", "`model.bogus` is not a key", SHOWS),
     ("model=distilgtp2", "`model` has no option `distilgtp2` — did you mean `distilgpt2`?", "options: "),
+    ("adapter=null", "`adapter` has no option `null`", "options: lora, none\n"),
+    (
+        "template=null",
+        "`template` has no option `null`",
+        "options: reasoning; for none of them leave the word out",
+    ),
+    ("model=5", "`model` has no option `5`", "options: distilgpt2"),
     ("modell=gpt2", "`modell` is not a key — did you mean `model`?", SHOWS),
     ("seed=abc", "`seed` = 'abc': input should be a valid integer", "where: config"),
     ("training.steps=2.5", "`training.steps` = 2.5: input should be a valid integer", "where: config"),
@@ -87,6 +94,14 @@ def test_a_wrong_command_is_refused_at_once_without_jax_and_leaves_nothing(
     assert "Traceback" not in done.stderr
     assert "jax False" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("-m", "template=reasoning,null"), ("data", "template=null")])
+def test_no_name_of_an_option_is_refused_in_sweeps_and_verbs_too(tmp_path, typed, words):
+    done = typed(tmp_path, *words)
+    assert done.returncode == 2
+    assert "error: `template` has no option `null`" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_config_of_a_sweep_cannot_be_shown(tmp_path, typed):

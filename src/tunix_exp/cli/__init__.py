@@ -31,6 +31,7 @@ from tunix_exp.cli.composing import (
     plainly,
     resolved,
     sweep_of,
+    value_error,
     with_whole_model,
     without_strays,
 )
@@ -106,19 +107,7 @@ def _experiment(argv: Sequence[str]) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         raise plainly(error) from None
     except ValueError as error:
-        if "can be specified" in str(error):
-            raise UserError(
-                str(error).rstrip("."),
-                where="the command line",
-                remedy="leave out the others: --cfg without -m shows what the jobs of a sweep begin from",
-            ) from None
-        if "integer string conversion" not in str(error):
-            raise
-        raise UserError(
-            "a whole number has thousands of digits, which Python reads none of",
-            where="the command line",
-            remedy="write a number that can be meant; in quotes it is a text",
-        ) from None
+        raise value_error(error, argv) or error from None
     return COMPLETED
 
 
@@ -147,6 +136,8 @@ def _composed(words: Sequence[str]) -> dict[str, Any]:
             return resolved(applicable(compose("config", list(words), return_hydra_config=True))[0])
     except (HydraException, OmegaConfBaseException) as error:
         raise plainly(error) from None
+    except ValueError as error:
+        raise value_error(error, words) or error from None
 
 
 def _job(composed: DictConfig) -> float:

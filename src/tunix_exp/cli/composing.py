@@ -4,6 +4,7 @@ import copy
 import functools
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,39 @@ def plainly(error: Exception) -> UserError:
     return UserError(
         " ".join(text.split()), where="the command line", remedy="--help shows the words that are taken"
     )
+
+
+def value_error(error: ValueError, words: Sequence[str]) -> UserError | None:
+    """A complaint for which Hydra has no class of its own, as what, where and remedy; `None` of any other."""
+    says = str(error)
+    if "can be specified" in says:
+        return UserError(
+            says.rstrip("."),
+            where="the command line",
+            remedy="leave out the others: --cfg without -m shows what the jobs of a sweep begin from",
+        )
+    if "integer string conversion" in says:
+        return UserError(
+            "a whole number has thousands of digits, which Python reads none of",
+            where="the command line",
+            remedy="write a number that can be meant; in quotes it is a text",
+        )
+    return _no_option(words) if says.startswith("Config group override") else None
+
+
+def _no_option(words: Sequence[str]) -> UserError | None:
+    """The refusal of the first word that gives a group what is no option's name: null, a number, a truth."""
+    for word in words:
+        key, _, value = word.partition("=")
+        group = key.lstrip("+~")
+        options = sorted(file.stem for file in (conf_folder() / group).glob("*.yaml"))
+        strange = [one for one in value.split(",") if one not in options]
+        if options and strange:
+            remedy = f"options: {', '.join(options)}"
+            if {group: None} in list(OmegaConf.load(conf_folder() / "config.yaml").defaults):
+                remedy += "; for none of them leave the word out"
+            return UserError(f"`{group}` has no option `{strange[0]}`", where=word, remedy=remedy)
+    return None
 
 
 def _as_text(word: str) -> str:
