@@ -54,7 +54,7 @@ def test_each_run_begins_with_the_weights_that_the_one_before_had_trained(chain)
     assert f"the trained model of run {first['run_id']} after step 4 (checkpoints/4)" in log
 
 
-def test_an_evaluation_of_its_model_gives_the_answers_of_the_run_itself(chain, tmp_path, monkeypatch):
+def test_an_evaluation_of_its_model_gives_the_answers_of_the_run_itself(chain, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(chain)  # from where the run is named as outputs/NAME/DATE is
     words = ("mode=eval", "model=hf", "model.layer_loop=unroll", "model.weights=./1")
     words += ("data=nano-reasoning", "eval=nano-eval", "data.max_tokens=null")
@@ -69,6 +69,7 @@ def test_an_evaluation_of_its_model_gives_the_answers_of_the_run_itself(chain, t
     assert found["base_weight_hash"] == due["trained_weight_hash"]
     answers = (tmp_path / "eval" / "predictions" / "base.jsonl").read_text()
     assert answers == (chain / "1" / "predictions" / "trained.jsonl").read_text()
+    assert "Metadata file does not exist" not in caplog.text  # Orbax's, of a file that nothing needs
 
 
 def test_the_chain_is_verified_link_by_link_and_replayed(chain, tmp_path, capsys):

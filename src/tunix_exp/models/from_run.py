@@ -147,9 +147,10 @@ def _listed(folder: Path) -> dict[str, tuple[tuple[int, ...], Any]]:
     import orbax.checkpoint as ocp  # only now: weights rarely come from a run
 
     try:
-        # Orbax reads absolute paths alone
-        metadata: Any = ocp.PyTreeCheckpointer().metadata(folder.absolute() / _ITEM)
-        tree = metadata.item_metadata.tree
+        # Orbax reads absolute paths alone. Of the handler: a checkpointer also looks for what lies beside
+        # a part, and warns that it is not there.
+        part: Any = folder.absolute() / _ITEM
+        tree = ocp.PyTreeCheckpointHandler().metadata(part).tree
         return {
             name: (tuple(one.shape), jnp.dtype(one.dtype))
             for name, one in tree.items()
