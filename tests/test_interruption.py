@@ -322,14 +322,20 @@ def test_a_signal_after_the_seal_changes_nothing_any_more(tmp_path, monkeypatch)
     assert verify(tmp_path / "run") == []
 
 
-def test_a_signal_ends_the_sweep_with_the_job(tmp_path, monkeypatch):
+def test_a_signal_ends_the_sweep_with_the_job(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(launch, "_keep_code", lambda *_: (send(signal.SIGTERM), time.sleep(5)))
     assert cli.main(["-m", f"hydra.sweep.dir={tmp_path}", *TOY, "seed=0,1"]) == 130
     assert read_json(tmp_path / "0" / "run_manifest.json")["status"] == "interrupted"
     assert not (tmp_path / "1").exists()
+    assert capfd.readouterr().err.endswith(f"\nto go on: python -m tunix_exp sweep resume {tmp_path}\n")
+    assert cli.main(["finish", str(tmp_path / "0")]) == 2
+    assert f"job of a sweep, which would not have what is done beside it\n  where: {tmp_path / '0'}\n" in (
+        told := capfd.readouterr().err
+    )
+    assert f"remedy: python -m tunix_exp sweep resume {tmp_path}" in told
 
 
-def test_a_signal_after_a_job_that_completed_ends_the_sweep_too(tmp_path, monkeypatch):
+def test_a_signal_after_a_job_that_completed_ends_the_sweep_too(tmp_path, monkeypatch, capfd):
     original = run_directory.RunDirectory.complete
     monkeypatch.setattr(
         run_directory.RunDirectory, "complete", lambda *a, **k: (original(*a, **k), send(signal.SIGTERM))
@@ -337,3 +343,4 @@ def test_a_signal_after_a_job_that_completed_ends_the_sweep_too(tmp_path, monkey
     assert cli.main(["-m", f"hydra.sweep.dir={tmp_path}", *TOY, "mode=preflight", "seed=0,1"]) == 130
     assert read_json(tmp_path / "0" / "run_manifest.json")["status"] == "completed"
     assert not (tmp_path / "1").exists()
+    assert capfd.readouterr().err.endswith(f"\nto go on: python -m tunix_exp sweep resume {tmp_path}\n")

@@ -146,6 +146,13 @@ def test_a_sweep_directory_that_holds_runs_is_refused(tmp_path, typed):
     assert "already holds a run" in done.stderr
 
 
+@pytest.mark.parametrize("words", ["optim.peak_lr=range(0,0)", "device=cpu,gpu", "sede=0,1"])
+def test_a_sweep_that_is_refused_leaves_no_directory(tmp_path, typed, words):
+    done = typed(tmp_path, "-m", words, "hydra.sweep.dir=new")
+    assert done.returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_help_lists_groups_options_and_ten_keys(tmp_path, typed):
     done = typed(tmp_path, "--help")
     assert done.returncode == 0

@@ -24,6 +24,7 @@ from tunix_exp.evaluation.items import read_held_out
 from tunix_exp.evidence import baseline as baselines
 from tunix_exp.evidence import checkout, surroundings
 from tunix_exp.evidence.kinds import source
+from tunix_exp.evidence.kinds.composed import sweep_of
 from tunix_exp.evidence.kinds.config import KIND as CONFIG
 from tunix_exp.evidence.kinds.folders import HOST_LOGS
 from tunix_exp.evidence.kinds.pages import FAILURE_ANALYSIS
@@ -35,6 +36,7 @@ from tunix_exp.evidence.stages import Stages
 from tunix_exp.evidence.summary import Baseline
 from tunix_exp.exits import COMPLETED, FAILED, INTERRUPTED, REGRESSED
 from tunix_exp.report.failure import failure_analysis
+from tunix_exp.sweep import ledger
 from tunix_exp.witness import attended
 
 
@@ -189,7 +191,10 @@ def _interrupt(evidence: RunDirectory, stage: str, error: BaseException) -> None
 
 
 def _finish(evidence: RunDirectory) -> str:
-    """The command that goes on with the run."""
+    """The command that goes on with the run, or with the sweep that it is a job of."""
+    sweep = sweep_of(evidence.place)
+    if sweep is not None and ledger.has_one(sweep):
+        return ledger.going_on(sweep)
     return shlex.join(["python", "-m", "tunix_exp", "finish", str(evidence.place)])
 
 

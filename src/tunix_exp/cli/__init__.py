@@ -42,6 +42,7 @@ from tunix_exp.evidence.kinds.composed import CONFIG, DEFAULTS
 from tunix_exp.evidence.strict_json import json_text
 from tunix_exp.exits import COMPLETED, FAILED, INTERRUPTED
 from tunix_exp.sweep.config import SweepConfig
+from tunix_exp.sweep.ledger import going_on
 
 __all__ = ("applicable", "conf_folder", "main")
 
@@ -56,6 +57,8 @@ def main(argv: Sequence[str]) -> int:
             status = refuse(error)
         except KeyboardInterrupt as stop:
             print(f"interrupted ({stop or 'Ctrl-C'}); no run was under way", file=sys.stderr)
+            for note in getattr(stop, "__notes__", ()):
+                print(note, file=sys.stderr)
             status = INTERRUPTED
         finally:
             hosts.leave(status)
@@ -176,7 +179,11 @@ def _ended(status: int, directory: Path, sweep: Path, config: SweepConfig) -> fl
 
     with interruption.held():
         files_of(sweep, config).write(is_last=False)
-    if status == INTERRUPTED or interruption.asked():
+    if status == INTERRUPTED:
+        raise SystemExit(INTERRUPTED)
+    if interruption.asked():
+        print("interrupted: the sweep ends with the job that was under way", file=sys.stderr)
+        print(f"to go on: {going_on(sweep)}", file=sys.stderr)
         raise SystemExit(INTERRUPTED)
     return objective_of(directory, config)
 

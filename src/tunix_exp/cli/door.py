@@ -112,9 +112,12 @@ def _refuse_used(directory: Path) -> None:
 
 def _refuse_unwritable(directory: Path) -> None:
     try:
+        was_there = directory.exists()
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             pass
+        if not was_there:
+            directory.rmdir()  # what is refused after this leaves nothing either
     except (OSError, ValueError) as error:  # the latter of a NUL in the path
         why = error.strerror if isinstance(error, OSError) else error
         raise UserError(

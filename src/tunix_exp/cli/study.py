@@ -68,11 +68,12 @@ class Study(Jobs):
         # a process may have ended between a job's end and its being told
         self._tell(study, [one.planned for one in standings(self._root) if one.job.is_completed])
         due = [one for one in standings(self._root) if one.is_due]
-        while due or (due := self._chosen(study, fixed, choices)):
-            batch, due = self._claimed(due)
-            if batch:
-                returned += self._launched(batch)
-                self._tell(study, [one.planned for one in batch])
+        with self._gone_on_with():
+            while due or (due := self._chosen(study, fixed, choices)):
+                batch, due = self._claimed(due)
+                if batch:
+                    returned += self._launched(batch)
+                    self._tell(study, [one.planned for one in batch])
         return returned
 
     def _refuse_no_figure(self, fixed: Sequence[str], swept: Mapping[str, Override]) -> None:

@@ -5,7 +5,8 @@ So several processes may work on one sweep, and one that was killed is gone on w
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,15 @@ class Jobs:
             return []
         return [result.return_value for result in results]
 
+    @contextmanager
+    def _gone_on_with(self) -> Iterator[None]:
+        """Inside, what stops the sweep between two jobs says how it is gone on with."""
+        try:
+            yield
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"to go on: {ledger.going_on(self._root)}")
+            raise
+
     def _wait_for(self, batch: Sequence[Standing]) -> None:
         """No job of the batch is under way on this machine any more."""
         numbers = {one.planned.number for one in batch}
@@ -174,8 +184,8 @@ class Grid(Jobs):
                 where="the command line",
                 remedy="range(0,3) is 0, 1 and 2; a range that falls has a step below zero, range(3,0,-1)",
             )
-        self._root.mkdir(parents=True, exist_ok=True)
         planned = self._planned(every, "grid")
+        self._root.mkdir(parents=True, exist_ok=True)
         if before is not None:
             ledger.refuse_changed(before, planned)
             refuse_unverified(self._root, before)
@@ -184,10 +194,11 @@ class Grid(Jobs):
             ledger.write(self._root, planned)
         due = [one for one in standings(self._root, planned) if one.is_due]
         returned: list[Any] = []
-        while due:
-            batch, due = self._claimed(due)
-            if batch:
-                returned += self._launched(batch)
+        with self._gone_on_with():
+            while due:
+                batch, due = self._claimed(due)
+                if batch:
+                    returned += self._launched(batch)
         return returned
 
     def _every(self, arguments: Words) -> Sequence[Words]:

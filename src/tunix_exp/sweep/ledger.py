@@ -3,6 +3,7 @@
 It says what never changes. How each job stands follows from its claim (`claims`) and its run's manifest.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,6 +106,11 @@ def read(root: Path) -> Ledger:
         raise UserError(
             f"{FILE} is damaged: {faults}", where=str(root), remedy="type the sweep's command again elsewhere"
         ) from None
+
+
+def going_on(root: Path) -> str:
+    """The command that goes on with the sweep in `root`."""
+    return shlex.join(["python", "-m", "tunix_exp", "sweep", "resume", str(root)])
 
 
 def asked_for(root: Path) -> int:

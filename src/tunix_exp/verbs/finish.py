@@ -5,10 +5,11 @@ from itertools import count
 from pathlib import Path
 
 from tunix_exp.errors import UserError
-from tunix_exp.evidence.kinds.composed import OVERRIDES
+from tunix_exp.evidence.kinds.composed import OVERRIDES, sweep_of
 from tunix_exp.evidence.layout import MANIFEST
 from tunix_exp.evidence.manifest import parse_manifest
 from tunix_exp.evidence.strict_json import read_text
+from tunix_exp.sweep import ledger
 from tunix_exp.training.resume import has_work, went_on_from
 from tunix_exp.verbs.words import Words
 
@@ -44,6 +45,13 @@ def _refuse_others(run: Path) -> None:
             "nothing is missing: the run is completed",
             where=str(run),
             remedy=f"`python -m tunix_exp verify {run}` checks it again",
+        )
+    sweep = sweep_of(run)
+    if sweep is not None and ledger.has_one(sweep):
+        raise UserError(
+            "the run is a job of a sweep, which would not have what is done beside it",
+            where=str(run),
+            remedy=ledger.going_on(sweep),
         )
     if manifest.replay_of is not None:
         raise UserError(
