@@ -153,6 +153,12 @@ def test_a_sweep_that_is_refused_leaves_no_directory(tmp_path, typed, words):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_sweep_s_option_may_stand_between_the_words(tmp_path, typed):
+    done = typed(tmp_path, "mode=smoke", "-m", "optim.peak_lr=range(0,0)")
+    assert done.returncode == 2
+    assert "the sweep has no jobs" in done.stderr
+
+
 def test_help_lists_groups_options_and_ten_keys(tmp_path, typed):
     done = typed(tmp_path, "--help")
     assert done.returncode == 0

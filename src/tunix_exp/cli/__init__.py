@@ -101,6 +101,9 @@ def _experiment(argv: Sequence[str]) -> int:
 
     # Hydra then raises instead of printing, and the message is ours to make plain.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    argv = sorted(
+        argv, key=lambda word: word not in ("-m", "--multirun")
+    )  # Hydra takes it before words alone
     sys.argv = [sys.argv[0], *argv]
     try:
         with _shown_whole() if _shows(argv) else nullcontext():
