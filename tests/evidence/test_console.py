@@ -112,3 +112,9 @@ def test_on_a_terminal_progress_is_a_bar_with_the_figures(tmp_path: Path) -> Non
     assert "4/4" in plain
     assert "said meanwhile" in plain
     assert "said meanwhile" in (tmp_path / "log.txt").read_text(encoding="utf-8")
+
+
+def test_a_rate_of_five_digits_has_no_exponent():
+    from tunix_exp.evidence.console import _figures
+
+    assert _figures({"loss": 5.55832, "tokens_per_s": 10332.4}) == "loss 5.558  tokens_per_s 10332"

@@ -133,4 +133,6 @@ class RunLog:
 
 
 def _figures(figures: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+    # a rate of five digits is whole, and none with an exponent
+    forms = {name: ".0f" if 1e4 <= abs(value) < 1e9 else ".4g" for name, value in figures.items()}
+    return "  ".join(f"{name} {value:{forms[name]}}" for name, value in figures.items())
