@@ -54,7 +54,7 @@ def test_freed_memory_is_given_back():
     assert last
 
 
-def test_an_array_that_was_copied_to_the_device_is_given_back():
+def test_an_array_that_was_copied_to_the_device_is_dropped():
     def copied():
         values = np.ones((1024, 4096), np.float32)
         return jax.device_put(values, may_alias=False), weakref.ref(values)
@@ -64,7 +64,7 @@ def test_an_array_that_was_copied_to_the_device_is_given_back():
         with ThreadPoolExecutor(1) as pool:
             array, values = pool.submit(copied).result()
         jax.block_until_ready(array)
-        host_memory.give_back()
+        host_memory.drop_copied()
         assert values() is None
     finally:
         gc.enable()

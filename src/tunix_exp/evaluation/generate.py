@@ -32,7 +32,6 @@ from tunix_exp.evaluation.decode import (
 )
 from tunix_exp.evaluation.rounds import Rows, bucket, queues, rounds_of, rows_of
 from tunix_exp.evaluation.unpacked import unpacked, unpacked_shapes
-from tunix_exp.host_memory import give_back
 from tunix_exp.models.architecture import LanguageModel
 from tunix_exp.models.hosts import gathered, put
 from tunix_exp.models.sharding import mesh_of, rows_beside
@@ -80,7 +79,7 @@ def generate(
         )
         for width in sorted({bucket(len(prompt)) for prompt in prompts})
     }
-    # Only now: what a compiler takes is free again before weights are made beside those that are held.
+    # Only now: what the compiler took is free again before weights are made beside those that are held.
     params, apart = unpacked(graphdef, held), rows_beside(held, rows.read)
     generations: dict[int, Generation] = {}
     for queue in queues(prompts):
@@ -188,9 +187,7 @@ def _compiled(
     lowered = one_round.lower(
         graphdef, params, empty, eos_E, asked, enough, max_new_tokens=max_new_tokens, mesh=mesh
     )
-    program = lowered.compile()
-    give_back()
-    return program, empty
+    return lowered.compile(), empty
 
 
 def check_prompts(
