@@ -61,12 +61,6 @@ def small_pages() -> Iterator[None]:
 
 def give_back() -> None:
     """What was freed is the system's again, where the C library can: compilers free hundreds of megabytes."""
-    drop_copied()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
         trim(0)
-
-
-def drop_copied() -> None:
-    """JAX drops the host's arrays that it has copied from, which it does when Python looks for garbage."""
-    gc.collect(0)

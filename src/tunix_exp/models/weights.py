@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 
 from tunix_exp import references
 from tunix_exp.errors import UserError
-from tunix_exp.host_memory import drop_copied, small_pages
+from tunix_exp.host_memory import small_pages
 from tunix_exp.hub import snapshot
 from tunix_exp.models import from_run, hf, lora, peft
 from tunix_exp.models.adapter import AdapterConfig, LoRAConfig, NoAdapterConfig, base_dtype
@@ -63,7 +63,6 @@ def load(
         loaded = _load(config, adapter, dtype, compute_dtype, seed, mesh)
         lora.attach(loaded.model, adapter, family=config.family, seed=seed, mesh=mesh)
         jax.block_until_ready(nnx.state(loaded.model))
-    drop_copied()
     if isinstance(adapter, NoAdapterConfig) or adapter.weights == "random":
         return loaded
     folder = Path(adapter.weights).expanduser()
